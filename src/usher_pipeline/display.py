@@ -1,0 +1,150 @@
+"""Records → text for people.
+
+One quiet line for each call, short previews of arguments, sizes and durations with
+their units.
+"""
+
+from __future__ import annotations
+
+import reprlib
+from datetime import date, datetime, time, timedelta
+from decimal import Decimal
+from fractions import Fraction
+from pathlib import PurePath
+from typing import TYPE_CHECKING, Any, Final
+from uuid import UUID
+
+from usher_pipeline.records import Bypass, Hit, Miss, utc_now
+
+if TYPE_CHECKING:
+    from usher_pipeline.records import Decision, Entry
+
+__all__ = ["age", "call_line", "duration", "preview", "size"]
+
+_PREVIEW_LENGTH: Final = 60
+_MINUTE_S: Final = 60
+_HOUR_S: Final = 3600
+_DAY_S: Final = 86400
+
+#: The types whose own text is short and says all.
+_SHOWN_TYPES: Final = frozenset(
+    (
+        bool,
+        int,
+        float,
+        complex,
+        str,
+        bytes,
+        date,
+        datetime,
+        time,
+        timedelta,
+        Decimal,
+        Fraction,
+        UUID,
+    )
+)
+
+_repr = reprlib.Repr()
+_repr.maxstring = _repr.maxother = _repr.maxlong = _PREVIEW_LENGTH
+_repr.maxlist = _repr.maxtuple = _repr.maxdict = _repr.maxset = 4
+
+
+def preview(value: Any) -> str:
+    """Return a short text of a value for a reason or a log line.
+
+    Only plain data shows its content; anything else shows its type, since the text of
+    a foreign object may be long, slow or secret.
+
+    >>> preview(30.0), preview("x" * 100)[:8], preview(object())
+    ('30.0', "'xxxxxxx", 'object')
+    """
+    shape = getattr(value, "shape", None)
+    if isinstance(shape, tuple) and len(shape) == 2:  # noqa: PLR2004 - a table
+        return f"{type(value).__name__} {shape[0]:,} × {shape[1]:,}"
+    if _is_plain(value):
+        text = _repr.repr(value)
+        return text if len(text) <= _PREVIEW_LENGTH else text[: _PREVIEW_LENGTH - 1] + "…"
+    return type(value).__qualname__
+
+
+def _is_plain(value: Any) -> bool:
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return all(map(_is_plain, list(value)[:5]))
+    if isinstance(value, dict):
+        return all(map(_is_plain, list(value.items())[:5]))
+    return value is None or type(value) in _SHOWN_TYPES or isinstance(value, PurePath)
+
+
+def duration(seconds: float) -> str:
+    """Return a duration in the unit that fits.
+
+    >>> [duration(s) for s in (0.004, 2.5, 90, 2460, 165600, 300000)]
+    ['4 ms', '2.5 s', '1.5 min', '41 min', '46 h', '3.5 d']
+    """
+    if seconds < 1:
+        return f"{seconds * 1000:.0f} ms"
+    for limit, unit_s, unit in (
+        (_MINUTE_S, 1, "s"),
+        (_HOUR_S, _MINUTE_S, "min"),
+        (2 * _DAY_S, _HOUR_S, "h"),
+    ):
+        if seconds < limit:
+            return f"{_short(seconds / unit_s)} {unit}"
+    return f"{_short(seconds / _DAY_S)} d"
+
+
+def _short(number: float) -> str:
+    return f"{number:.0f}" if number >= 10 or number == int(number) else f"{number:.1f}"  # noqa: PLR2004
+
+
+def size(size_bytes: int) -> str:
+    """Return a size in the unit that fits.
+
+    >>> size(512), size(1_500_000)
+    ('512 B', '1.5 MB')
+    """
+    number = float(size_bytes)
+    for unit in ("B", "kB", "MB", "GB"):
+        if number < 1000:  # noqa: PLR2004 - SI units
+            return f"{_short(number)} {unit}"
+        number /= 1000
+    return f"{_short(number)} TB"
+
+
+def age(moment: datetime, now: datetime | None = None) -> str:
+    """Return how long ago something was, never negative."""
+    elapsed_s = ((now or utc_now()) - moment).total_seconds()
+    return f"{duration(max(elapsed_s, 0.0))} old"
+
+
+def call_line(name: str, decision: Decision, entry: Entry | None, elapsed_s: float) -> str:
+    """Return the one line that a call prints.
+
+    Args:
+        name: The checkpoint.
+        decision: What the call did.
+        entry: The entry that was used or made, if any.
+        elapsed_s: How long the call took, in seconds.
+    """
+    facts = [name, _verb(decision)]
+    if entry is not None:
+        facts.append(f"{entry.row_count:,} × {len(entry.columns):,}")
+    if isinstance(decision, Hit):
+        facts += [
+            age(decision.entry.created_at),
+            f"saved {duration(decision.entry.cost.elapsed_s)}",
+        ]
+    else:
+        facts.append(f"took {duration(elapsed_s)}")
+    return " · ".join(facts)
+
+
+def _verb(decision: Decision) -> str:
+    match decision:
+        case Hit():
+            return "hit"
+        case Miss(reason):
+            return f"computed ({reason})"
+        case Bypass(reason):
+            return f"not stored ({reason})"

@@ -1,0 +1,388 @@
+"""Every error and warning of the library.
+
+All errors share the base `UsherError`. A leaf carries the facts as attributes
+and writes its own message in one order: what failed, what was expected and
+what was found, what was done about it, what to do now.
+"""
+
+from __future__ import annotations
+
+from difflib import get_close_matches
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+__all__ = [
+    "CheckpointCycleError",
+    "CheckpointMissError",
+    "CheckpointNameError",
+    "CheckpointNotSaved",
+    "CheckpointNotSavedError",
+    "ConfigError",
+    "FingerprintError",
+    "InvalidResultError",
+    "NameClashError",
+    "SchemaMismatchError",
+    "StoreBusyError",
+    "StoreClosedError",
+    "StoreError",
+    "UndeclaredConfigError",
+    "UnknownSettingError",
+    "UnknownSourceError",
+    "UnknownTableError",
+    "UnsupportedFrameError",
+    "UsherError",
+    "UsherWarning",
+]
+
+
+def _nearest(word: str, known: Iterable[str]) -> str:
+    """Return a hint that names the known words closest to `word`, or all of a few."""
+    known = sorted(known)
+    close = get_close_matches(word, known, n=3)
+    if close:
+        return f"Did you mean {' or '.join(repr(name) for name in close)}?"
+    if not known:
+        return "None is defined."
+    shown = ", ".join(repr(name) for name in known[:12])
+    return f"Known: {shown}{', …' if len(known) > 12 else ''}."  # noqa: PLR2004
+
+
+class UsherError(Exception):
+    """The base of every error that this library raises on purpose."""
+
+
+class UsherWarning(UserWarning):
+    """The base of every warning that this library gives."""
+
+
+class CheckpointNotSaved(UsherWarning):
+    """A function ran and its result was returned, but it could not be stored."""
+
+
+# --- names ------------------------------------------------------------------------------
+
+
+class CheckpointNameError(UsherError, ValueError):
+    """A checkpoint or table name can not be used.
+
+    Attributes:
+        name: The name as it was given.
+        problem: What is wrong with it, as a clause.
+    """
+
+    def __init__(self, name: object, problem: str) -> None:
+        self.name = name
+        self.problem = problem
+        super().__init__(
+            f"{name!r} can not name a checkpoint: {problem}. Nothing was written. "
+            "Choose another name; any text that is not empty and not reserved will do."
+        )
+
+
+class NameClashError(UsherError):
+    """Two different functions, or two spellings, claim one checkpoint name.
+
+    Attributes:
+        name: The name that both claim.
+        first: Who holds it, as ``module.qualname``.
+        second: Who asked for it, as ``module.qualname``.
+    """
+
+    def __init__(self, name: str, first: str, second: str) -> None:
+        self.name = name
+        self.first = first
+        self.second = second
+        super().__init__(
+            f"The checkpoint name {name!r} is claimed twice: by {first} and by {second}. "
+            "Nothing was run and nothing was written. Give one of them another name=; if "
+            f"{first} was renamed or is gone, its entries can be dropped with clear()."
+        )
+
+
+# --- config, settings, sources ----------------------------------------------------------
+
+
+class ConfigError(UsherError, ValueError):
+    """A config file can not be read.
+
+    Attributes:
+        path: The file.
+        problem: What is wrong, with line and column where known.
+    """
+
+    def __init__(self, path: Path | str, problem: str) -> None:
+        self.path = path
+        self.problem = problem
+        super().__init__(
+            f"The config {str(path)!r} can not be read: {problem}. Nothing was run. "
+            "Mend the file and call again."
+        )
+
+
+class UnknownSettingError(UsherError, LookupError):
+    """A dotted config path leads nowhere.
+
+    Attributes:
+        path: The dotted path that was asked for.
+        known: The paths that exist at the level where the search ended.
+        where: Which config was searched, and why it is the one in force.
+    """
+
+    def __init__(self, path: str, known: Iterable[str], where: str) -> None:
+        self.path = path
+        self.known = tuple(known)
+        self.where = where
+        super().__init__(
+            f"The config path {path!r} was not found in {where}. "
+            f"{_nearest(path, self.known)} Nothing was run. "
+            "Add the value to the config, or give setting(...) a default=."
+        )
+
+
+class UnknownSourceError(UsherError, LookupError):
+    """A source is named whose version nobody states.
+
+    Attributes:
+        source: The source that was asked for.
+        known: The sources that are known.
+        where: Which config was searched, and why it is the one in force.
+    """
+
+    def __init__(self, source: str, known: Iterable[str], where: str) -> None:
+        self.source = source
+        self.known = tuple(known)
+        self.where = where
+        super().__init__(
+            f"No version is known for the source {source!r} in {where}. "
+            f"{_nearest(source, self.known)} Nothing was run. State it under `versions:` in "
+            f'the config, or without a config as sources={{"{source}": "v1"}}.'
+        )
+
+
+class UndeclaredConfigError(UsherError):
+    """A checkpointed function read a config value that its key does not watch.
+
+    Attributes:
+        path: The dotted path that was read.
+        function: The checkpoint whose function read it.
+        declared: The paths that it declares.
+    """
+
+    def __init__(self, path: str, function: str, declared: Iterable[str]) -> None:
+        self.path = path
+        self.function = function
+        self.declared = tuple(declared)
+        super().__init__(
+            f"{function} read the config value {path!r}, which its key does not watch "
+            f"(declared: {', '.join(self.declared) or 'none'}). The call was stopped, since a "
+            "change of that value would have gone unseen; nothing was stored. Declare it with "
+            f"config=[{path!r}], or take it as a parameter with setting({path!r})."
+        )
+
+
+# --- keys -------------------------------------------------------------------------------
+
+
+class FingerprintError(UsherError, TypeError):
+    """A value has no fingerprint, so a call has no key.
+
+    Attributes:
+        path: Where the value is, such as ``client`` or ``options['retry']``.
+        type_name: The type of the value.
+        function: The function that was called, if known.
+        cure: What to do.
+    """
+
+    def __init__(self, path: str, type_name: str, cure: str, *, function: str = "") -> None:
+        self.path = path
+        self.type_name = type_name
+        self.function = function
+        self.cure = cure
+        of = f" of {function}" if function else ""
+        super().__init__(
+            f"The argument {path}{of} has no fingerprint: expected data, got {type_name}. "
+            f"Nothing was run, since a key without it could match a wrong result. {cure}"
+        )
+
+    def within(self, function: str) -> FingerprintError:
+        """Return the same error with the function named."""
+        return FingerprintError(self.path, self.type_name, self.cure, function=function)
+
+
+class CheckpointCycleError(UsherError):
+    """A checkpointed call waits for its own result.
+
+    Attributes:
+        name: The checkpoint.
+        chain: The calls that lead back to it, outermost first.
+    """
+
+    def __init__(self, name: str, chain: Iterable[str]) -> None:
+        self.name = name
+        self.chain = tuple(chain)
+        super().__init__(
+            f"{name} needs its own result with the same arguments: {' → '.join(self.chain)}. "
+            "The inner call was stopped; it could never have ended. "
+            "Change an argument of the inner call or break the circle."
+        )
+
+
+class CheckpointMissError(UsherError, LookupError):
+    """Stored work was asked for and there is none that matches.
+
+    Attributes:
+        name: The checkpoint.
+        reason: Why nothing matches.
+    """
+
+    def __init__(self, name: str, reason: str) -> None:
+        self.name = name
+        self.reason = reason
+        super().__init__(
+            f"{name} has no stored result for this call: {reason}. Nothing was run. "
+            "Call the function to compute it, or ask .explain(...) for the comparison."
+        )
+
+
+# --- frames -----------------------------------------------------------------------------
+
+
+class InvalidResultError(UsherError, TypeError):
+    """A checkpointed function returned something that is no frame.
+
+    Attributes:
+        name: The checkpoint.
+        type_name: The type that it returned.
+    """
+
+    def __init__(self, name: str, type_name: str) -> None:
+        self.name = name
+        self.type_name = type_name
+        super().__init__(
+            f"{name} returned {type_name}; expected a polars or pandas DataFrame. "
+            "Nothing was stored. Return a frame, or take the decorator off."
+        )
+
+
+class UnsupportedFrameError(UsherError, TypeError):
+    """A frame can not be stored so that exactly the same frame comes back.
+
+    Attributes:
+        column: The column, or the part of the frame, that stands in the way.
+        type_name: Its type.
+        cure: What to do.
+    """
+
+    def __init__(self, column: str, type_name: str, cure: str) -> None:
+        self.column = column
+        self.type_name = type_name
+        self.cure = cure
+        super().__init__(
+            f"The frame can not be stored exactly: {column} is {type_name}. "
+            f"Nothing was written. {cure}"
+        )
+
+
+class SchemaMismatchError(UsherError, ValueError):
+    """Rows can not be appended, since they would change on the way in.
+
+    Attributes:
+        table: The table.
+        expected: Its columns with their types.
+        got: The columns of the frame.
+    """
+
+    def __init__(self, table: str, expected: Iterable[str], got: Iterable[str]) -> None:
+        self.table = table
+        self.expected = tuple(expected)
+        self.got = tuple(got)
+        super().__init__(
+            f"The frame can not be appended to {table!r}: expected "
+            f"({', '.join(self.expected)}), got ({', '.join(self.got)}). Nothing was written. "
+            "Cast the frame to the types of the table, or save it with replace=True."
+        )
+
+
+# --- stores -----------------------------------------------------------------------------
+
+
+class StoreError(UsherError):
+    """The store can not do what was asked.
+
+    Attributes:
+        path: The database of the store.
+        problem: What is wrong.
+    """
+
+    def __init__(self, path: Path | str, problem: str, cure: str = "") -> None:
+        self.path = path
+        self.problem = problem
+        self.cure = cure
+        super().__init__(f"The store {str(path)!r}: {problem}.{' ' + cure if cure else ''}")
+
+
+class StoreClosedError(StoreError):
+    """A closed store was used."""
+
+    def __init__(self, path: Path | str) -> None:
+        super().__init__(
+            path,
+            "it is closed, and refuses further work",
+            "Open it again with PipelineStore(...).",
+        )
+
+
+class StoreBusyError(StoreError):
+    """Somebody else holds the database file for longer than we may wait.
+
+    Attributes:
+        holder: Who holds it, as far as DuckDB tells.
+        waited_s: How long we waited, in seconds.
+    """
+
+    def __init__(self, path: Path | str, holder: str, waited_s: float) -> None:
+        self.holder = holder
+        self.waited_s = waited_s
+        super().__init__(
+            path,
+            f"the database is held by {holder}; waited {waited_s:.1f} s",
+            "Nothing was written. Close that connection, or call again later; "
+            "hits do not need the database.",
+        )
+
+
+class UnknownTableError(StoreError, LookupError):
+    """A table is asked for that the store does not have.
+
+    Attributes:
+        table: The table that was asked for.
+        known: The tables that there are.
+    """
+
+    def __init__(self, path: Path | str, table: str, known: Iterable[str]) -> None:
+        self.table = table
+        self.known = tuple(known)
+        super().__init__(
+            path,
+            f"it has no table {table!r}",
+            f"{_nearest(table, self.known)} Nothing was done.",
+        )
+
+
+class CheckpointNotSavedError(StoreError):
+    """A strict store could not keep a result; the error carries it.
+
+    Attributes:
+        frame: What the function returned.
+    """
+
+    def __init__(self, path: Path | str, problem: str, frame: object) -> None:
+        self.frame = frame
+        super().__init__(
+            path,
+            f"the result could not be stored: {problem}",
+            "It is not lost: this error carries it as `.frame`.",
+        )

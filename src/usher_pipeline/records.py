@@ -1,0 +1,400 @@
+"""The frozen values that cross rooms: key, entry, step, decision.
+
+Nothing here touches a file or knows a frame library. Everything that is stored
+has `to_json` and `from_json`, so that the formats on disk are read in one place.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field, replace
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = [
+    "ENTRY_FORMAT",
+    "Bypass",
+    "Column",
+    "Cost",
+    "Decision",
+    "Difference",
+    "Entry",
+    "Hit",
+    "Key",
+    "Miss",
+    "Part",
+    "PartKind",
+    "Read",
+    "Reason",
+    "Step",
+    "utc_from_text",
+    "utc_now",
+]
+
+#: The format of an entry on disk. A store with a higher number is not read.
+ENTRY_FORMAT = 1
+
+PartKind: TypeAlias = Literal[
+    "argument", "code", "config", "setting", "source", "version", "checkpoint"
+]
+
+
+def utc_now() -> datetime:
+    """Return the present moment, aware and in UTC."""
+    return datetime.now(UTC)
+
+
+def utc_from_text(text: str) -> datetime:
+    """Return the moment that an ISO 8601 text with a zone names, in UTC.
+
+    >>> utc_from_text("2026-02-16T12:00:00+02:00").isoformat()
+    '2026-02-16T10:00:00+00:00'
+    """
+    return datetime.fromisoformat(text).astimezone(UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One thing that a key is made of.
+
+    Attributes:
+        kind: What sort of thing it is.
+        label: Its name among its kind: a parameter, a helper, a source.
+        digest: Its fingerprint.
+        preview: A short text of it for people; never a secret.
+        where: Where it was stated, such as ``config.yaml:12``.
+    """
+
+    kind: PartKind
+    label: str
+    digest: str
+    preview: str = ""
+    where: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """What a call means: the checkpoint's name and every part that counts.
+
+    Attributes:
+        name: The checkpoint.
+        digest: The fingerprint of all parts, as hexadecimal text.
+        parts: The parts, each kept apart so that a miss can name its cause.
+        rules: The version of the fingerprint rules that made it.
+        untracked: What the function reaches and the key does not watch.
+    """
+
+    name: str
+    digest: str
+    parts: tuple[Part, ...]
+    rules: int
+    untracked: tuple[str, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the key as plain data."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Key:
+        """Return the key that `to_json` wrote."""
+        return cls(
+            name=data["name"],
+            digest=data["digest"],
+            parts=tuple(Part(**part) for part in data["parts"]),
+            rules=data["rules"],
+            untracked=tuple(data["untracked"]),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Read:
+    """A checkpoint that a function called while it ran.
+
+    Attributes:
+        name: The checkpoint that was read.
+        key: The digest of the key it was read under.
+        content: The digest of the frame that came back.
+    """
+
+    name: str
+    key: str
+    content: str
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One column of a stored frame.
+
+    Attributes:
+        name: Its label, as text.
+        type: Its type, as text.
+        digest: The fingerprint of its values.
+    """
+
+    name: str
+    type: str
+    digest: str
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What a result took to compute.
+
+    Attributes:
+        started_at: When the function was called (UTC).
+        elapsed_s: How long it ran, in seconds.
+    """
+
+    started_at: datetime
+    elapsed_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One processing step of a provenance.
+
+    Attributes:
+        step_name: What was done; for a checkpoint its name.
+        timestamp: When the work was really done (UTC).
+        details: More facts, as plain data.
+    """
+
+    step_name: str
+    timestamp: datetime
+    details: Mapping[str, Any] | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the step as plain data; `details` only if there are any."""
+        data: dict[str, Any] = {
+            "step_name": self.step_name,
+            "timestamp": self.timestamp.isoformat(),
+        }
+        if self.details is not None:
+            data["details"] = dict(self.details)
+        return data
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """What is known of one stored result. Written once, never changed.
+
+    Attributes:
+        key: The key that it answers.
+        number: Which result under this key it is, from 1 on; the latest counts.
+        created_at: When it was stored (UTC).
+        function: The function that made it, as ``module.qualname``.
+        kind: What the function returned, such as ``polars.DataFrame``.
+        schema: All that is needed to restore the frame exactly, as plain data.
+        arrow_schema: The schema of the segment as base64 text of an Arrow message.
+        content: The fingerprint of the whole frame.
+        columns: The columns with a fingerprint each.
+        row_count: How many rows it has.
+        size_bytes: The size of the segment file.
+        cost: What it took.
+        run_id: The run that computed it.
+        reads: The checkpoints that the function called.
+        library: The version of this library that wrote it.
+        description: A sentence for people.
+        reason: Why it was computed.
+    """
+
+    key: Key
+    number: int
+    created_at: datetime
+    function: str
+    kind: str
+    schema: Mapping[str, Any]
+    arrow_schema: str
+    content: str
+    columns: tuple[Column, ...]
+    row_count: int
+    size_bytes: int
+    cost: Cost
+    run_id: str
+    reads: tuple[Read, ...] = ()
+    library: str = ""
+    description: str = ""
+    reason: str = ""
+
+    @property
+    def name(self) -> str:
+        """The checkpoint that it belongs to."""
+        return self.key.name
+
+    @property
+    def stem(self) -> str:
+        """The name of its two files, without ending."""
+        return f"{self.key.digest}-{self.number}"
+
+    def numbered(self, number: int) -> Entry:
+        """Return the same entry under another number."""
+        return replace(self, number=number)
+
+    def step(self) -> Step:
+        """Return the processing step that this entry stands for."""
+        details: dict[str, Any] = {
+            "checkpoint": self.name,
+            "key": self.key.digest,
+            "content": self.content,
+            "row_count": self.row_count,
+            "column_count": len(self.columns),
+            "elapsed_s": round(self.cost.elapsed_s, 6),
+            "run_id": self.run_id,
+            "function": self.function,
+            "reason": self.reason,
+            "arguments": _previews(self.key, "argument"),
+            "settings": _previews(self.key, "setting") | _previews(self.key, "config"),
+            "sources": _previews(self.key, "source"),
+            "reads": [asdict(read) for read in self.reads],
+            "untracked": list(self.key.untracked),
+        }
+        return Step(self.name, self.cost.started_at, details)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the entry as plain data, led by the format."""
+        return {
+            "format": ENTRY_FORMAT,
+            "key": self.key.to_json(),
+            "number": self.number,
+            "created_at": self.created_at.isoformat(),
+            "function": self.function,
+            "kind": self.kind,
+            "schema": dict(self.schema),
+            "arrow_schema": self.arrow_schema,
+            "content": self.content,
+            "columns": [asdict(column) for column in self.columns],
+            "row_count": self.row_count,
+            "size_bytes": self.size_bytes,
+            "cost": {
+                "started_at": self.cost.started_at.isoformat(),
+                "elapsed_s": self.cost.elapsed_s,
+            },
+            "run_id": self.run_id,
+            "reads": [asdict(read) for read in self.reads],
+            "library": self.library,
+            "description": self.description,
+            "reason": self.reason,
+        }
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Entry:
+        """Return the entry that `to_json` wrote.
+
+        Raises:
+            ValueError: The data has another format or is no entry.
+        """
+        try:
+            if data["format"] != ENTRY_FORMAT:
+                raise ValueError(f"entry format {data['format']}, expected {ENTRY_FORMAT}")
+            return cls(
+                key=Key.from_json(data["key"]),
+                number=int(data["number"]),
+                created_at=utc_from_text(data["created_at"]),
+                function=data["function"],
+                kind=data["kind"],
+                schema=data["schema"],
+                arrow_schema=data["arrow_schema"],
+                content=data["content"],
+                columns=tuple(Column(**column) for column in data["columns"]),
+                row_count=int(data["row_count"]),
+                size_bytes=int(data["size_bytes"]),
+                cost=Cost(
+                    utc_from_text(data["cost"]["started_at"]), float(data["cost"]["elapsed_s"])
+                ),
+                run_id=data["run_id"],
+                reads=tuple(Read(**read) for read in data["reads"]),
+                library=data["library"],
+                description=data["description"],
+                reason=data["reason"],
+            )
+        except (KeyError, TypeError, AttributeError) as problem:
+            raise ValueError(f"not an entry: {problem!r}") from problem
+
+
+def _previews(key: Key, kind: PartKind) -> dict[str, str]:
+    return {part.label: part.preview for part in key.parts if part.kind == kind}
+
+
+# --- decisions --------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """One thing in which a call differs from an earlier one.
+
+    Attributes:
+        kind: What sort of part differs.
+        label: Which one.
+        before: How it was, for people; empty when it was not there.
+        after: How it is now; empty when it is gone.
+        where: Where the present value was stated.
+    """
+
+    kind: PartKind
+    label: str
+    before: str = ""
+    after: str = ""
+    where: str = ""
+
+    def __str__(self) -> str:
+        """Return one clause, such as ``min_depth: 30.0 → 20.0``."""
+        if self.kind == "code":
+            return f"{self.label} {_code_verb(self.before, self.after)}"
+        label = (
+            self.label if self.kind in ("argument", "setting") else f"{self.kind} {self.label}"
+        )
+        where = f" ({self.where})" if self.where else ""
+        return f"{label}: {self.before or '(none)'} → {self.after or '(none)'}{where}"
+
+
+def _code_verb(before: str, after: str) -> str:
+    if not before:
+        return "is new"
+    if not after:
+        return "is no longer used"
+    return "changed" if before == after else f"changed: {before} → {after}"
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """Why nothing stored matches.
+
+    Attributes:
+        summary: The cause in one clause.
+        differences: What differs from the nearest earlier entry of the name.
+        nearest: That entry's key digest, if there is one.
+    """
+
+    summary: str
+    differences: tuple[Difference, ...] = ()
+    nearest: str = ""
+
+    def __str__(self) -> str:
+        """Return the cause in one line."""
+        return self.summary
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """A stored result answers the call."""
+
+    entry: Entry
+
+
+@dataclass(frozen=True, slots=True)
+class Miss:
+    """The function has to run, and this is why."""
+
+    reason: Reason
+
+
+@dataclass(frozen=True, slots=True)
+class Bypass:
+    """The function runs and nothing is looked up or stored."""
+
+    reason: Reason = field(default_factory=lambda: Reason("bypassed"))
+
+
+Decision: TypeAlias = Hit | Miss | Bypass

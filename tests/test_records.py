@@ -1,0 +1,58 @@
+"""What is written as JSON is read back as the same value."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+
+import pytest
+
+from usher_pipeline.records import Column, Cost, Entry, Key, Part, Read, Step, utc_from_text
+
+MOMENT = datetime(2026, 2, 16, 1, 2, 3, 456, tzinfo=UTC)
+ENTRY = Entry(
+    key=Key("genes", "k" * 32, (Part("argument", "x", "d", "1"),), 1, ("eval",)),
+    number=2, created_at=MOMENT, function="m.f", kind="polars.DataFrame",
+    schema={"names": ["a"]}, arrow_schema="QUJD", content="c",
+    columns=(Column("a", "int64", "d"),), row_count=3, size_bytes=4096,
+    cost=Cost(MOMENT, 1.5), run_id="r", reads=(Read("universe", "u", "v"),), library="0.1.0",
+    description="a table", reason="first call",
+)  # fmt: skip
+
+
+def test_an_entry_survives_json() -> None:
+    """An entry written as JSON text is read back equal."""
+    assert Entry.from_json(json.loads(json.dumps(ENTRY.to_json()))) == ENTRY
+
+
+def test_an_entry_of_another_format_is_refused() -> None:
+    """An entry that says another format is not read as this one."""
+    with pytest.raises(ValueError, match="entry format 99, expected 1"):
+        Entry.from_json(ENTRY.to_json() | {"format": 99})
+
+
+def test_half_an_entry_is_refused() -> None:
+    """Data that lacks a part of an entry is no entry."""
+    data = ENTRY.to_json()
+    del data["content"]
+    with pytest.raises(ValueError, match="not an entry: KeyError"):
+        Entry.from_json(data)
+
+
+def test_a_step_tells_when_and_by_which_run_it_was_computed() -> None:
+    """The step of an entry has the time and the run of the real computation."""
+    step = ENTRY.step().to_json()
+    assert step["step_name"] == "genes"
+    assert step["timestamp"] == MOMENT.isoformat()
+    assert step["details"]["run_id"] == "r"
+    assert step["details"]["arguments"] == {"x": "1"}
+
+
+def test_a_step_without_details_has_none() -> None:
+    """A step that was recorded without details has no such field."""
+    assert Step("a", MOMENT).to_json() == {"step_name": "a", "timestamp": MOMENT.isoformat()}
+
+
+def test_a_moment_is_read_in_utc() -> None:
+    """A text with another zone names the same moment in UTC."""
+    assert utc_from_text("2026-02-16T03:02:03.000456+02:00") == MOMENT
