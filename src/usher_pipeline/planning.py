@@ -82,10 +82,9 @@ def _why_missing(key: Key, earlier: Sequence[Entry]) -> Reason:
     if nearest is None:
         return Reason("first call")
     if nearest.key.rules != key.rules:
-        return Reason(
-            f"the rules of the key changed with the library ({nearest.key.rules} → {key.rules})",
-            nearest=nearest.key.digest,
-        )
+        versions = f"{nearest.key.rules} → {key.rules}"
+        summary = f"the rules of the key changed with the library ({versions})"
+        return Reason(summary, nearest=nearest.key.digest)
     differences = compare(nearest.key, key)
     summary = ", ".join(map(str, differences)) or "no stored result can be read any more"
     return Reason(summary, differences, nearest.key.digest)
