@@ -1,0 +1,269 @@
+"""What is in force, and why: the project, its config, its store.
+
+A store and a config are found alike, the highest first: ``run(...)``,
+``configure(...)``, the environment, ``[tool.usher]`` in ``pyproject.toml``, for a store
+the ``duckdb_path`` of the config in force and the default. Nothing here is loaded that
+a call could do without: no pydantic, no YAML before a YAML file is read.
+"""
+
+from __future__ import annotations
+
+import copy
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from usher_pipeline.config.values import REQUIRED, ConfigView, Setting, signature, view
+from usher_pipeline.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from usher_pipeline.config.values import Signature
+
+__all__ = [
+    "REQUIRED",
+    "Choice",
+    "ConfigView",
+    "Setting",
+    "config_candidates",
+    "config_in_force",
+    "first_party",
+    "project_root",
+    "store_in_force",
+    "tool_table",
+    "view",
+    "view_in_force",
+]
+
+StrPath = str | os.PathLike[str]
+
+_PYPROJECT: Final = "pyproject.toml"
+_IN_TABLE: Final = "[tool.usher] in pyproject.toml"
+_MARKS: Final = (_PYPROJECT, ".git")
+
+#: Where the store is when nobody says otherwise, below the root of the project.
+_DEFAULT_STORE: Final = Path(".usher", "store.duckdb")
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """A path that is in force, and how that came about.
+
+    Attributes:
+        value: The path, absolute.
+        origin: Which source won, such as ``USHER_STORE``.
+        considered: Every source from the highest to the lowest with the path that it
+            names, empty where it names none.
+    """
+
+    value: Path
+    origin: str
+    considered: tuple[tuple[str, str], ...]
+
+
+# --- the project ------------------------------------------------------------------------
+
+
+def project_root(start: Path | None = None) -> Path:
+    """Return the root of the project that a folder lies in.
+
+    Args:
+        start: The folder; the working folder unless given.
+
+    Returns:
+        The nearest folder upward that holds `pyproject.toml` or `.git`; else the folder
+        itself.
+    """
+    here = folder = os.getcwd() if start is None else str(Path(_text(start)))  # noqa: PTH109 - quick
+    while not any(os.path.exists(f"{folder}/{mark}") for mark in _MARKS):  # noqa: PTH110 - quick
+        above = os.path.dirname(folder)  # noqa: PTH120 - quick
+        if above == folder:
+            return Path(here)
+        folder = above
+    return Path(folder)
+
+
+_tables: Final[dict[str, tuple[Signature, dict[str, Any]]]] = {}
+
+
+def tool_table(root: Path | None = None) -> dict[str, Any]:
+    """Return the table ``[tool.usher]`` of a project's `pyproject.toml`.
+
+    Args:
+        root: The project; the one of the working folder unless given.
+
+    Returns:
+        A copy of the table; empty when there is none.
+
+    Raises:
+        ConfigError: The file is no TOML, or the entry is no table.
+    """
+    return copy.deepcopy(_table(root or project_root()))
+
+
+def _table(root: Path) -> dict[str, Any]:
+    """Return the table itself, which nobody may change."""
+    file = root / _PYPROJECT
+    found = signature(file)
+    if found is None:
+        return {}
+    known = _tables.get(str(file))
+    if known is not None and known[0] == found[0]:
+        return known[1]
+    table = _read_table(file)
+    if found[1]:
+        _tables[str(file)] = (found[0], table)
+    return table
+
+
+def _read_table(file: Path) -> dict[str, Any]:
+    import tomllib
+
+    try:
+        document = tomllib.loads(file.read_text(encoding="utf-8"))
+    except ValueError as problem:
+        raise ConfigError(file, f"it is no TOML: {problem}") from problem
+    tools = document.get("tool", {})
+    table = tools.get("usher", {}) if isinstance(tools, dict) else {}
+    if not isinstance(table, dict):
+        found = type(table).__name__
+        raise ConfigError(file, f"tool.usher: expected a table, got {found}")
+    return table
+
+
+def first_party(root: Path | None = None) -> list[str]:
+    """Return the packages that ``[tool.usher] first_party`` counts as the project's own.
+
+    Raises:
+        ConfigError: The entry is neither a text nor a list of texts.
+    """
+    root = root or project_root()
+    stated = tool_table(root).get("first_party", [])
+    names = [stated] if isinstance(stated, str) else stated
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise ConfigError(
+            root / _PYPROJECT, "tool.usher.first_party: expected a list of package names"
+        )
+    return names
+
+
+# --- what is in force -------------------------------------------------------------------
+
+
+def config_in_force(
+    run: StrPath | None = None,
+    configured: StrPath | None = None,
+    root: Path | None = None,
+) -> Choice | None:
+    """Return which config file is in force; None when nobody names one.
+
+    Args:
+        run: What ``run(...)`` was given.
+        configured: What ``configure(...)`` was given.
+        root: The project; the one of the working folder unless given.
+
+    Raises:
+        FileNotFoundError: The file that the winner names is not there.
+        ConfigError: It is a folder, or `pyproject.toml` can not be read.
+    """
+    choice = _highest(config_candidates(run, configured, root))
+    if choice is not None:
+        from usher_pipeline.config.loader import require_file
+
+        require_file(choice.value, choice.origin)
+    return choice
+
+
+def config_candidates(
+    run: StrPath | None = None,
+    configured: StrPath | None = None,
+    root: Path | None = None,
+) -> tuple[tuple[str, str], ...]:
+    """Return every source of a config file, highest first, with the path that it names."""
+    return _candidates("config", run, configured, root or project_root())
+
+
+def view_in_force(
+    run: Any = None, configured: Any = None, root: Path | None = None
+) -> ConfigView:
+    """Return a view over the config in force; over nothing when there is none.
+
+    Args:
+        run: What ``run(...)`` was given: a path, a mapping or a model.
+        configured: What ``configure(...)`` was given, likewise.
+        root: The project; the one of the working folder unless given.
+    """
+    for config, origin in ((run, "run(...)"), (configured, "configure(...)")):
+        if config is not None and config != "":
+            return view(config, origin)
+    choice = config_in_force(root=root)
+    return view() if choice is None else view(choice.value, choice.origin)
+
+
+def store_in_force(
+    run: StrPath | None = None,
+    configured: StrPath | None = None,
+    config: ConfigView | None = None,
+    root: Path | None = None,
+) -> Choice:
+    """Return which database is in force.
+
+    Paths are relative to the working folder, `duckdb_path` included, as
+    ``PipelineStore(config.duckdb_path)`` takes it; in `pyproject.toml` to that file.
+
+    Args:
+        run: What ``run(...)`` was given.
+        configured: What ``configure(...)`` was given.
+        config: The config in force.
+        root: The project; the one of the working folder unless given.
+
+    Raises:
+        ConfigError: `pyproject.toml` can not be read, or a path is no text.
+    """
+    root = root or project_root()
+    named = config.duckdb_path if config is not None else None
+    choice = _highest(
+        (
+            *_candidates("store", run, configured, root),
+            (
+                f"duckdb_path of {config.name if config and named else 'the config'}",
+                _text(named),
+            ),
+            ("default", str(root / _DEFAULT_STORE)),
+        )
+    )
+    assert choice is not None  # noqa: S101 - the default always names a path
+    return choice
+
+
+def _candidates(
+    what: str, run: StrPath | None, configured: StrPath | None, root: Path
+) -> tuple[tuple[str, str], ...]:
+    stated = _table(root).get(what, "")
+    if not isinstance(stated, str):
+        found = type(stated).__name__
+        raise ConfigError(root / _PYPROJECT, f"tool.usher.{what}: expected a path, got {found}")
+    variable = f"USHER_{what.upper()}"
+    return (
+        ("run(...)", _text(run)),
+        ("configure(...)", _text(configured)),
+        (variable, _text(os.environ.get(variable))),
+        (_IN_TABLE, _text(stated, root)),
+    )
+
+
+def _highest(candidates: Sequence[tuple[str, str]]) -> Choice | None:
+    for origin, path in candidates:
+        if path:
+            return Choice(Path(path), origin, tuple(candidates))
+    return None
+
+
+def _text(path: StrPath | None, base: Path | None = None) -> str:
+    """Return an absolute path; links and ``..`` stay as they are written."""
+    if path is None or path == "":
+        return ""
+    expanded = os.path.expanduser(path)  # noqa: PTH111 - `~stranger` is a name
+    return os.path.join(base or os.getcwd(), expanded)  # noqa: PTH109, PTH118 - quick
