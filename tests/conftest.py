@@ -1,0 +1,29 @@
+"""Every test starts from nothing: no settings of this machine, a folder of its own."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+
+# A time limit for one example measures the machine; a fixed seed would search the same
+# ground for ever. Hypothesis brings a profile of the name "ci" that has both.
+settings.register_profile(
+    "ci", deadline=None, derandomize=False, database=None, print_blob=True
+)
+settings.register_profile("thorough", settings.get_profile("ci"), max_examples=2000)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
+
+
+@pytest.fixture(autouse=True)
+def _isolated(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Hide the settings of whoever runs the tests, and keep them out of the repository."""
+    for name in [name for name in os.environ if name.startswith("USHER_")]:
+        monkeypatch.delenv(name)
+    if search_path := os.environ.get("PYTHONPATH"):
+        # A relative entry would lead the processes that a test starts astray.
+        places = [str(Path(place).resolve()) for place in search_path.split(os.pathsep)]
+        monkeypatch.setenv("PYTHONPATH", os.pathsep.join(places))
+    monkeypatch.chdir(tmp_path)
