@@ -6,6 +6,7 @@ their units.
 
 from __future__ import annotations
 
+import re
 import reprlib
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
@@ -19,7 +20,7 @@ from usher_pipeline.records import Bypass, Hit, Miss, utc_now
 if TYPE_CHECKING:
     from usher_pipeline.records import Decision, Entry
 
-__all__ = ["age", "call_line", "duration", "preview", "size"]
+__all__ = ["age", "call_line", "duration", "is_credential", "preview", "size"]
 
 _PREVIEW_LENGTH: Final = 60
 _MINUTE_S: Final = 60
@@ -45,9 +46,24 @@ _SHOWN_TYPES: Final = frozenset(
     )
 )
 
+_CREDENTIAL: Final = re.compile(
+    r"(?:^|[_.\-\s])(?:(?:api|access|secret|private|auth)_?key|password|passwd|passphrase|pwd"
+    r"|secrets?|(?:access_?|auth_?|bearer_?|api_?)?tokens?|credentials?|authorization)(?:$|[_.\-\s])",
+    re.IGNORECASE,
+)
+
 _repr = reprlib.Repr()
 _repr.maxstring = _repr.maxother = _repr.maxlong = _PREVIEW_LENGTH
 _repr.maxlist = _repr.maxtuple = _repr.maxdict = _repr.maxset = 4
+
+
+def is_credential(name: str) -> bool:
+    """Tell whether a name is one that credentials usually have.
+
+    >>> is_credential("api_key"), is_credential("gnomad.token"), is_credential("key_column")
+    (True, True, False)
+    """
+    return _CREDENTIAL.search(name) is not None
 
 
 def preview(value: Any) -> str:
@@ -72,6 +88,8 @@ def _is_plain(value: Any) -> bool:
     if isinstance(value, (list, tuple, set, frozenset)):
         return all(map(_is_plain, list(value)[:5]))
     if isinstance(value, dict):
+        if any(isinstance(key, str) and is_credential(key) for key in value):
+            return False
         return all(map(_is_plain, list(value.items())[:5]))
     return value is None or type(value) in _SHOWN_TYPES or isinstance(value, PurePath)
 
@@ -129,7 +147,7 @@ def call_line(name: str, decision: Decision, entry: Entry | None, elapsed_s: flo
     """
     facts = [name, _verb(decision)]
     if entry is not None:
-        facts.append(f"{entry.row_count:,} × {len(entry.columns):,}")
+        facts.append(f"{entry.row_count:,} × {entry.column_count:,}")
     if isinstance(decision, Hit):
         facts += [
             age(decision.entry.created_at),

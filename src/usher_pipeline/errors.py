@@ -21,6 +21,7 @@ __all__ = [
     "CheckpointNotSaved",
     "CheckpointNotSavedError",
     "ConfigError",
+    "DeclarationError",
     "FingerprintError",
     "InvalidResultError",
     "NameClashError",
@@ -99,6 +100,23 @@ class NameClashError(UsherError):
             f"The checkpoint name {name!r} is claimed twice: by {first} and by {second}. "
             "Nothing was run and nothing was written. Give one of them another name=; if "
             f"{first} was renamed or is gone, its entries can be dropped with clear()."
+        )
+
+
+class DeclarationError(UsherError, TypeError):
+    """A decorator does not fit its function.
+
+    Attributes:
+        function: What was decorated, as ``module.qualname``.
+        problem: What is wrong, as a clause.
+    """
+
+    def __init__(self, function: str, problem: str) -> None:
+        self.function = function
+        self.problem = problem
+        super().__init__(
+            f"@checkpoint can not wrap {function}: {problem}. Nothing was registered. "
+            "Mend the line of the decorator."
         )
 
 
@@ -256,9 +274,11 @@ class InvalidResultError(UsherError, TypeError):
     Attributes:
         name: The checkpoint.
         type_name: The type that it returned.
+        result: What it returned; nothing is lost.
     """
 
-    def __init__(self, name: str, type_name: str) -> None:
+    def __init__(self, name: str, type_name: str, result: object = None) -> None:
+        self.result = result
         self.name = name
         self.type_name = type_name
         super().__init__(
@@ -274,9 +294,11 @@ class UnsupportedFrameError(UsherError, TypeError):
         column: The column, or the part of the frame, that stands in the way.
         type_name: Its type.
         cure: What to do.
+        frame: What a checkpointed function had computed; nothing is lost.
     """
 
     def __init__(self, column: str, type_name: str, cure: str) -> None:
+        self.frame: object = None
         self.column = column
         self.type_name = type_name
         self.cure = cure

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ENTRY_FORMAT",
+    "INDEX_TYPE",
     "Bypass",
     "Column",
     "Cost",
@@ -28,6 +29,8 @@ __all__ = [
     "PartKind",
     "Read",
     "Reason",
+    "SettingRef",
+    "SourceRef",
     "Step",
     "utc_from_text",
     "utc_now",
@@ -35,6 +38,9 @@ __all__ = [
 
 #: The format of an entry on disk. A store with a higher number is not read.
 ENTRY_FORMAT = 1
+
+#: The type of a column that holds an index and not data.
+INDEX_TYPE = "index"
 
 PartKind: TypeAlias = Literal[
     "argument", "code", "config", "setting", "source", "version", "checkpoint"
@@ -53,6 +59,32 @@ def utc_from_text(text: str) -> datetime:
     '2026-02-16T10:00:00+00:00'
     """
     return datetime.fromisoformat(text).astimezone(UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class SettingRef:
+    """Stands for a config value as the default of a parameter.
+
+    Attributes:
+        path: The dotted path in the config.
+        default: What to take when the config has no such path.
+        required: Whether a missing path is an error.
+    """
+
+    path: str
+    default: Any = None
+    required: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class SourceRef:
+    """Stands for the version of a source as the default of a parameter.
+
+    Attributes:
+        name: The source.
+    """
+
+    name: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,9 +227,11 @@ class Entry:
         cost: What it took.
         run_id: The run that computed it.
         reads: The checkpoints that the function called.
+        inputs: The checkpoints whose frames were handed to it as arguments.
         library: The version of this library that wrote it.
         description: A sentence for people.
         reason: Why it was computed.
+        config_hash: The digest of the whole config that was in force.
     """
 
     key: Key
@@ -214,9 +248,11 @@ class Entry:
     cost: Cost
     run_id: str
     reads: tuple[Read, ...] = ()
+    inputs: tuple[Read, ...] = ()
     library: str = ""
     description: str = ""
     reason: str = ""
+    config_hash: str = ""
 
     @property
     def name(self) -> str:
@@ -227,6 +263,11 @@ class Entry:
     def stem(self) -> str:
         """The name of its two files, without ending."""
         return f"{self.key.digest}-{self.number}"
+
+    @property
+    def column_count(self) -> int:
+        """How many columns of data it has; those of an index are not counted."""
+        return sum(column.type != INDEX_TYPE for column in self.columns)
 
     def numbered(self, number: int) -> Entry:
         """Return the same entry under another number."""
@@ -239,7 +280,7 @@ class Entry:
             "key": self.key.digest,
             "content": self.content,
             "row_count": self.row_count,
-            "column_count": len(self.columns),
+            "column_count": self.column_count,
             "elapsed_s": round(self.cost.elapsed_s, 6),
             "run_id": self.run_id,
             "function": self.function,
@@ -248,6 +289,7 @@ class Entry:
             "settings": _previews(self.key, "setting") | _previews(self.key, "config"),
             "sources": _previews(self.key, "source"),
             "reads": [asdict(read) for read in self.reads],
+            "inputs": [asdict(read) for read in self.inputs],
             "untracked": list(self.key.untracked),
         }
         return Step(self.name, self.cost.started_at, details)
@@ -273,9 +315,11 @@ class Entry:
             },
             "run_id": self.run_id,
             "reads": [asdict(read) for read in self.reads],
+            "inputs": [asdict(read) for read in self.inputs],
             "library": self.library,
             "description": self.description,
             "reason": self.reason,
+            "config_hash": self.config_hash,
         }
 
     @classmethod
@@ -305,9 +349,11 @@ class Entry:
                 ),
                 run_id=data["run_id"],
                 reads=tuple(Read(**read) for read in data["reads"]),
+                inputs=tuple(Read(**read) for read in data["inputs"]),
                 library=data["library"],
                 description=data["description"],
                 reason=data["reason"],
+                config_hash=data["config_hash"],
             )
         except (KeyError, TypeError, AttributeError) as problem:
             raise ValueError(f"not an entry: {problem!r}") from problem

@@ -1,0 +1,85 @@
+"""What every frame library's adapter promises.
+
+A frame is packed into an Arrow table, whose columns are named by position, and a
+schema of plain data, which holds all that Arrow can not say: labels, exact types,
+index, attributes. The two together restore exactly the frame that was packed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import pyarrow as pa
+
+__all__ = ["SCHEMA_FORMAT", "Adapter", "Packed"]
+
+#: The format of the schemas that the adapters write.
+SCHEMA_FORMAT: Final = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Packed:
+    """A frame as it is stored.
+
+    Attributes:
+        table: The values; the columns are named ``"0"``, ``"1"``, … by position, those of
+            a pandas index after those of the data.
+        schema: All else that is needed to restore the frame, as plain data. Common keys:
+            ``kind``, ``format``, ``rows``, ``sql_names`` (one for each column of `table`).
+        kind: Whose frame it is, such as ``polars.DataFrame``.
+    """
+
+    table: pa.Table
+    schema: dict[str, Any]
+    kind: str
+
+
+class Adapter(Protocol):
+    """The verbs that are the same for every frame library."""
+
+    #: What the adapter's frames are called in entries.
+    kind: ClassVar[str]
+
+    def owns(self, value: object) -> bool:
+        """Return whether `value` is a frame of this library, or of a subclass."""
+        ...
+
+    def to_arrow(self, frame: Any) -> Packed:
+        """Return the frame as Arrow table and schema.
+
+        Raises:
+            UnsupportedFrameError: Something in it could not be restored exactly.
+        """
+        ...
+
+    def from_arrow(
+        self, table: pa.Table, schema: Mapping[str, Any], *, copy: bool = False
+    ) -> Any:
+        """Return exactly the frame that `to_arrow` packed.
+
+        Args:
+            table: Its table.
+            schema: Its schema, which may have gone through JSON.
+            copy: Whether the frame must own its memory even where it could share the
+                table's. A pandas frame always does.
+
+        Raises:
+            ValueError: The schema is of another kind or format, or does not fit the table.
+        """
+        ...
+
+    def from_plain(self, table: pa.Table) -> Any:
+        """Return the natural frame of any Arrow table; its column names are the labels."""
+        ...
+
+    def describe(self, frame: Any) -> tuple[tuple[str, str], ...]:
+        """Return label and type of each data column, as text."""
+        ...
+
+    def shape(self, frame: Any) -> tuple[int, int]:
+        """Return the numbers of rows and of data columns."""
+        ...

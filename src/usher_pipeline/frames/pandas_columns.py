@@ -1,0 +1,323 @@
+"""pandas columns ↔ Arrow arrays, to the bit.
+
+Numbers go through Arrow buffers, so that the bits of every NaN stay; missing moments are
+nulls; masked values keep apart what is NaN and what is missing. A column of Python objects
+is stored if all of them are of one plain type, and all that are missing are alike.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from usher_pipeline.frames import pandas_types
+from usher_pipeline.frames.pandas_types import UnstorableError
+from usher_pipeline.frames.table_schema import owned
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = ["pack", "unpack"]
+
+_MISSING_MOMENT: Final = np.iinfo(np.int64).min
+
+#: The plain types of Python objects that a column may hold, with the Arrow type of each.
+_OBJECTS: Final[Mapping[type, tuple[str, pa.DataType]]] = {
+    str: ("str", pa.large_string()),
+    bytes: ("bytes", pa.large_binary()),
+    bool: ("bool", pa.bool_()),
+    int: ("int", pa.int64()),
+    float: ("float", pa.float64()),
+    dt.date: ("date", pa.date32()),
+}
+#: What may stand for a missing object, with its name.
+_MISSING: Final[Mapping[str, Any]] = {
+    "None": None, "nan": np.nan, "NaT": pd.NaT, "NA": pd.NA
+}  # fmt: skip
+
+_OBJECT_CURE: Final = (
+    "Convert it to one type, for example with .astype('str') or .convert_dtypes()."
+)
+
+
+def pack(values: Any, dtype: Any) -> tuple[pa.Array | pa.ChunkedArray, dict[str, Any]]:
+    """Return a column's values as Arrow array, and its type as plain data.
+
+    Args:
+        values: The array of a Series or Index.
+        dtype: Its type.
+
+    Raises:
+        UnstorableError: It could not be restored exactly.
+    """
+    described = pandas_types.to_json(dtype)
+    (name,) = described
+    match name:
+        case "numpy" if dtype.kind == "O":
+            array, cells = _pack_objects(np.asarray(values, dtype=object))
+            described |= {"objects": cells}
+        case "numpy":
+            array = _pack_numpy(np.asarray(values))
+        case "masked":
+            array = pa.array(values._data, mask=values._mask)  # noqa: SLF001 - NaN is not NA
+        case "string":
+            array = _pack_text(values)
+        case "category":
+            array = _pack_category(values, described)
+        case "zoned":
+            zone = pandas_types.zone_name(dtype.tz)
+            array = _pack_moments(values.asi8, pa.timestamp(dtype.unit, zone))
+        case "period":
+            array = _pack_moments(values.asi8, pa.int64())
+        case "interval":
+            sides = [pack(side.array, side.dtype)[0] for side in (values.left, values.right)]
+            array = pa.StructArray.from_arrays(sides, names=["left", "right"])
+        case _:
+            array = values.__arrow_array__()
+    return array, described
+
+
+def unpack(  # noqa: PLR0911 - one for each type
+    column: pa.ChunkedArray, described: Mapping[str, Any]
+) -> Any:
+    """Return the array that `pack` was given, in memory of its own.
+
+    Args:
+        column: Its values.
+        described: Its type.
+
+    Raises:
+        ValueError: The column does not fit the type.
+    """
+    dtype = pandas_types.from_json(described)
+    if "objects" in described:
+        return _unpack_objects(column, *described["objects"])
+    name = next(iter(described))
+    match name:
+        case "numpy":
+            return _unpack_numpy(column, dtype)
+        case "masked":
+            return _unpack_masked(column, dtype)
+        case "string":
+            return dtype.__from_arrow__(owned(column))
+        case "category":
+            return _unpack_category(column, described, dtype)
+        case "zoned":
+            moments = _moments(column).view(f"M8[{dtype.unit}]")
+            return pd.Series(moments).dt.tz_localize("UTC").dt.tz_convert(dtype.tz).array
+        case "period":
+            return pd.arrays.PeriodArray(_moments(column), dtype=dtype)
+        case "interval":
+            return _unpack_interval(column, described["interval"])
+        case _:
+            return pd.arrays.ArrowExtensionArray(owned(column))
+
+
+# --- numbers and moments ----------------------------------------------------------------
+
+
+def _pack_numpy(values: np.ndarray[Any, Any]) -> pa.Array:
+    if not values.dtype.isnative:
+        values = values.astype(values.dtype.newbyteorder("="))
+    match values.dtype.kind:
+        case "M":
+            unit = np.datetime_data(values.dtype)[0]
+            return _pack_moments(values.view(np.int64), pa.timestamp(unit))
+        case "m":
+            unit = np.datetime_data(values.dtype)[0]
+            return _pack_moments(values.view(np.int64), pa.duration(unit))
+        case "c":
+            parts = np.ascontiguousarray(values).view(f"f{values.dtype.itemsize // 2}")
+            return pa.StructArray.from_arrays(
+                [pa.array(parts[0::2]), pa.array(parts[1::2])], names=["real", "imag"]
+            )
+        case _:
+            return pa.array(values, from_pandas=False)
+
+
+def _pack_moments(counts: np.ndarray[Any, Any], dtype: pa.DataType) -> pa.Array:
+    missing = counts == _MISSING_MOMENT
+    return pa.array(counts, mask=missing if missing.any() else None).view(dtype)
+
+
+def _unpack_numpy(column: pa.ChunkedArray, dtype: np.dtype[Any]) -> np.ndarray[Any, Any]:
+    native = dtype.newbyteorder("=")
+    match dtype.kind:
+        case "M" | "m":
+            values = _moments(column).view(native)
+        case "c":
+            values = np.empty(len(column), native)
+            parts = pc.struct_field(column, [0]), pc.struct_field(column, [1])
+            half = np.dtype(f"f{dtype.itemsize // 2}")
+            values.real, values.imag = (_numbers(part, half) for part in parts)
+        case _:
+            values = _numbers(column, native)
+    return values if dtype.isnative else values.astype(dtype)
+
+
+def _moments(column: pa.ChunkedArray) -> np.ndarray[Any, Any]:
+    """Return counts of moments, the missing one for each null."""
+    chunks = [chunk.view(pa.int64()) for chunk in column.chunks]
+    filled = [
+        chunk.fill_null(int(_MISSING_MOMENT)) if chunk.null_count else chunk for chunk in chunks
+    ]
+    return _numbers(pa.chunked_array(filled, pa.int64()), np.dtype(np.int64))
+
+
+def _numbers(column: pa.ChunkedArray, dtype: np.dtype[Any]) -> np.ndarray[Any, Any]:
+    """Return the values of a column without nulls, copied to new memory."""
+    if column.null_count:
+        raise ValueError(f"a column of {dtype} has {column.null_count} missing values")
+    return _raw(column, dtype)
+
+
+def _raw(column: pa.ChunkedArray, dtype: np.dtype[Any]) -> np.ndarray[Any, Any]:
+    """Return the values of a column as they lie in its buffers, copied to new memory."""
+    values = np.empty(len(column), dtype)
+    start = 0
+    for chunk in column.chunks:
+        values[start : start + len(chunk)] = _view(chunk, dtype)
+        start += len(chunk)
+    return values
+
+
+def _view(chunk: pa.Array, dtype: np.dtype[Any]) -> np.ndarray[Any, Any]:
+    if not len(chunk):
+        return np.empty(0, dtype)
+    if dtype == np.bool_:
+        chunk = chunk.cast(pa.uint8())
+    elif chunk.type != pa.from_numpy_dtype(dtype):
+        raise ValueError(f"a column of {dtype} is stored as {chunk.type}")
+    return np.frombuffer(
+        chunk.buffers()[1], dtype, count=len(chunk), offset=chunk.offset * dtype.itemsize
+    )
+
+
+def _unpack_masked(column: pa.ChunkedArray, dtype: Any) -> Any:
+    mask = _raw(pc.is_null(column), np.dtype(np.bool_))
+    kind = dtype.numpy_dtype
+    zero: Any = False if kind == np.bool_ else kind.type(0).item()
+    values = _numbers(pc.fill_null(column, zero) if column.null_count else column, kind)
+    return dtype.construct_array_type()(values, mask)
+
+
+# --- text and objects -------------------------------------------------------------------
+
+
+def _pack_text(values: Any) -> pa.Array | pa.ChunkedArray:
+    try:
+        array = pa.array(values, type=pa.large_string(), from_pandas=True)
+    except UnicodeEncodeError:
+        raise UnstorableError("text that is not Unicode", "Encode it to bytes.") from None
+    return array if array.type == pa.large_string() else array.cast(pa.large_string())
+
+
+def _pack_objects(values: np.ndarray[Any, Any]) -> tuple[pa.Array, list[str]]:
+    kinds = set(map(type, values))
+    missing, kinds = _missing_of(values, kinds)
+    if len(kinds) > 1:
+        names = ", ".join(sorted(kind.__name__ for kind in kinds))
+        raise UnstorableError(f"object holding {names}", _OBJECT_CURE)
+    kind = kinds.pop() if kinds else str
+    if kind not in _OBJECTS:
+        raise UnstorableError(f"object holding {kind.__name__}", _OBJECT_CURE)
+    name, dtype = _OBJECTS[kind]
+    # Among floats, NaN is a value.
+    gaps = [type(value) is not float for value in values] if kind is float else pd.isna(values)
+    try:
+        return pa.array(values, dtype, mask=np.asarray(gaps, bool), from_pandas=False), [
+            name,
+            missing,
+        ]
+    except (OverflowError, UnicodeEncodeError, pa.ArrowException):
+        cure = "Convert it to a type that holds it, such as text or bytes."
+        raise UnstorableError(f"object holding {name} out of range", cure) from None
+
+
+def _missing_of(values: np.ndarray[Any, Any], kinds: set[type]) -> tuple[str, set[type]]:
+    """Return the name of what stands for missing objects, and the types of the others."""
+    found = [name for name, value in _MISSING.items() if name != "nan" and type(value) in kinds]
+    rest = kinds - {type(_MISSING[name]) for name in found}
+    if float in rest and len(rest) > 1:
+        floats = [value for value in values if type(value) is float]
+        if all(value != value for value in floats):  # noqa: PLR0124 - only NaN is not itself
+            found.append("nan")
+            rest.discard(float)
+    if len(found) > 1:
+        names = " and ".join(found)
+        raise UnstorableError(f"object in which {names} are missing values", _OBJECT_CURE)
+    return (found or ["None"])[0], rest
+
+
+def _unpack_objects(column: pa.ChunkedArray, name: str, missing: str) -> np.ndarray[Any, Any]:
+    expected = next((dtype for kind, dtype in _OBJECTS.values() if kind == name), None)
+    if column.type != expected:
+        raise ValueError(f"a column of {name} objects is stored as {column.type}")
+    values = np.empty(len(column), dtype=object)
+    values[:] = column.to_pylist()
+    if missing != "None" and column.null_count:
+        values[_raw(pc.is_null(column), np.dtype(np.bool_))] = _MISSING[missing]
+    return values
+
+
+# --- categories and intervals -----------------------------------------------------------
+
+
+def _pack_category(values: Any, described: dict[str, Any]) -> pa.Array:
+    """Return a dictionary of the categories; of their texts if Arrow can not look them up."""
+    categories = _categories(values.dtype)
+    if categories is None:
+        described["texts"] = _texts(values.dtype.categories)
+        categories = pa.array(described["texts"], pa.large_string())
+    missing = values.codes == -1
+    codes = pa.array(values.codes, mask=missing if missing.any() else None)
+    return pa.DictionaryArray.from_arrays(codes, categories, ordered=bool(values.ordered))
+
+
+def _unpack_category(column: pa.ChunkedArray, described: Mapping[str, Any], dtype: Any) -> Any:
+    if not pa.types.is_dictionary(column.type):
+        raise ValueError(f"a column of {dtype} is stored as {column.type}")
+    texts = described.get("texts")
+    categories = _categories(dtype) if texts is None else pa.array(texts, pa.large_string())
+    codes = [np.empty(0, np.int32)]
+    for chunk in column.chunks:
+        places = pc.index_in(chunk.dictionary, value_set=categories)
+        if places.null_count:
+            raise ValueError("the column holds values that are no categories of its type")
+        codes.append(places.take(chunk.indices).fill_null(-1).to_numpy(zero_copy_only=False))
+    return pd.Categorical.from_codes(np.concatenate(codes), dtype=dtype)
+
+
+def _categories(dtype: Any) -> pa.Array | None:
+    """Return the categories of a type as Arrow array, if Arrow can look them up exactly."""
+    try:
+        array, _ = pack(dtype.categories.array, dtype.categories.dtype)
+    except UnstorableError:
+        return None
+    if isinstance(array, pa.ChunkedArray):
+        array = array.combine_chunks()
+    types = pa.types
+    known = types.is_integer(array.type) or types.is_timestamp(array.type)
+    if known or types.is_large_string(array.type):
+        return array
+    return None
+
+
+def _texts(categories: pd.Index[Any]) -> list[str]:
+    texts = [str(category) for category in categories]
+    if len(set(texts)) == len(texts):
+        return texts
+    return [f"{text} (#{number})" for number, text in enumerate(texts)]
+
+
+def _unpack_interval(column: pa.ChunkedArray, details: list[Any]) -> Any:
+    subtype, closed = details
+    left, right = (
+        pd.Index(unpack(pc.struct_field(column, [side]), subtype)) for side in (0, 1)
+    )
+    return pd.arrays.IntervalArray.from_arrays(left, right, closed=closed)

@@ -1,0 +1,143 @@
+"""polars frames ↔ Arrow: every type but Object, mapped without a copy where it can be."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar, Final, cast
+
+import polars as pl
+
+from usher_pipeline.errors import UnsupportedFrameError
+from usher_pipeline.frames import polars_types
+from usher_pipeline.frames.contract import SCHEMA_FORMAT, Packed
+from usher_pipeline.frames.table_schema import owned, sized_table, sql_names
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import pyarrow as pa
+
+__all__ = ["ADAPTER", "PolarsAdapter"]
+
+
+class PolarsAdapter:
+    """The verbs for `polars.DataFrame`."""
+
+    kind: ClassVar[str] = "polars.DataFrame"
+
+    def owns(self, value: object) -> bool:
+        """Return whether `value` is a polars frame, or one of a subclass."""
+        return isinstance(value, pl.DataFrame)
+
+    def to_arrow(self, frame: pl.DataFrame) -> Packed:
+        """Return the frame as Arrow table and schema.
+
+        Raises:
+            UnsupportedFrameError: Something in it could not be restored exactly.
+        """
+        if type(frame) is not pl.DataFrame:
+            raise UnsupportedFrameError(
+                "the frame itself",
+                f"a {type(frame).__qualname__}, a subclass of polars.DataFrame",
+                "Store the plain frame: polars.DataFrame(frame).",
+            )
+        storages = [_storage(name, dtype) for name, dtype in frame.schema.items()]
+        columns = [
+            series.alias("").cast(storage).to_arrow(compat_level=pl.CompatLevel.oldest())
+            for series, storage in zip(frame.get_columns(), storages, strict=True)
+        ]
+        schema = {
+            "kind": self.kind,
+            "format": SCHEMA_FORMAT,
+            "rows": frame.height,
+            "labels": frame.columns,
+            "dtypes": [polars_types.to_json(dtype) for dtype in frame.dtypes],
+            "sql_names": sql_names(frame.columns),
+        }
+        return Packed(sized_table(columns, frame.height), schema, self.kind)
+
+    def from_arrow(
+        self, table: pa.Table, schema: Mapping[str, Any], *, copy: bool = False
+    ) -> pl.DataFrame:
+        """Return exactly the frame that `to_arrow` packed.
+
+        Args:
+            table: Its table.
+            schema: Its schema, which may have gone through JSON.
+            copy: Whether the frame must not share memory with the table.
+
+        Raises:
+            ValueError: The schema is of another kind or format, or does not fit the table.
+        """
+        _check(table, schema, self.kind)
+        if not schema["labels"]:
+            return _without_columns(schema["rows"])
+        columns = [
+            _series(column, polars_types.from_json(dtype), copy=copy).alias(str(position))
+            for position, (column, dtype) in enumerate(
+                zip(table.columns, schema["dtypes"], strict=True)
+            )
+        ]
+        frame = pl.DataFrame(columns)
+        # Set afterwards, since polars renames an empty name at construction.
+        frame.columns = schema["labels"]
+        return frame
+
+    def from_plain(self, table: pa.Table) -> pl.DataFrame:
+        """Return the natural frame of any Arrow table; its column names are the labels."""
+        if not table.num_columns:
+            return _without_columns(table.num_rows)
+        columns = [
+            _natural(column).alias(str(position))
+            for position, column in enumerate(table.columns)
+        ]
+        frame = pl.DataFrame(columns)
+        frame.columns = table.column_names
+        return frame
+
+    def describe(self, frame: pl.DataFrame) -> tuple[tuple[str, str], ...]:
+        """Return label and type of each column, as text."""
+        return tuple((name, str(dtype)) for name, dtype in frame.schema.items())
+
+    def shape(self, frame: pl.DataFrame) -> tuple[int, int]:
+        """Return the numbers of rows and of columns."""
+        return frame.shape
+
+
+ADAPTER: Final = PolarsAdapter()
+
+
+def _storage(name: str, dtype: pl.DataType) -> pl.DataType:
+    try:
+        return polars_types.storage(dtype)
+    except polars_types.UnstorableTypeError as problem:
+        raise UnsupportedFrameError(
+            f"column {name!r}", problem.type_name, problem.cure
+        ) from None
+
+
+def _check(table: pa.Table, schema: Mapping[str, Any], kind: str) -> None:
+    if (schema.get("kind"), schema.get("format")) != (kind, SCHEMA_FORMAT):
+        raise ValueError(
+            f"the schema is of {schema.get('kind')!r}, format {schema.get('format')!r}; "
+            f"expected {kind!r}, format {SCHEMA_FORMAT}"
+        )
+    if len(schema["labels"]) != table.num_columns:
+        raise ValueError(
+            f"the schema has {len(schema['labels'])} columns, the table {table.num_columns}"
+        )
+
+
+def _series(column: pa.ChunkedArray, dtype: pl.DataType, *, copy: bool) -> pl.Series:
+    if copy:
+        column = owned(column)
+    series = _natural(column)
+    return series if series.dtype == dtype else series.cast(dtype)
+
+
+def _natural(column: pa.ChunkedArray) -> pl.Series:
+    return cast("pl.Series", pl.from_arrow(column))
+
+
+def _without_columns(row_count: int) -> pl.DataFrame:
+    """Return a frame of no columns that still counts its rows."""
+    return pl.DataFrame({"_": pl.repeat(None, row_count, eager=True)}).drop("_")
