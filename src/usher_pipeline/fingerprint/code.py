@@ -1,0 +1,660 @@
+"""Functions → what their code means, with everything first-party that they reach.
+
+A walk from the function follows names to helpers, classes, constants and modules.
+Each thing reached is a node with a digest of its own, so that a miss can name it;
+each binding followed is remembered, so that every later call can check in
+microseconds that the name still means the same object.
+"""
+
+from __future__ import annotations
+
+import builtins
+import dis
+import enum
+import functools
+import importlib
+import importlib.util
+import inspect
+import logging
+import os
+import sys
+import threading
+import types
+from collections import deque
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final
+from weakref import WeakKeyDictionary
+
+import xxhash
+
+from usher_pipeline import display
+from usher_pipeline.errors import FingerprintError
+from usher_pipeline.fingerprint import syntax, values
+from usher_pipeline.records import Part
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from usher_pipeline.fingerprint.ownership import Ownership
+
+__all__ = ["CodeGraph", "code_digest", "graph_of"]
+
+_MISSING: Final = object()
+_DYNAMIC: Final = frozenset({"eval", "exec", "__import__", "globals", "locals", "compile"})
+_GLOBAL_LOADS: Final = frozenset({"LOAD_GLOBAL", "LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS"})
+_FIXED: Final = (type(None), bool, int, float, complex, str, bytes, range, enum.Enum)
+
+#: What Python and well-known libraries write into a class by themselves.
+_CLASS_MACHINERY: Final = frozenset(
+    {
+        *("__dict__", "__weakref__", "__doc__", "__module__", "__qualname__", "__slots__"),
+        *("__annotations__", "__annotate__", "__annotate_func__", "__annotations_cache__"),
+        *("__firstlineno__", "__static_attributes__", "__abstractmethods__", "_abc_impl"),
+        *("__parameters__", "__orig_bases__", "__match_args__", "__dataclass_fields__"),
+        *("__dataclass_params__", "__signature__", "__class_vars__", "__private_attributes__"),
+        *("__classcell__", "__type_params__", "__hash__"),
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class _Binding:
+    """A name that was followed: where it was looked up, and what it meant."""
+
+    space: Any
+    name: str
+    meant: Any
+
+    def holds(self) -> bool:
+        return _look_up(self.space, self.name) is self.meant
+
+
+@dataclass(frozen=True, slots=True)
+class _State:
+    """A value that can change in place, and the digest that it had."""
+
+    value: Any
+    digest: str
+
+    def holds(self) -> bool:
+        return _live_digest(self.value) == self.digest
+
+
+@dataclass(slots=True)
+class CodeGraph:
+    """All the code that a function reaches.
+
+    Attributes:
+        parts: One part per thing reached, the function itself first.
+        digest: The digest of them all and of how they hang together; file names and
+            module names do not enter it.
+        untracked: What is reached and not watched, in words.
+        checkpoints: The checkpointed functions that are reached.
+    """
+
+    parts: list[Part] = field(default_factory=list)
+    digest: str = ""
+    untracked: list[str] = field(default_factory=list)
+    checkpoints: list[Any] = field(default_factory=list)
+    bindings: list[_Binding] = field(default_factory=list)
+    states: list[_State] = field(default_factory=list)
+
+    def is_current(self) -> bool:
+        """Tell whether every name still means what it meant and nothing changed in place."""
+        return all(binding.holds() for binding in self.bindings) and all(
+            state.holds() for state in self.states
+        )
+
+
+_graphs: WeakKeyDictionary[Any, tuple[Ownership, CodeGraph]] = WeakKeyDictionary()
+_lock = threading.RLock()
+
+
+def graph_of(function: Any, ownership: Ownership) -> CodeGraph:
+    """Return the code graph of a function; walked once, checked at every call.
+
+    Args:
+        function: The function as it was written, under its own decorators; or a class.
+        ownership: Which code counts.
+
+    Returns:
+        The graph. Its parts are the same in every process and on every version of Python
+        that the library supports, wherever the files lie.
+    """
+    with _lock:
+        known = _graphs.get(function)
+    if known is not None and known[0] == ownership and known[1].is_current():
+        return known[1]
+    graph = _Walk(ownership).run(function)
+    with _lock:
+        _graphs[function] = (ownership, graph)
+    return graph
+
+
+def code_digest(thing: Any, ownership: Ownership) -> bytes:
+    """Return what stands for the code of a function or class met inside an argument.
+
+    Args:
+        thing: A function or a class.
+        ownership: Which code counts.
+
+    Returns:
+        The digest of all that it reaches if it is first-party; the name of a foreign
+        function; nothing for a foreign class, whose instances are known by their type.
+    """
+    function = getattr(thing, "__usher_function__", thing)
+    if _is_owned(function, ownership):
+        return graph_of(function, ownership).digest.encode()
+    return b"" if isinstance(function, type) else _full_name(function).encode()
+
+
+# --- looking things up ------------------------------------------------------------------
+
+
+def _look_up(space: Any, name: str) -> Any:
+    if type(space) is dict:
+        return space.get(name, _MISSING)
+    if type(space) is types.CellType:
+        try:
+            return space.cell_contents
+        except ValueError:
+            return _MISSING
+    if isinstance(space, type):
+        return space.__dict__.get(name, _MISSING)
+    return getattr(space, name, _MISSING)
+
+
+def _live_digest(value: Any) -> str:
+    """Return a digest that holds in this process only: code counts by identity."""
+    try:
+        return values.digest(value, code_of=lambda thing: id(thing).to_bytes(8, "little"))
+    except FingerprintError:
+        return "no digest"
+
+
+def _full_name(thing: Any) -> str:
+    if isinstance(thing, types.FunctionType):
+        return f"{thing.__globals__.get('__name__')}.{thing.__code__.co_qualname}"
+    module = getattr(thing, "__module__", None) or type(thing).__module__
+    return f"{module}.{getattr(thing, '__qualname__', None) or type(thing).__qualname__}"
+
+
+def _is_owned(thing: Any, ownership: Ownership) -> bool:
+    if isinstance(thing, types.FunctionType):
+        # functools.wraps copies __module__; the globals tell where it was written.
+        module = thing.__globals__.get("__name__")
+        return ownership.owns_module(module, thing.__code__.co_filename)
+    if isinstance(thing, types.ModuleType):
+        return ownership.owns_loaded(thing)
+    return isinstance(thing, type) and ownership.owns(thing)
+
+
+def _label(thing: Any) -> str:
+    if isinstance(thing, types.ModuleType):
+        return f"module {thing.__name__}"
+    if isinstance(thing, type):
+        return f"class {thing.__qualname__}"
+    file = os.path.basename(thing.__code__.co_filename)  # noqa: PTH119 - code names files by text
+    place = f" in {file}" if file.endswith(".py") else ""
+    return f"helper {thing.__qualname__}(){place}"
+
+
+def _global_names(code: types.CodeType) -> set[str]:
+    names = {step.argval for step in dis.get_instructions(code) if step.opname in _GLOBAL_LOADS}
+    for constant in code.co_consts:
+        if isinstance(constant, types.CodeType):
+            names |= _global_names(constant)
+    return names
+
+
+def _is_fixed(value: Any) -> bool:
+    """Tell whether a value can not change in place."""
+    if isinstance(value, (tuple, frozenset)):
+        return all(map(_is_fixed, value))
+    return type(value) in _FIXED or isinstance(value, (enum.Enum, types.BuiltinFunctionType))
+
+
+# --- the walk ---------------------------------------------------------------------------
+
+
+class _Node:
+    """One thing in the graph while it is being digested."""
+
+    def __init__(self, thing: Any, label: str, number: int) -> None:
+        self.thing = thing
+        self.label = label
+        self.number = number
+        self.preview = ""
+        self.hasher = xxhash.xxh3_128()
+        self.targets: list[int] = []
+
+    def feed(self, *pieces: str | bytes) -> None:
+        for piece in pieces:
+            data = piece.encode("utf-8", "surrogatepass") if isinstance(piece, str) else piece
+            self.hasher.update(len(data).to_bytes(8, "little"))
+            self.hasher.update(data)
+
+
+class _Walk:
+    """A walk over all that one function reaches, breadth first in the order of names."""
+
+    def __init__(self, ownership: Ownership) -> None:
+        self.ownership = ownership
+        self.graph = CodeGraph()
+        self.nodes: dict[Any, _Node] = {}
+        self.queue: deque[_Node] = deque()
+
+    def run(self, function: Any) -> CodeGraph:
+        self.root = function
+        name = getattr(function, "__qualname__", type(function).__qualname__)
+        self.reach(function, name if isinstance(function, type) else f"{name}()")
+        while self.queue:
+            self.visit(self.queue.popleft())
+        total = xxhash.xxh3_128()
+        labels: dict[str, int] = {}
+        for node in self.nodes.values():
+            labels[node.label] = count = labels.get(node.label, 0) + 1
+            label = node.label if count == 1 else f"{node.label} #{count}"
+            digest = node.hasher.hexdigest()
+            self.graph.parts.append(Part("code", label, digest, node.preview))
+            total.update(f"{digest}{node.targets}".encode())
+        self.graph.digest = total.hexdigest()
+        return self.graph
+
+    def reach(self, thing: Any, label: str) -> _Node:
+        if id(thing) not in self.nodes:
+            self.nodes[id(thing)] = _Node(thing, label, len(self.nodes))
+            self.queue.append(self.nodes[id(thing)])
+        return self.nodes[id(thing)]
+
+    def visit(self, node: _Node) -> None:
+        if isinstance(node.thing, type):
+            self.visit_class(node)
+        elif isinstance(node.thing, types.ModuleType):
+            self.visit_module(node)
+        elif _is_owned(node.thing, self.ownership):
+            self.visit_function(node)
+        else:
+            node.feed("foreign", _full_name(node.thing))
+            self.follow_wrapped(node, "", node.thing)
+
+    # --- functions ---
+
+    def visit_function(self, node: _Node) -> None:
+        function = node.thing
+        is_root = function is self.root
+        self.watch(function, "__code__", function.__code__)
+        called = _global_names(function.__code__)
+        found = syntax.definition(function.__code__)
+        if found is None:
+            self.feed_bytecode(node, function.__code__)
+            uses, names = syntax.Names(), called
+        else:
+            uses, names = self.feed_tree(node, found.node, called)
+        self.watch(function, "__defaults__", function.__defaults__)
+        self.watch(function, "__kwdefaults__", function.__kwdefaults__)
+        if not is_root:
+            self.follow_defaults(node, function)
+        self.follow_closure(node, function)
+        self.follow_names(node, names, uses, function.__globals__)
+        self.follow_imports(node, uses, function.__globals__)
+        wrapped = function.__dict__.get("__wrapped__")
+        if wrapped is not None:
+            self.edge(node, "__wrapped__", wrapped)
+
+    def feed_tree(
+        self, node: _Node, tree: Any, called: set[str]
+    ) -> tuple[syntax.Names, set[str]]:
+        function = node.thing
+        is_root = function is self.root
+        decorators = self.counting_decorators(tree, function, is_root=is_root)
+        kept = set(map(id, decorators))
+        drop = {id(d) for d in getattr(tree, "decorator_list", []) if id(d) not in kept}
+        # Values of defaults are encoded, or bound as arguments: their spelling does not count.
+        drop |= {id(d) for d in (*tree.args.defaults, *tree.args.kw_defaults) if d is not None}
+        syntax.canonical(tree, node.hasher.update, drop=frozenset(drop), keep_name=not is_root)
+        body = tree.body if isinstance(tree.body, list) else [tree.body]
+        around = syntax.names_of(list(decorators))
+        uses = syntax.names_of([*decorators, *body])
+        # Annotations load names as well, on some versions of Python; they do not count.
+        # A private name is spelled differently in the code of a method.
+        names = {name for name in called if name in uses.loaded or "__" in name}
+        return uses, names | around.loaded
+
+    def counting_decorators(self, tree: Any, function: Any, *, is_root: bool) -> list[Any]:
+        """Return the decorators that belong to the meaning: not ours, nor those around it."""
+        decorators = list(getattr(tree, "decorator_list", []))
+        ours = [index for index, d in enumerate(decorators) if self.is_ours(d, function)]
+        if not ours:
+            return decorators
+        inner = decorators[ours[-1] + 1 :]
+        return inner if is_root else [*decorators[: ours[0]], *inner]
+
+    def is_ours(self, decorator: Any, function: Any) -> bool:
+        """Tell whether a decorator is @checkpoint, whose options count on their own."""
+        names = syntax.names_of([getattr(decorator, "func", decorator)])
+        chain = next(iter(names.chains), None) or tuple(names.bare)[:1]
+        if not chain:
+            return False
+        found = _look_up(function.__globals__, chain[0])
+        for step in chain[1:]:
+            found = getattr(found, step, _MISSING)
+        found = found.func if isinstance(found, partial) else found
+        return getattr(found, "__usher_decorator__", False) is True
+
+    def feed_bytecode(self, node: _Node, code: types.CodeType) -> None:
+        version = f"bytecode {sys.version_info[0]}.{sys.version_info[1]}"
+        node.feed(version, code.co_code, *code.co_names, *code.co_varnames, *code.co_freevars)
+        for constant in code.co_consts:
+            if isinstance(constant, types.CodeType):
+                self.feed_bytecode(node, constant)
+            else:
+                node.feed(values.digest(constant))
+
+    def follow_defaults(self, node: _Node, function: Any) -> None:
+        names = function.__code__.co_varnames[: function.__code__.co_argcount]
+        plain = function.__defaults__ or ()
+        defaults = dict(zip(names[len(names) - len(plain) :], plain, strict=True))
+        for name, value in sorted((defaults | (function.__kwdefaults__ or {})).items()):
+            self.edge(node, f"default {name}", value)
+
+    def follow_closure(self, node: _Node, function: Any) -> None:
+        cells = function.__closure__ or ()
+        for name, cell in zip(function.__code__.co_freevars, cells, strict=True):
+            value = _look_up(cell, name)
+            self.watch(cell, name, value)
+            if name != "__class__":
+                self.edge(node, name, value)
+
+    def follow_wrapped(self, node: _Node, name: str, thing: Any) -> None:
+        """Follow what a foreign decorator wrapped around code of the user's."""
+        wrapped = getattr(thing, "__wrapped__", None)
+        if callable(wrapped):
+            self.edge(node, f"{name}.__wrapped__", wrapped)
+            return
+        for cell_name, cell in zip(
+            getattr(getattr(thing, "__code__", None), "co_freevars", ()),
+            getattr(thing, "__closure__", None) or (),
+            strict=False,
+        ):
+            inner = _look_up(cell, cell_name)
+            inner = inner.__func__ if isinstance(inner, types.MethodType) else inner
+            if isinstance(inner, types.FunctionType) and _is_owned(inner, self.ownership):
+                self.edge(node, f"{name}.{cell_name}", inner)
+
+    # --- names ---
+
+    def follow_names(
+        self, node: _Node, names: Iterable[str], uses: syntax.Names, space: dict[str, Any]
+    ) -> None:
+        for name in sorted(names):
+            found = self.global_value(name, space)
+            if isinstance(found, types.ModuleType):
+                self.follow_module(node, name, found, uses)
+            else:
+                if name in _DYNAMIC and found is getattr(builtins, name, None):
+                    self.untracked(f"{name}() in {node.label}")
+                self.edge(node, name, found)
+
+    def global_value(self, name: str, space: dict[str, Any]) -> Any:
+        found = _look_up(space, name)
+        self.watch(space, name, found)
+        return getattr(builtins, name, _MISSING) if found is _MISSING else found
+
+    def follow_module(
+        self, node: _Node, name: str, module: types.ModuleType, uses: syntax.Names
+    ) -> None:
+        if not self.ownership.owns_loaded(module):
+            node.feed(name, module.__name__)
+            return
+        chains = sorted(chain for chain in uses.chains if chain[0] == name)
+        if name in uses.bare or not chains:
+            # The module itself is handed on: anything in it may be used.
+            self.edge(node, name, module)
+        for chain in chains:
+            self.follow_chain(node, chain, module)
+
+    def follow_chain(self, node: _Node, chain: tuple[str, ...], module: Any) -> None:
+        found = module
+        for depth, step in enumerate(chain[1:], 2):
+            value = _look_up(found, step)
+            self.watch(found, step, value)
+            if not isinstance(value, types.ModuleType) or depth == len(chain):
+                self.edge(node, ".".join(chain[:depth]), value)
+                return
+            if not self.ownership.owns_loaded(value):
+                node.feed(".".join(chain[:depth]), value.__name__)
+                return
+            found = value
+
+    def follow_imports(self, node: _Node, uses: syntax.Names, space: dict[str, Any]) -> None:
+        for module_name, level, name, local in sorted(uses.imports):
+            module = self.import_first_party(module_name, level, space)
+            if module is None:
+                continue
+            if name == "*":
+                self.edge(node, f"import {module_name}", module)
+            elif name:
+                found = _attribute_or_submodule(module, name)
+                self.watch(module, name, found)
+                self.edge(node, f"import {name}", found)
+            else:
+                is_renamed = local != module_name.partition(".")[0]
+                start = module if is_renamed else sys.modules[local]
+                self.follow_module(node, local, start, uses)
+
+    def import_first_party(
+        self, name: str, level: int, space: dict[str, Any]
+    ) -> types.ModuleType | None:
+        """Import what a function imports inside itself, if it is first-party."""
+        package = space.get("__package__") or ""
+        try:
+            full = importlib.util.resolve_name("." * level + name, package) if level else name
+            top = full.partition(".")[0]
+            if top not in sys.modules:
+                spec = importlib.util.find_spec(top)
+                if spec is None or not self.ownership.owns_module(top, spec.origin):
+                    return None
+            elif not self.ownership.owns_loaded(sys.modules[top]):
+                return None
+            module = importlib.import_module(full)
+        except (ImportError, ValueError):
+            # The function itself will fail there, with the better message.
+            return None
+        self.watch(sys.modules, full, module)
+        return module
+
+    # --- classes and modules ---
+
+    def visit_class(self, node: _Node) -> None:
+        cls = node.thing
+        node.feed("class", cls.__name__)
+        if not _is_owned(cls, self.ownership):
+            node.feed(_full_name(cls))
+            return
+        for index, base in enumerate(cls.__bases__):
+            self.edge(node, f"base {index}", base)
+        self.edge(node, "metaclass", type(cls))
+        module = sys.modules.get(cls.__module__)
+        space = vars(module) if module is not None else {}
+        uses = self.feed_class_tree(node, cls)
+        self.follow_names(node, uses.loaded - set(cls.__dict__) - {cls.__name__}, uses, space)
+        if isinstance(cls, enum.EnumType):
+            found: dict[str, enum.Enum] = dict(cls.__members__)
+            members = {name: member.value for name, member in found.items()}
+            self.value(node, "members", members)
+        for name, value in sorted(cls.__dict__.items()):
+            if _counts_in_class(cls, name, value):
+                self.watch(cls, name, value)
+                self.class_attribute(node, name, value)
+
+    def feed_class_tree(self, node: _Node, cls: type) -> syntax.Names:
+        found = syntax.class_definition(cls, _class_file(cls))
+        if found is None:
+            node.feed(*sorted(inspect.get_annotations(cls)))
+            return syntax.Names()
+        tree: Any = found.node
+        drop = frozenset(id(n) for n in tree.body if isinstance(n, syntax.FUNCTIONS))
+        syntax.canonical(tree, node.hasher.update, drop=drop, keep_annotations=True)
+        rest = [statement for statement in tree.body if id(statement) not in drop]
+        return syntax.names_of([*tree.decorator_list, *rest])
+
+    def class_attribute(self, node: _Node, name: str, value: Any) -> None:
+        functions = list(_functions_in(value))
+        for part, function in functions:
+            # dataclass and its like write functions from the fields, which are counted.
+            if not function.__code__.co_filename.startswith("<string>"):
+                self.edge(node, f"{name}{part}", function)
+        if not functions:
+            self.edge(node, name, value)
+
+    def visit_module(self, node: _Node) -> None:
+        for name, value in sorted(vars(node.thing).items()):
+            if not name.startswith("__") and not isinstance(value, types.ModuleType):
+                self.watch(node.thing, name, value)
+                self.edge(node, name, value)
+
+    # --- edges ---
+
+    def edge(self, node: _Node, name: str, value: Any) -> None:
+        """Count what a name of a node leads to."""
+        if isinstance(value, (staticmethod, classmethod)):
+            value = value.__func__
+        checkpoint = None if isinstance(value, types.ModuleType) else _checkpoint_in(value)
+        if checkpoint is not None:
+            self.graph.checkpoints.append(value)
+            if checkpoint.__usher_version__ is not None:
+                # A stated version replaces the code; the key adds it.
+                node.feed(name, "checkpoint")
+                return
+            value = checkpoint.__usher_function__
+        if value is _MISSING:
+            node.feed(name, "missing")
+        elif isinstance(value, types.MethodType):
+            self.edge(node, name, value.__func__)
+            self.edge(node, f"{name}.self", value.__self__)
+        elif isinstance(value, partial):
+            self.edge(node, f"{name}.func", value.func)
+            self.value(node, f"{name}.args", (value.args, dict(value.keywords)))
+        elif isinstance(value, (types.FunctionType, type, types.ModuleType)):
+            self.code_edge(node, name, value)
+        elif isinstance(getattr(value, "__wrapped__", None), types.FunctionType):
+            # Such as what functools.lru_cache makes.
+            node.feed(name, _full_name(type(value)))
+            self.edge(node, f"{name}.__wrapped__", value.__wrapped__)
+        else:
+            self.value(node, name, value)
+
+    def code_edge(self, node: _Node, name: str, value: Any) -> None:
+        node.feed(name, self.name_of(value))
+        if _is_owned(value, self.ownership):
+            node.targets.append(self.reach(value, _label(value)).number)
+        elif isinstance(value, types.FunctionType):
+            self.follow_wrapped(node, name, value)
+
+    def name_of(self, thing: Any) -> str:
+        """Return what names a thing in the graph: a move to another file changes nothing."""
+        if thing is self.root:
+            return "itself"
+        if isinstance(thing, types.ModuleType):
+            return thing.__name__.rpartition(".")[2]
+        return (
+            str(thing.__qualname__) if _is_owned(thing, self.ownership) else _full_name(thing)
+        )
+
+    def value(self, node: _Node, name: str, value: Any) -> None:
+        """Count a value that a name holds; what can not be encoded is named as untracked."""
+        if isinstance(value, (logging.Logger, logging.LoggerAdapter)):
+            node.feed(name, "logger")
+            return
+        secret = display.is_credential(name)
+        measure = values.secret_digest if secret else values.digest
+        reached: list[int] = []
+        try:
+            digest = measure(value, code_of=lambda thing: self.code_in_value(reached, thing))
+        except FingerprintError:
+            node.feed(name, _full_name(type(value)))
+            if not callable(value) or _is_owned(type(value), self.ownership):
+                self.untracked(f"{name} ({_full_name(type(value))}) in {node.label}")
+            return
+        node.targets += reached
+        if not _is_fixed(value):
+            self.graph.states.append(_State(value, _live_digest(value)))
+        if isinstance(value, types.BuiltinFunctionType):
+            node.feed(name, digest)
+        else:
+            self.constant(node, name, digest, "" if secret else display.preview(value))
+
+    def code_in_value(self, reached: list[int], thing: Any) -> bytes:
+        thing = getattr(thing, "__usher_function__", thing)
+        if _is_owned(thing, self.ownership):
+            reached.append(self.reach(thing, _label(thing)).number)
+            return self.name_of(thing).encode()
+        return b"" if isinstance(thing, type) else _full_name(thing).encode()
+
+    def constant(self, node: _Node, name: str, digest: str, preview: str) -> None:
+        """Keep a constant as a part of its own, so that a miss can name it."""
+        node.feed(name)
+        part = _Node(None, f"{name} in {node.label}", len(self.nodes))
+        part.preview = preview
+        part.feed(digest)
+        self.nodes[id(node), name, part.number] = part
+        node.targets.append(part.number)
+
+    def watch(self, space: Any, name: str, meant: Any) -> None:
+        self.graph.bindings.append(_Binding(space, name, meant))
+
+    def untracked(self, what: str) -> None:
+        if what not in self.graph.untracked:
+            self.graph.untracked.append(what)
+
+
+# --- what classes hold ------------------------------------------------------------------
+
+
+def _checkpoint_in(value: Any) -> Any:
+    function = getattr(type(value), "__usher_function__", None)
+    return value if function is not None else None
+
+
+def _counts_in_class(cls: type, name: str, value: Any) -> bool:
+    if name in _CLASS_MACHINERY or name.startswith("__pydantic_"):
+        return False
+    if isinstance(cls, enum.EnumType) and not isinstance(value, types.FunctionType):
+        return bool(list(_functions_in(value)))
+    return not isinstance(value, (types.MemberDescriptorType, types.GetSetDescriptorType))
+
+
+def _functions_in(value: Any) -> Iterator[tuple[str, types.FunctionType]]:
+    if isinstance(value, property):
+        accessors = {".get": value.fget, ".set": value.fset, ".del": value.fdel}
+    elif isinstance(value, (staticmethod, classmethod)):
+        accessors = {"": value.__func__}
+    elif isinstance(value, functools.cached_property):
+        accessors = {".get": value.func}
+    else:
+        accessors = {"": value}
+    for part, function in accessors.items():
+        if isinstance(function, types.FunctionType):
+            yield part, function
+
+
+def _class_file(cls: type) -> str:
+    for value in cls.__dict__.values():
+        for _, function in _functions_in(value):
+            if function.__module__ == cls.__module__ and not (
+                function.__code__.co_filename.startswith("<string>")
+            ):
+                return function.__code__.co_filename
+    return getattr(sys.modules.get(cls.__module__), "__file__", None) or ""
+
+
+def _attribute_or_submodule(module: types.ModuleType, name: str) -> Any:
+    found = getattr(module, name, _MISSING)
+    if found is not _MISSING:
+        return found
+    try:
+        return importlib.import_module(f"{module.__name__}.{name}")
+    except ImportError:
+        return _MISSING

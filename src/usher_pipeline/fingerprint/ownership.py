@@ -1,0 +1,111 @@
+"""Which code is first-party: the code whose edits have to count.
+
+First-party is the top-level package that defines the function, wherever it is
+installed; whatever lies in the project of the function or of the working folder,
+outside virtual environments; and the packages that the user names.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import sysconfig
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from types import ModuleType
+
+__all__ = ["Ownership"]
+
+_LIBRARY: Final = "usher_pipeline"
+
+
+@dataclass(frozen=True, slots=True)
+class Ownership:
+    """The rule for one function.
+
+    Attributes:
+        package: The top-level package of the function.
+        roots: The folders of the projects whose code counts.
+        named: Packages that the user declared.
+    """
+
+    package: str
+    roots: tuple[str, ...]
+    named: frozenset[str] = frozenset()
+
+    @classmethod
+    def of(cls, function: Any, project: str, named: frozenset[str] = frozenset()) -> Ownership:
+        """Return the rule for a function.
+
+        Args:
+            function: The function that is checkpointed.
+            project: The root of the project that the working folder lies in.
+            named: Packages that the user declared.
+        """
+        module = getattr(function, "__module__", None) or "__main__"
+        file = getattr(getattr(function, "__code__", None), "co_filename", "")
+        own_root = _project_of(file) if os.path.isabs(file) else ""
+        roots = tuple(dict.fromkeys(root for root in (project, own_root) if root))
+        return cls(module.partition(".")[0], roots, named)
+
+    def owns_module(self, name: str | None, file: str | None = None) -> bool:
+        """Tell whether a module is first-party."""
+        top = (name or "").partition(".")[0]
+        if top == _LIBRARY and self.package != _LIBRARY:
+            return False
+        if top == self.package or top in self.named or top == "__main__":
+            return True
+        if file is None:
+            file = getattr(sys.modules.get(name or ""), "__file__", None)
+        return file is not None and self.owns_file(file)
+
+    def owns_file(self, file: str) -> bool:
+        """Tell whether a file lies in one of the projects, outside environments."""
+        path = os.path.abspath(file)
+        inside = any(path.startswith(root.rstrip(os.sep) + os.sep) for root in self.roots)
+        return inside and not _is_installed(path)
+
+    def owns(self, thing: Any) -> bool:
+        """Tell whether a function or class is first-party."""
+        code = getattr(thing, "__code__", None)
+        module = getattr(thing, "__module__", None)
+        return self.owns_module(module, code.co_filename if code is not None else None)
+
+    def owns_loaded(self, module: ModuleType) -> bool:
+        """Tell whether a module object is first-party."""
+        return self.owns_module(module.__name__, getattr(module, "__file__", None))
+
+
+@lru_cache(maxsize=1024)
+def _project_of(file: str) -> str:
+    """Return the nearest folder upward with a project marker, else the file's own folder."""
+    start = folder = os.path.dirname(os.path.abspath(file))
+    while True:
+        if any(
+            os.path.exists(os.path.join(folder, mark)) for mark in ("pyproject.toml", ".git")
+        ):
+            return folder
+        parent = os.path.dirname(folder)
+        if parent == folder:
+            return start
+        folder = parent
+
+
+@lru_cache(maxsize=4096)
+def _is_installed(path: str) -> bool:
+    """Tell whether a file belongs to the interpreter or to an environment."""
+    if f"{os.sep}site-packages{os.sep}" in path or f"{os.sep}dist-packages{os.sep}" in path:
+        return True
+    standard = sysconfig.get_paths()["stdlib"] + os.sep
+    return path.startswith(standard) or _in_environment(os.path.dirname(path))
+
+
+@lru_cache(maxsize=4096)
+def _in_environment(folder: str) -> bool:
+    if os.path.exists(os.path.join(folder, "pyvenv.cfg")):
+        return True
+    parent = os.path.dirname(folder)
+    return parent != folder and _in_environment(parent)

@@ -1,0 +1,344 @@
+"""Source → a digest of its meaning, and the names that it uses.
+
+The digest is taken over a walk of the syntax tree that leaves out what can not
+change a result: comments and formatting are not in a tree, docstrings, annotations
+of functions and positions are skipped. It writes node types and fields by name and
+leaves out empty ones, so that Python 3.11 to 3.14 give one digest, which neither
+`ast.dump`, `ast.unparse` nor bytecode do.
+"""
+
+from __future__ import annotations
+
+import ast
+import linecache
+import os
+from dataclasses import dataclass, field
+from functools import lru_cache
+from types import CodeType
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+__all__ = [
+    "FUNCTIONS",
+    "Definition",
+    "Names",
+    "canonical",
+    "class_definition",
+    "definition",
+    "names_of",
+]
+
+Function: TypeAlias = ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda
+#: The kinds of node that define a function.
+FUNCTIONS: Final = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
+
+#: Fields that carry no meaning at run time.
+_SKIPPED: Final = frozenset(
+    {
+        "annotation",
+        "returns",
+        "type_comment",
+        "type_params",
+        "kind",
+        "ctx",
+        "type_ignores",
+        "simple",
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Definition:
+    """Where a function or class was found in its source.
+
+    Attributes:
+        node: Its syntax tree.
+    """
+
+    node: ast.AST
+
+
+@dataclass(slots=True)
+class Names:
+    """The names that a piece of syntax uses.
+
+    Attributes:
+        loaded: Every name that is read, in any scope.
+        bare: Those read other than as the start of an attribute chain.
+        chains: The attribute chains, such as ``("genes", "clean", "normalise")``.
+        imports: The imports inside, as ``(module, level, name, local name)``.
+    """
+
+    loaded: set[str] = field(default_factory=set)
+    bare: set[str] = field(default_factory=set)
+    chains: set[tuple[str, ...]] = field(default_factory=set)
+    imports: set[tuple[str, int, str, str]] = field(default_factory=set)
+
+
+# --- the canonical walk -----------------------------------------------------------------
+
+
+def canonical(
+    node: ast.AST,
+    write: Callable[[bytes], object],
+    *,
+    drop: frozenset[int] = frozenset(),
+    keep_annotations: bool = False,
+    keep_name: bool = True,
+) -> None:
+    """Write the bytes that stand for the meaning of a syntax tree.
+
+    Args:
+        node: The tree.
+        write: Takes each piece.
+        drop: The `id` of each node to leave out.
+        keep_annotations: Count annotations, as a class body does for dataclasses.
+        keep_name: Count the name of the outermost node.
+    """
+    skipped = _SKIPPED - {"annotation"} if keep_annotations else _SKIPPED
+    _Writer(write, drop, skipped).node(node, nameless=not keep_name)
+
+
+class _Writer:
+    def __init__(
+        self, write: Callable[[bytes], object], drop: frozenset[int], skipped: frozenset[str]
+    ) -> None:
+        self.write = write
+        self.drop = drop
+        self.skipped = skipped
+
+    def node(self, node: ast.AST, *, nameless: bool = False) -> None:
+        self.write(f"({type(node).__name__}".encode())
+        for name in node._fields:
+            value = getattr(node, name, None)
+            empty = value is None or value == []
+            if not (empty or name in self.skipped or (nameless and name == "name")):
+                self.field(node, name, value)
+        self.write(b")")
+
+    def field(self, node: ast.AST, name: str, value: Any) -> None:
+        self.write(f" {name}=".encode())
+        if isinstance(value, ast.AST):
+            self.node(value)
+        elif isinstance(value, list):
+            self.list(_meaningful(node, name, value))
+        else:
+            self.constant(value)
+
+    def list(self, items: list[Any]) -> None:
+        self.write(b"[")
+        for item in items:
+            if isinstance(item, ast.AST):
+                if id(item) not in self.drop and not self._is_bare_annotation(item):
+                    self.node(item)
+            else:
+                self.constant(item)
+            self.write(b",")
+        self.write(b"]")
+
+    def constant(self, value: Any) -> None:
+        text = (
+            repr(value) if not isinstance(value, frozenset) else repr(sorted(map(repr, value)))
+        )
+        data = f"{type(value).__name__}:{text}".encode("utf-8", "surrogatepass")
+        self.write(str(len(data)).encode() + b":" + data)
+
+    def _is_bare_annotation(self, item: ast.AST) -> bool:
+        unused = "annotation" in self.skipped
+        return unused and isinstance(item, ast.AnnAssign) and item.value is None
+
+
+def _meaningful(node: ast.AST, name: str, items: list[Any]) -> list[Any]:
+    if name == "body" and isinstance(node, (*FUNCTIONS, ast.ClassDef, ast.Module)):
+        return _without_docstring(items)
+    if isinstance(node, ast.JoinedStr):
+        return _merged_texts(items)
+    return items
+
+
+def _without_docstring(body: list[ast.stmt]) -> list[ast.stmt]:
+    first = body[0]
+    is_text = (
+        isinstance(first, ast.Expr)
+        and isinstance(first.value, ast.Constant)
+        and isinstance(first.value.value, str)
+    )
+    return body[1:] if is_text else body
+
+
+def _merged_texts(items: list[ast.expr]) -> list[ast.expr]:
+    """Join neighbouring texts of an f-string: versions of Python split them differently."""
+    merged: list[ast.expr] = []
+    for item in items:
+        last = merged[-1] if merged else None
+        if _is_text(item) and _is_text(last):
+            merged[-1] = ast.Constant(last.value + item.value)  # type: ignore[union-attr,attr-defined]
+        elif not (_is_text(item) and item.value == ""):  # type: ignore[attr-defined]
+            merged.append(item)
+    return merged
+
+
+def _is_text(node: ast.AST | None) -> bool:
+    return isinstance(node, ast.Constant) and isinstance(node.value, str)
+
+
+# --- the names in it --------------------------------------------------------------------
+
+
+def names_of(nodes: list[ast.AST]) -> Names:
+    """Return the names that some syntax uses, annotations of functions aside."""
+    names = Names()
+    for node in nodes:
+        _collect(node, names)
+    return names
+
+
+def _collect(node: ast.AST, names: Names) -> None:
+    match node:
+        case ast.Name(id=name, ctx=ast.Load()):
+            names.loaded.add(name)
+            names.bare.add(name)
+        case ast.Attribute():
+            _collect_chain(node, names)
+            return
+        case ast.Import(names=aliases):
+            names.imports |= {
+                (alias.name, 0, "", alias.asname or alias.name.partition(".")[0])
+                for alias in aliases
+            }
+        case ast.ImportFrom(module=module, names=aliases, level=level):
+            names.imports |= {
+                (module or "", level, alias.name, alias.asname or alias.name)
+                for alias in aliases
+            }
+    for name, child in _children(node):
+        if name not in _SKIPPED:
+            _collect(child, names)
+
+
+def _children(node: ast.AST) -> Iterator[tuple[str, ast.AST]]:
+    for name in node._fields:
+        value = getattr(node, name, None)
+        for item in value if isinstance(value, list) else [value]:
+            if isinstance(item, ast.AST):
+                yield name, item
+
+
+def _collect_chain(node: ast.Attribute, names: Names) -> None:
+    steps = [node.attr]
+    base: ast.expr = node.value
+    while isinstance(base, ast.Attribute):
+        steps.append(base.attr)
+        base = base.value
+    if isinstance(base, ast.Name):
+        names.loaded.add(base.id)
+        names.chains.add((base.id, *reversed(steps)))
+    else:
+        _collect(base, names)
+
+
+# --- finding the source of what is loaded -----------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class _Source:
+    functions: dict[tuple[str, int], list[Function]]
+    classes: dict[str, list[ast.ClassDef]]
+    codes: dict[tuple[str, int], list[CodeType]]
+
+
+def definition(code: CodeType) -> Definition | None:
+    """Return the syntax tree of a function that is loaded.
+
+    The source on disk may have changed since it was loaded; so the tree is taken only
+    if compiling that source gives this very code.
+
+    Args:
+        code: The code object of the function.
+
+    Returns:
+        The definition, or None when there is no source or it tells of other code.
+    """
+    source = _source_of(code.co_filename)
+    place = (code.co_qualname, code.co_firstlineno)
+    if source is None or code not in source.codes.get(place, ()):
+        return None
+    nodes = source.functions.get((code.co_name, code.co_firstlineno), [])
+    fitting = [node for node in nodes if len(nodes) == 1 or _spans(node, code)]
+    return Definition(fitting[0]) if len(fitting) == 1 else None
+
+
+def class_definition(cls: type, filename: str) -> Definition | None:
+    """Return the syntax tree of a class that is loaded, or None when it is not sure.
+
+    Args:
+        cls: The class.
+        filename: The file of its module, or of one of its methods.
+    """
+    source = _source_of(filename)
+    nodes = source.classes.get(cls.__qualname__, []) if source else []
+    return Definition(nodes[0]) if len(nodes) == 1 else None
+
+
+def _spans(node: Function, code: CodeType) -> bool:
+    """Tell whether the code lies within the node; lambdas may share a line."""
+    positions = [p for p in code.co_positions() if None not in p and p[2] != p[3]]
+    if not positions or node.end_lineno is None or node.end_col_offset is None:
+        return False
+    start, end = (node.lineno, node.col_offset), (node.end_lineno, node.end_col_offset)
+    inside = [(p[0], p[2]) >= start and (p[1], p[3]) <= end for p in positions]
+    return all(inside[1:] or inside)
+
+
+def _source_of(filename: str) -> _Source | None:
+    if os.path.isfile(filename):  # noqa: PTH113 - file names of code are text
+        facts = os.stat(filename)  # noqa: PTH116
+        return _read_source(filename, (facts.st_mtime_ns, facts.st_size))
+    lines = linecache.getlines(filename)
+    return _parse("".join(lines), filename) if lines else None
+
+
+@lru_cache(maxsize=256)
+def _read_source(filename: str, _state: tuple[int, int]) -> _Source | None:
+    linecache.checkcache(filename)
+    lines = linecache.getlines(filename)
+    return _parse("".join(lines), filename) if lines else None
+
+
+@lru_cache(maxsize=256)
+def _parse(text: str, filename: str) -> _Source | None:
+    try:
+        tree = ast.parse(text, filename)
+        module = compile(text, filename, "exec", dont_inherit=True)
+    except (SyntaxError, ValueError):
+        # A notebook's cell magics, or a file that is being written right now.
+        return None
+    source = _Source({}, {}, {})
+    for code in _nested_codes(module):
+        source.codes.setdefault((code.co_qualname, code.co_firstlineno), []).append(code)
+    _index(tree, "", source)
+    return source
+
+
+def _nested_codes(code: CodeType) -> Iterator[CodeType]:
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            yield constant
+            yield from _nested_codes(constant)
+
+
+def _index(node: ast.AST, prefix: str, source: _Source) -> None:
+    for child in ast.iter_child_nodes(node):
+        inner = prefix
+        if isinstance(child, ast.ClassDef):
+            source.classes.setdefault(prefix + child.name, []).append(child)
+            inner = f"{prefix}{child.name}."
+        elif isinstance(child, FUNCTIONS):
+            name = "<lambda>" if isinstance(child, ast.Lambda) else child.name
+            decorators = getattr(child, "decorator_list", [])
+            first_line = min([child.lineno, *(d.lineno for d in decorators)])
+            source.functions.setdefault((name, first_line), []).append(child)
+            inner = f"{prefix}{name}.<locals>."
+        _index(child, inner, source)
