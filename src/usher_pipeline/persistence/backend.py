@@ -1,0 +1,62 @@
+"""What a store has to do for a checkpoint, whatever it is made of."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from contextlib import AbstractContextManager
+    from pathlib import Path
+
+    from usher_pipeline.frames import Packed
+    from usher_pipeline.records import Entry
+
+__all__ = ["Backend"]
+
+
+class Backend(Protocol):
+    """A store of results under keys. Looking never writes; what is stored never changes."""
+
+    @property
+    def path(self) -> Path:
+        """Where the store is, for people and for messages."""
+
+    def find(self, name: str, key: str) -> Entry | None:
+        """Return the latest entry under a key, or None."""
+
+    def recent(self, name: str) -> list[Entry]:
+        """Return the newest entries of a name, the latest of each key, newest first."""
+
+    def names(self) -> list[str]:
+        """Return every name that has an entry."""
+
+    def load(self, entry: Entry) -> Packed | None:
+        """Return the frame of an entry, checked; None if it is lost or damaged."""
+
+    def check(self, name: str) -> None:
+        """Raise what saving under a name would raise, as far as can be known before."""
+
+    def save(self, entry: Entry, packed: Packed) -> Entry:
+        """Store a result; return its entry with its number. It is there once this returns."""
+
+    def mean(self, entry: Entry) -> None:
+        """Make an entry the one that its plain name stands for, now or soon."""
+
+    def publish(self) -> bool:
+        """Bring the plain tables up to date; tell whether nothing is left to do."""
+
+    def forget(self, entry: Entry) -> None:
+        """Remove every result under the key of an entry."""
+
+    def clear(self, name: str) -> int:
+        """Remove every result of a name; return how many there were."""
+
+    def lineage(self, entry: Entry) -> list[dict[str, Any]]:
+        """Return the steps that led to an entry, its own last."""
+
+    def record_run(self, run_id: str, record: Mapping[str, Any]) -> None:
+        """Keep the provenance of a run."""
+
+    def single_flight(self, name: str, key: str) -> AbstractContextManager[None]:
+        """Let one caller at a time compute a key."""

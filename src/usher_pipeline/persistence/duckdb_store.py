@@ -1,0 +1,316 @@
+"""The store as pipelines call it: named tables in a DuckDB file."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+from usher_pipeline._version import __version__
+from usher_pipeline.errors import InvalidResultError, StoreClosedError, UnknownTableError
+from usher_pipeline.fingerprint import frames as fingerprints
+from usher_pipeline.frames import adapter_for, adapter_of_kind
+from usher_pipeline.persistence import engine, tables
+from usher_pipeline.persistence.local import LocalBackend
+from usher_pipeline.persistence.provenance import write_sidecar
+from usher_pipeline.persistence.segments import check_name
+from usher_pipeline.records import utc_now
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from datetime import datetime
+    from types import TracebackType
+
+    import duckdb
+    import pandas as pd
+    import polars as pl
+
+__all__ = ["PipelineStore"]
+
+_POLARS = "polars.DataFrame"
+_PANDAS = "pandas.DataFrame"
+
+
+class PipelineStore:
+    """Named tables in a DuckDB file, with a row of metadata each.
+
+    The file is free for other processes between calls, until `conn` is asked for.
+
+    Args:
+        db_path: The DuckDB file; it and its folder are created if they are not there.
+
+    Attributes:
+        db_path: As given, as a path.
+
+    Raises:
+        StoreError: The path is a folder, or a file that is no DuckDB database.
+
+    >>> import polars as pl, tempfile, pathlib
+    >>> folder = tempfile.TemporaryDirectory()
+    >>> with PipelineStore(pathlib.Path(folder.name) / "genes.duckdb") as store:
+    ...     store.save_dataframe(pl.DataFrame({"gene": ["USH2A"]}), "genes")
+    ...     store.load_dataframe("genes")["gene"].to_list()
+    ['USH2A']
+    >>> folder.cleanup()
+    """
+
+    def __init__(self, db_path: str | os.PathLike[str]) -> None:
+        self.db_path = Path(db_path)
+        self._backend = LocalBackend(self.db_path)
+        self._native_pid = 0
+        self._conn: duckdb.DuckDBPyConnection | None = None
+        self._closed = False
+        path = self._backend.path
+        self._backend.check("any name")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if not path.exists():
+            with self._backend.tables.writing():
+                pass
+        self._backend.publish()
+
+    @classmethod
+    def from_config(cls, config: Any) -> Self:
+        """Return the store at `config.duckdb_path`."""
+        return cls(config.duckdb_path)
+
+    # --- saving and loading ---
+
+    def save_dataframe(
+        self,
+        df: pl.DataFrame | pd.DataFrame,
+        table_name: str,
+        description: str = "",
+        replace: bool = True,  # noqa: FBT001, FBT002 - existing pipelines pass it so
+    ) -> None:
+        """Save a frame as a table, together with its row of metadata.
+
+        Args:
+            df: A polars or pandas DataFrame.
+            table_name: The table; any text that is not empty and not reserved.
+            description: A sentence for people.
+            replace: Replace the table; False adds the rows to it, matched by column name.
+
+        Raises:
+            UnsupportedFrameError: The frame can not be stored exactly.
+            SchemaMismatchError: The rows do not fit the table that is there.
+            StoreBusyError: Another process held the file for too long.
+        """
+        self._require_open()
+        check_name(table_name)
+        adapter = adapter_for(df)
+        if adapter is None:
+            raise InvalidResultError(table_name, type(df).__name__)
+        packed = adapter.to_arrow(df)
+        self._backend.publish()
+        if not replace and self._has_table(table_name):
+            self._backend.tables.append(table_name, packed, description)
+        else:
+            row = tables.Row(
+                table_name=table_name,
+                created_at=utc_now(),
+                row_count=adapter.shape(df)[0],
+                description=description,
+                content=fingerprints.frame_digest(packed),
+                frame=tables.frame_facts(packed),
+            )
+            self._backend.tables.replace(row, packed, {})
+        self._backend.segments.note_published(table_name, "")
+
+    def load_dataframe(
+        self,
+        table_name: str,
+        as_polars: bool = True,  # noqa: FBT001, FBT002 - existing pipelines pass it so
+    ) -> Any:
+        """Return a table as a frame; None when there is no such table.
+
+        A frame comes back exactly as it was saved when it is asked for in the library
+        that it was saved from.
+
+        Args:
+            table_name: The table.
+            as_polars: Return polars; False returns pandas.
+        """
+        self._require_open()
+        self._backend.publish()
+        stored = self._backend.tables.fetch(table_name)
+        if stored is None:
+            return None
+        kind = _POLARS if as_polars else _PANDAS
+        found = tables.restore(stored)
+        if found is not None and found[0] == kind:
+            return adapter_of_kind(kind).from_arrow(found[2], found[1])
+        return tables.natural(kind, stored.table)
+
+    def has_checkpoint(self, table_name: str) -> bool:
+        """Tell whether a table was saved under a name; looks at metadata alone."""
+        self._require_open()
+        self._backend.publish()
+        return bool(self._backend.tables.rows(table_name))
+
+    def list_checkpoints(self) -> list[dict[str, Any]]:
+        """Return the metadata of every table, newest first.
+
+        Returns:
+            Dicts with `table_name`, `created_at` (UTC), `row_count`, `description`, and
+            for the result of a checkpointed function its `key`.
+        """
+        self._require_open()
+        self._backend.publish()
+        return [
+            {
+                "table_name": row.table_name,
+                "created_at": row.created_at,
+                "row_count": row.row_count,
+                "description": row.description,
+                "key": row.key or None,
+            }
+            for row in self._backend.tables.rows()
+        ]
+
+    def delete_checkpoint(self, table_name: str) -> None:
+        """Delete a table, its metadata and its sealed results; none is no error."""
+        self._require_open()
+        self._backend.clear(table_name)
+
+    # --- SQL ---
+
+    def execute_query(
+        self, query: str, params: Sequence[Any] | Mapping[str, Any] | None = None
+    ) -> pl.DataFrame:
+        """Run SQL on the store and return its result as a polars frame.
+
+        Args:
+            query: Any SQL that DuckDB takes.
+            params: Values for ``?`` or ``$name`` in it.
+
+        Returns:
+            The result; a frame without columns for a statement that has none.
+        """
+        self._require_open()
+        self._backend.publish()
+        path = self._backend.path
+        connection = engine.native(path, timeout_s=self._backend.timeout_s)
+        try:
+            cursor = connection.cursor()
+            try:
+                table = engine.to_arrow(cursor, query, params)
+            finally:
+                cursor.close()
+        finally:
+            engine.release(path)
+        frame: pl.DataFrame = tables.natural(_POLARS, table)
+        return frame
+
+    @property
+    def conn(self) -> duckdb.DuckDBPyConnection:
+        """A live DuckDB connection on the store; it holds the file until `close`.
+
+        Every checkpoint is there under its plain name, and frames in the scope of the
+        caller resolve as DuckDB lets them.
+        """
+        self._require_open()
+        if self._conn is None or self._native_pid != os.getpid():
+            self._backend.publish(self._backend.timeout_s)
+            self._conn = engine.native(self._backend.path, timeout_s=self._backend.timeout_s)
+            self._native_pid = os.getpid()
+        else:
+            self._backend.publish()
+        return self._conn
+
+    # --- out ---
+
+    def export_parquet(self, table_name: str, output_path: str | os.PathLike[str]) -> None:
+        """Write a table as Parquet, with its provenance as JSON beside it.
+
+        Args:
+            table_name: The table.
+            output_path: Where to; folders are created.
+
+        Raises:
+            UnknownTableError: There is no such table; nothing is written.
+        """
+        self._require_open()
+        self._backend.publish()
+        if not self._has_table(table_name):
+            raise UnknownTableError(self.db_path, table_name, self._backend.tables.names())
+        target = Path(output_path).absolute()
+        target.parent.mkdir(parents=True, exist_ok=True)
+        self._backend.tables.copy_out(table_name, target)
+        write_sidecar(target, self._provenance_of(table_name))
+
+    def _provenance_of(self, name: str) -> dict[str, Any]:
+        rows = self._backend.tables.rows(name)
+        row = rows[0] if rows else tables.Row(name, utc_now(), 0)
+        entry = tables.entry_of(row)
+        details = {"row_count": row.row_count, "description": row.description}
+        saved = {
+            "step_name": name,
+            "timestamp": row.created_at.isoformat(),
+            "details": details,
+        }
+        steps = self._backend.lineage(entry) if entry is not None else [saved]
+        return {
+            "pipeline_version": entry.library if entry is not None else __version__,
+            "data_source_versions": _sources(steps),
+            "config_hash": entry.config_hash if entry is not None else "",
+            "created_at": row.created_at.isoformat(),
+            "processing_steps": steps,
+            "table_name": name,
+            "exported_at": utc_now().isoformat(),
+        }
+
+    def insert_provenance(
+        self,
+        *,
+        version: str,
+        config_hash: str,
+        created_at: datetime,
+        steps: Sequence[Mapping[str, Any]],
+        metadata: Mapping[str, Any],
+    ) -> None:
+        """Add a row to the table `_provenance`."""
+        self._require_open()
+        self._backend.tables.insert_provenance(
+            {
+                "version": version,
+                "config_hash": config_hash,
+                "created_at": tables.naive_utc(created_at),
+                "steps_json": json.dumps(list(steps)),
+                "metadata_json": json.dumps(metadata),
+            }
+        )
+
+    # --- closing ---
+
+    def close(self) -> None:
+        """Let go of the file; closing twice is no error."""
+        if self._conn is not None and self._native_pid == os.getpid():
+            engine.release(self._backend.path)
+        self._conn = None
+        self._closed = True
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        problem: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _has_table(self, name: str) -> bool:
+        return name in self._backend.tables.names()
+
+    def _require_open(self) -> None:
+        if self._closed:
+            raise StoreClosedError(self.db_path)
+
+
+def _sources(steps: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for step in steps:
+        found |= step.get("details", {}).get("sources", {})
+    return found

@@ -1,0 +1,310 @@
+"""The one place that talks to DuckDB, and that knows how its versions differ.
+
+Library SQL runs in an in-memory instance of its own that can reach nothing but the
+folder of the store: the database is attached for one session, named in full in every
+statement, and let go again, so that other processes can have it in between. While
+this process itself holds a native connection (`native`), sessions use a cursor of it,
+since DuckDB allows a file only one handle per process.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import re
+import threading
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from itertools import count
+from typing import TYPE_CHECKING, Any, Final
+
+from usher_pipeline.errors import StoreBusyError, StoreError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+    from pathlib import Path
+
+    import duckdb
+    import pyarrow as pa
+
+__all__ = ["Session", "native", "quote", "release", "session"]
+
+#: Files of this version are read by DuckDB 1.5 and 2.0 alike.
+_STORAGE_VERSION: Final = "v1.5.0"
+
+#: DuckDB tells these apart by text only; both mean that somebody else has the file.
+_BUSY: Final = ("Could not set lock on file", "Unique file handle conflict")
+_BUSY_ELSEWHERE: Final = "Can't open a connection to same database file with a different"
+_HOLDER: Final = re.compile(r"Conflicting lock is held in (.+?\(PID \d+\))")
+
+_FIRST_WAIT_S: Final = 0.005
+_LONGEST_WAIT_S: Final = 0.25
+
+_numbers = count(1)
+
+
+def quote(name: str) -> str:
+    """Return a name as a quoted SQL identifier.
+
+    >>> print(quote('a "b" c'))
+    "a ""b"" c"
+    """
+    return '"' + name.replace('"', '""') + '"'
+
+
+def _text(value: str | Path) -> str:
+    return "'" + str(value).replace("'", "''") + "'"
+
+
+# --- what this process has open ---------------------------------------------------------
+
+
+@dataclass(slots=True)
+class _File:
+    """What this process knows of one database file."""
+
+    lock: threading.RLock = field(default_factory=threading.RLock)
+    native: Any = None
+    catalog: str = ""
+    users: int = 0
+
+
+class _Process:
+    """All that this process has open; a forked child starts with nothing."""
+
+    def __init__(self) -> None:
+        self.lock = threading.RLock()
+        self.files: dict[str, _File] = {}
+        self.instances: dict[frozenset[str], duckdb.DuckDBPyConnection] = {}
+
+    def file(self, path: Path) -> _File:
+        with self.lock:
+            return self.files.setdefault(str(path), _File())
+
+    def instance(self, folders: frozenset[str]) -> duckdb.DuckDBPyConnection:
+        """Return the closed in-memory instance that can reach just these folders."""
+        import duckdb
+
+        with self.lock:
+            if folders not in self.instances:
+                connection = duckdb.connect(":memory:")
+                shown = ", ".join(_text(folder) for folder in sorted(folders))
+                for setting in (
+                    f"allowed_directories = [{shown}]",
+                    "autoinstall_known_extensions = false",
+                    "autoload_known_extensions = false",
+                    "python_enable_replacements = false",
+                    "preserve_insertion_order = true",
+                    "TimeZone = 'UTC'",
+                    "enable_external_access = false",
+                    "lock_configuration = true",
+                ):
+                    connection.execute(f"SET {setting}")
+                self.instances[folders] = connection
+            return self.instances[folders]
+
+
+_process = _Process()
+
+
+def _start_again() -> None:
+    """Forget in a forked child what belongs to the parent, without closing it."""
+    global _process  # noqa: PLW0603 - a fork changes the whole process
+    _inherited.append(_process)
+    _process = _Process()
+
+
+#: Kept alive: closing a connection of the parent in the child would touch its file.
+_inherited: list[_Process] = []
+os.register_at_fork(after_in_child=_start_again)
+
+
+# --- sessions ---------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """A short hold on the database, for library SQL.
+
+    Attributes:
+        connection: The DuckDB connection.
+        catalog: The name under which the database is attached.
+    """
+
+    connection: duckdb.DuckDBPyConnection
+    catalog: str
+
+    def table(self, name: str) -> str:
+        """Return the full SQL name of a table of the store."""
+        return f"{quote(self.catalog)}.main.{quote(name)}"
+
+    def execute(self, sql: str, parameters: Sequence[Any] = ()) -> None:
+        """Run a statement whose result does not matter."""
+        self.connection.execute(sql, list(parameters)).fetchall()
+
+    def rows(self, sql: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        """Return the rows of a query as plain tuples."""
+        return self.connection.execute(sql, list(parameters)).fetchall()
+
+    def arrow(self, sql: str) -> pa.Table:
+        """Return the result of a query as an Arrow table."""
+        return to_arrow(self.connection, sql)
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """Commit what the block does, or none of it."""
+        self.execute("BEGIN")
+        try:
+            yield
+        except BaseException:
+            self.execute("ROLLBACK")
+            raise
+        self.execute("COMMIT")
+
+    @contextmanager
+    def view(self, table: pa.Table) -> Iterator[str]:
+        """Let SQL see an Arrow table, under the name that is yielded."""
+        name = f"usher_frame_{next(_numbers)}"
+        self.connection.register(name, table)
+        try:
+            yield quote(name)
+        finally:
+            self.connection.unregister(name)
+
+
+@contextmanager
+def session(
+    path: Path, *, timeout_s: float, read_only: bool = False, reach: Sequence[Path] = ()
+) -> Iterator[Session]:
+    """Hold the database for the length of the block.
+
+    Args:
+        path: The database file, resolved; created if it is not there.
+        timeout_s: How long to wait for others to let go, in seconds.
+        read_only: Attach without the right to write.
+        reach: Other folders that the SQL may read and write.
+
+    Raises:
+        StoreBusyError: Others held the file for longer.
+        StoreError: The file is no DuckDB database or can not be opened.
+    """
+    file = _process.file(path)
+    with file.lock:
+        if file.native is not None:
+            cursor = file.native.cursor()
+            try:
+                yield Session(cursor, file.catalog)
+            finally:
+                cursor.close()
+            return
+        folders = frozenset(str(folder) for folder in (path.parent, *reach))
+        cursor = _process.instance(folders).cursor()
+        name = f"usher_store_{next(_numbers)}"
+        options = ["READ_ONLY"] if read_only else []
+        if not path.exists():
+            # An older file keeps its version, and a newer one can not be lowered.
+            options.append(f"STORAGE_VERSION {_text(_STORAGE_VERSION)}")
+        listed = f" ({', '.join(options)})" if options else ""
+        statement = f"ATTACH {_text(path)} AS {quote(name)}{listed}"
+        try:
+            _wait(path, lambda: cursor.execute(statement).fetchall(), timeout_s)
+            try:
+                yield Session(cursor, name)
+            finally:
+                cursor.execute(f"DETACH {quote(name)}").fetchall()
+        finally:
+            cursor.close()
+
+
+def native(path: Path, *, timeout_s: float) -> duckdb.DuckDBPyConnection:
+    """Return a native connection that holds the file until `release`.
+
+    Args:
+        path: The database file, resolved.
+        timeout_s: How long to wait for others to let go, in seconds.
+
+    Raises:
+        StoreBusyError: Others held the file for longer.
+        StoreError: The file is no DuckDB database or can not be opened.
+    """
+    import duckdb
+
+    file = _process.file(path)
+    with file.lock:
+        if file.native is None:
+            config: dict[str, Any] = {}
+            if not path.exists():
+                config["storage_compatibility_version"] = _STORAGE_VERSION
+            file.native = _wait(
+                path, lambda: duckdb.connect(str(path), config=config), timeout_s
+            )
+            (file.catalog,) = file.native.execute("SELECT current_database()").fetchall()[0]
+        file.users += 1
+        connection: duckdb.DuckDBPyConnection = file.native
+        return connection
+
+
+def release(path: Path) -> None:
+    """Give back one hold that `native` gave; the last one closes the connection."""
+    file = _process.file(path)
+    with file.lock:
+        file.users = max(0, file.users - 1)
+        if file.users == 0 and file.native is not None:
+            file.native.close()
+            file.native = None
+
+
+def _wait(path: Path, attempt: Any, timeout_s: float) -> Any:
+    """Call until the file is free; anything but a busy file is an error at once."""
+    import duckdb
+
+    started = time.monotonic()
+    pause_s = _FIRST_WAIT_S
+    while True:
+        try:
+            return attempt()
+        except duckdb.Error as problem:
+            text = str(problem)
+            waited_s = time.monotonic() - started
+            if not any(words in text for words in (*_BUSY, _BUSY_ELSEWHERE)):
+                raise StoreError(path, *_explain(text)) from problem
+            if waited_s >= timeout_s:
+                raise StoreBusyError(path, _holder(text), waited_s) from problem
+        time.sleep(min(pause_s, max(0.0, timeout_s - waited_s)) * random.uniform(0.5, 1.0))  # noqa: S311
+        pause_s = min(pause_s * 1.6, _LONGEST_WAIT_S)
+
+
+def _holder(text: str) -> str:
+    found = _HOLDER.search(text)
+    return found[1] if found else "another connection of this process"
+
+
+def _explain(text: str) -> tuple[str, str]:
+    first_line = text.partition("\n")[0]
+    if "not a valid DuckDB database" in text:
+        return (
+            "the file is not a DuckDB database",
+            "Nothing was written. Give the path of a DuckDB file, or one that does not exist.",
+        )
+    if "Is a directory" in text:
+        return "it is a folder, not a file", "Nothing was written. Give the path of a file."
+    return f"DuckDB can not open it: {first_line}", "Nothing was written."
+
+
+def to_arrow(
+    connection: Any, sql: str, parameters: Sequence[Any] | Mapping[str, Any] | None = None
+) -> pa.Table:
+    """Return the result of a query as an Arrow table, on any version of DuckDB.
+
+    A relation is asked, since the result of `execute` has no cheap way to Arrow in 2.0.
+    Statements without a result give a table without columns.
+    """
+    import pyarrow as pa
+
+    if parameters is None:
+        relation = connection.sql(sql)
+    else:
+        plain = parameters if isinstance(parameters, dict) else list(parameters)
+        relation = connection.sql(sql, params=plain)
+    return pa.table({}) if relation is None else relation.to_arrow_table()

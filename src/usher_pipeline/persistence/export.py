@@ -1,0 +1,77 @@
+"""Frames → files that others read, each with its provenance beside it."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+from usher_pipeline.errors import UnsupportedFrameError
+from usher_pipeline.frames import adapter_for
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["formats", "write_frame"]
+
+
+def formats(frame: Any) -> dict[str, Callable[[str], Any]]:
+    """Return file ending → writer, for the library that a frame belongs to.
+
+    The writers are those of the frame's own library, so a file is what its users know.
+    """
+    adapter = adapter_for(frame)
+    if adapter is None:
+        raise UnsupportedFrameError(
+            "the value", type(frame).__name__, "Give a polars or pandas DataFrame."
+        )
+    if adapter.kind.startswith("polars."):
+        return {
+            ".parquet": frame.write_parquet,
+            ".csv": frame.write_csv,
+            ".tsv": lambda path: frame.write_csv(path, separator="\t"),
+            ".arrow": frame.write_ipc,
+            ".feather": frame.write_ipc,
+            ".json": frame.write_json,
+        }
+    return {
+        ".parquet": frame.to_parquet,
+        ".csv": frame.to_csv,
+        ".tsv": lambda path: frame.to_csv(path, sep="\t"),
+        ".feather": frame.to_feather,
+        ".json": frame.to_json,
+    }
+
+
+def write_frame(frame: Any, path: Path | str) -> Path:
+    """Write a frame in the format that the ending of the path names.
+
+    Args:
+        frame: A polars or pandas DataFrame.
+        path: Where to; its folder is created. An older file is replaced in one step.
+
+    Returns:
+        The path.
+
+    Raises:
+        UnsupportedFrameError: It is no frame, or the ending names no known format.
+    """
+    target = Path(path)
+    writers = formats(frame)
+    writer = writers.get(target.suffix.lower())
+    if writer is None:
+        raise UnsupportedFrameError(
+            f"the ending of {target.name}",
+            target.suffix or "empty",
+            f"Use one of {', '.join(writers)}.",
+        )
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = target.with_name(f".{uuid4().hex}{target.suffix}")
+    try:
+        writer(os.fspath(temporary))
+        temporary.replace(target)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    return target

@@ -1,0 +1,324 @@
+"""A store on the local disk: sealed results and a DuckDB database, either of which serves."""
+
+from __future__ import annotations
+
+import json
+from contextlib import suppress
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from usher_pipeline.errors import StoreBusyError, StoreError
+from usher_pipeline.fingerprint import frames as fingerprints
+from usher_pipeline.frames import Packed
+from usher_pipeline.persistence.locking import single_flight
+from usher_pipeline.persistence.segments import Segments, check_name, folder_of, write_json
+from usher_pipeline.records import utc_from_text, utc_now
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from contextlib import AbstractContextManager
+    from datetime import datetime
+
+    from usher_pipeline.persistence.tables import Row, Tables
+    from usher_pipeline.records import Entry
+
+__all__ = ["LocalBackend", "resolved"]
+
+#: How long publishing waits for the database; a later opener tries again.
+_PUBLISH_WAIT_S: Final = 0.25
+
+#: A marker without an entry is a save that never ended.
+_ABANDONED: Final = timedelta(hours=1)
+
+_IGNORE_ALL: Final = "# The store of checkpoints; it is not meant for version control.\n*\n"
+
+
+def resolved(path: Path | str) -> Path:
+    """Return the one spelling of a path under which a file is known in this process."""
+    return Path(path).expanduser().resolve()
+
+
+class LocalBackend:
+    """Results in a folder beside a DuckDB database.
+
+    Args:
+        path: The database file; created with the first result.
+        timeout_s: How long to wait for others to let go of the database, in seconds.
+        private: Keep the folder of the database out of version control.
+    """
+
+    def __init__(
+        self, path: Path | str, *, timeout_s: float = 30.0, private: bool = False
+    ) -> None:
+        self.path = resolved(path)
+        self.timeout_s = timeout_s
+        self.private = private
+        self.segments = Segments(folder_of(self.path))
+        self._tables: Tables | None = None
+
+    @property
+    def tables(self) -> Tables:
+        """The half that is a database; a hit never comes here."""
+        if self._tables is None:
+            from usher_pipeline.persistence.tables import Tables
+
+            self._tables = Tables(self.path, self.timeout_s)
+        return self._tables
+
+    # --- looking ---
+
+    def find(self, name: str, key: str) -> Entry | None:
+        """Return the latest entry under a key, from either half, or None."""
+        found = self.segments.find(name, key)
+        if found is not None or not self.path.is_file():
+            return found
+        # While others hold the database, a name with results of its own is answered by them.
+        wait_s = 0.0 if self.segments.has(name) else self.timeout_s
+        for row in self._rows(name, wait_s):
+            if row.key == key:
+                return _entry_of(row)
+        return None
+
+    def recent(self, name: str) -> list[Entry]:
+        """Return the newest entries of a name, the latest of each key, newest first."""
+        found = self.segments.recent(name)
+        if found or not self.path.is_file():
+            return found
+        return [entry for row in self._rows(name, self.timeout_s) if (entry := _entry_of(row))]
+
+    def names(self) -> list[str]:
+        """Return every name that has an entry."""
+        names = set(self.segments.names())
+        if self.path.is_file():
+            names |= {row.table_name for row in self._rows(None, self.timeout_s) if row.entry}
+        return sorted(names)
+
+    def _rows(self, name: str | None, wait_s: float) -> list[Row]:
+        try:
+            return self.tables.rows(name, wait_s)
+        except StoreBusyError:
+            if wait_s:
+                raise
+            return []
+
+    # --- reading ---
+
+    def load(self, entry: Entry) -> Packed | None:
+        """Return the frame of an entry, from either half, checked against its digests."""
+        table = self.segments.map(entry)
+        if table is not None:
+            return Packed(table=table, schema=dict(entry.schema), kind=entry.kind)
+        packed = self._from_table(entry) if self.path.is_file() else None
+        if packed is not None:
+            self._heal(entry, packed)
+        return packed
+
+    def _from_table(self, entry: Entry) -> Packed | None:
+        from usher_pipeline.persistence.tables import restore
+
+        stored = self.tables.fetch(entry.name)
+        if stored is None or stored.row is None or stored.row.content != entry.content:
+            return None
+        found = restore(stored)
+        if found is None:
+            return None
+        kind, schema, table = found
+        digests = [column.digest for column in entry.columns]
+        if kind != entry.kind or fingerprints.column_digests(table) != digests:
+            return None
+        return Packed(table=table, schema=schema, kind=kind)
+
+    def _heal(self, entry: Entry, packed: Packed) -> None:
+        """Seal again what only the table still had; a store that can not be written stays."""
+        with suppress(OSError, StoreError):
+            self.segments.remove(entry)
+            self.segments.commit(self.segments.seal(entry.name, packed.table), entry)
+
+    # --- writing ---
+
+    def check(self, name: str) -> None:
+        """Raise what saving would raise: a bad name, a path that is no database."""
+        check_name(name)
+        if self.path.is_dir():
+            raise StoreError(
+                self.path,
+                "it is a folder, not a file",
+                "Nothing was run and nothing was written. Give the path of a file.",
+            )
+        if self.path.exists():
+            with suppress(StoreBusyError), self.tables.reading(0.0):
+                pass
+
+    def save(self, entry: Entry, packed: Packed) -> Entry:
+        """Seal a result, say that its table is to be published, and write the entry."""
+        self._prepare()
+        sealed = self.segments.seal(entry.name, packed.table)
+        marker = self.segments.mark(entry.name, entry.key.digest, entry.created_at)
+        try:
+            return self.segments.commit(sealed, entry)
+        except BaseException:
+            marker.path.unlink(missing_ok=True)
+            raise
+
+    def _prepare(self) -> None:
+        folder = self.path.parent
+        folder.mkdir(mode=0o755, parents=True, exist_ok=True)
+        if self.private and not (folder / ".gitignore").exists():
+            (folder / ".gitignore").write_text(_IGNORE_ALL, "utf-8")
+
+    def forget(self, entry: Entry) -> None:
+        """Remove every result under the key of an entry, in both halves."""
+        while (found := self.segments.find(entry.name, entry.key.digest)) is not None:
+            self.segments.remove(found)
+        self._unmark(entry.name, entry.key.digest)
+        if not self.path.is_file():
+            return
+        if any(row.key == entry.key.digest for row in self.tables.rows(entry.name)):
+            left = self.segments.recent(entry.name)
+            self.tables.drop(entry.name)
+            self.segments.note_published(entry.name, "")
+            if left:
+                self.mean(left[0])
+                self.publish()
+
+    def clear(self, name: str) -> int:
+        """Remove every result of a name, and its table."""
+        count = len(self.recent(name))
+        self.segments.clear(name)
+        self._unmark(name)
+        if self.path.is_file():
+            self.tables.drop(name)
+        return count
+
+    def _unmark(self, name: str, key: str = "") -> None:
+        for pending in self.segments.pending():
+            if pending.name == name and key in ("", pending.key):
+                pending.path.unlink(missing_ok=True)
+
+    # --- publishing ---
+
+    def mean(self, entry: Entry) -> None:
+        """Say that an entry is what its plain name stands for, unless it already is."""
+        if self.path.is_file() and self.segments.published(entry.name) == entry.stem:
+            return
+        self.segments.mark(entry.name, entry.key.digest, utc_now())
+
+    def publish(self, timeout_s: float = _PUBLISH_WAIT_S) -> bool:
+        """Publish what is meant to be; what the database is too busy for stays marked."""
+        try:
+            self._publish_results(timeout_s)
+            self._publish_runs(timeout_s)
+        except StoreBusyError:
+            return False
+        return True
+
+    def _publish_results(self, timeout_s: float) -> None:
+        marked = self.segments.pending()
+        for name in dict.fromkeys(pending.name for pending in marked):
+            of_name = [pending for pending in marked if pending.name == name]
+            for pending in reversed(of_name):
+                entry = self.segments.find(name, pending.key)
+                if entry is not None:
+                    self._publish_entry(entry, pending.meant_at, timeout_s)
+                    break
+            else:
+                entry = None
+            for pending in of_name:
+                if entry is not None or utc_now() - pending.meant_at > _ABANDONED:
+                    pending.path.unlink(missing_ok=True)
+
+    def _publish_entry(self, entry: Entry, meant_at: datetime, timeout_s: float) -> None:
+        from usher_pipeline.persistence.tables import Row, frame_facts, naive_utc
+
+        packed = self.load(entry)
+        if packed is None:
+            return
+        row = Row(
+            table_name=entry.name,
+            created_at=entry.created_at,
+            row_count=entry.row_count,
+            description=entry.description,
+            key=entry.key.digest,
+            content=entry.content,
+            meant_at=meant_at,
+            frame=frame_facts(packed),
+            entry=entry.to_json(),
+        )
+        provenance = {
+            "version": entry.library,
+            "config_hash": entry.config_hash,
+            "created_at": naive_utc(entry.created_at),
+            "steps_json": json.dumps([entry.step().to_json()]),
+            "table_name": entry.name,
+            "run_id": entry.run_id,
+        }
+        if self.tables.replace(row, packed, provenance, timeout_s=timeout_s):
+            self.segments.note_published(entry.name, entry.stem)
+
+    # --- where results come from ---
+
+    def lineage(self, entry: Entry) -> list[dict[str, Any]]:
+        """Return the steps that led to an entry, its own last.
+
+        Each step bears the time and the run that really computed it. What an entry read and
+        the store has no more is named as such.
+        """
+        steps: dict[tuple[str, str, str], dict[str, Any]] = {}
+        self._collect(entry, steps)
+        return list(steps.values())
+
+    def _collect(self, entry: Entry, steps: dict[tuple[str, str, str], dict[str, Any]]) -> None:
+        place = (entry.name, entry.key.digest, entry.content)
+        if place in steps:
+            return
+        for read in (*entry.inputs, *entry.reads):
+            found = self.find(read.name, read.key)
+            if found is not None and found.content == read.content:
+                self._collect(found, steps)
+            else:
+                gone = {"checkpoint": read.name, "key": read.key, "content": read.content}
+                details = gone | {"note": "its entry is no longer in the store"}
+                step = {"step_name": read.name, "timestamp": None, "details": details}
+                steps.setdefault((read.name, read.key, read.content), step)
+        steps[place] = entry.step().to_json()
+
+    # --- runs ---
+
+    def record_run(self, run_id: str, record: Mapping[str, Any]) -> None:
+        """Keep the provenance of a run, as a file and as a row of `_provenance`."""
+        self._prepare()
+        folder = self.segments.folder / ".runs"
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        write_json(folder / f"{run_id}.json", record)
+        pending = self.segments.folder / ".pending-runs"
+        pending.mkdir(mode=0o700, exist_ok=True)
+        write_json(pending / f"{run_id}.json", record)
+
+    def _publish_runs(self, timeout_s: float) -> None:
+        from usher_pipeline.persistence.segments import read_json
+        from usher_pipeline.persistence.tables import naive_utc
+
+        for path in sorted((self.segments.folder / ".pending-runs").glob("*.json")):
+            record = read_json(path)
+            if record:
+                columns = {
+                    "version": record["pipeline_version"],
+                    "config_hash": record["config_hash"],
+                    "created_at": naive_utc(utc_from_text(record["created_at"])),
+                    "steps_json": json.dumps(record["processing_steps"]),
+                    "run_id": record["run"]["run_id"],
+                    "metadata_json": json.dumps(record),
+                }
+                self.tables.insert_provenance(columns, timeout_s=timeout_s)
+            path.unlink(missing_ok=True)
+
+    def single_flight(self, name: str, key: str) -> AbstractContextManager[None]:
+        """Let one caller at a time compute a key, across threads and processes."""
+        return single_flight(self.segments.folder / ".locks", name, key)
+
+
+def _entry_of(row: Row) -> Entry | None:
+    from usher_pipeline.persistence.tables import entry_of
+
+    return entry_of(row)

@@ -1,0 +1,77 @@
+"""The tables that the library keeps in a database, and how older files grow them.
+
+Columns are only ever added, so that a file opens with older programs as well. The first
+four columns of each table are fixed: existing pipelines read them.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from usher_pipeline.persistence.engine import Session
+
+__all__ = ["CHECKPOINTS", "PROVENANCE", "has_table", "migrate"]
+
+#: The table with one row per published checkpoint.
+CHECKPOINTS: Final = "_checkpoints"
+
+#: The table with one row per provenance that was stored.
+PROVENANCE: Final = "_provenance"
+
+_TABLES: Final = {
+    CHECKPOINTS: (
+        "table_name VARCHAR PRIMARY KEY, created_at TIMESTAMP, "
+        "row_count BIGINT, description VARCHAR"
+    ),
+    PROVENANCE: (
+        "version VARCHAR, config_hash VARCHAR, created_at TIMESTAMP, steps_json VARCHAR"
+    ),
+}
+
+_ADDED: Final = {
+    CHECKPOINTS: {
+        "key": "VARCHAR",
+        "content": "VARCHAR",
+        "meant_at": "TIMESTAMP",
+        "frame_json": "VARCHAR",
+        "entry_json": "VARCHAR",
+    },
+    PROVENANCE: {
+        "table_name": "VARCHAR",
+        "run_id": "VARCHAR",
+        "metadata_json": "VARCHAR",
+    },
+}
+
+
+def has_table(session: Session, name: str) -> bool:
+    """Tell whether the database has a table or view of a name, whatever its case."""
+    rows = session.rows(
+        "SELECT 1 FROM information_schema.tables WHERE table_catalog = ? "
+        "AND table_schema = 'main' AND lower(table_name) = lower(?)",
+        [session.catalog, name],
+    )
+    return bool(rows)
+
+
+def migrate(session: Session) -> None:
+    """Create the tables of the library, or add the columns that an older file lacks."""
+    for table, columns in _TABLES.items():
+        known = _columns(session, table)
+        if not known:
+            session.execute(f"CREATE TABLE {session.table(table)} ({columns})")
+        for column, kind in _ADDED[table].items():
+            if column not in known:
+                session.execute(
+                    f"ALTER TABLE {session.table(table)} ADD COLUMN {column} {kind}"
+                )
+
+
+def _columns(session: Session, table: str) -> set[str]:
+    rows = session.rows(
+        "SELECT column_name FROM information_schema.columns WHERE table_catalog = ? "
+        "AND table_schema = 'main' AND table_name = ?",
+        [session.catalog, table],
+    )
+    return {name for (name,) in rows}

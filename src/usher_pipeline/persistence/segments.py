@@ -1,0 +1,440 @@
+"""Sealed results: for each a segment, an Arrow file, and an entry, a JSON file.
+
+Both are written under temporary names, brought to disk, and renamed; the rename of
+the entry is the commit. After that they are never changed, only unlinked, so a
+mapped segment stays whole under every reader, and a hit needs neither a lock nor
+a database.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import os
+import re
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import quote, unquote
+from uuid import uuid4
+
+from usher_pipeline.errors import CheckpointNameError, NameClashError
+from usher_pipeline.fingerprint import frames as fingerprints
+from usher_pipeline.records import Entry, utc_from_text
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from datetime import datetime
+    from pathlib import Path
+
+    import pyarrow as pa
+
+__all__ = ["Pending", "Sealed", "Segments", "check_name", "folder_of", "safe_name"]
+
+#: Tables of our own, and names that a database can not have in its main schema.
+_RESERVED: Final = frozenset({"_checkpoints", "_provenance"})
+_RESERVED_PREFIX: Final = "_usher_"
+
+_LONGEST_PLAIN: Final = 120
+_RECENT_ENTRIES: Final = 64
+_ENTRY_NAME: Final = re.compile(r"(?P<key>[0-9a-f]{32})-(?P<number>\d+)\.json")
+
+_verified: set[tuple[str, int, int, int]] = set()
+
+
+def check_name(name: object) -> str:
+    """Return the name of a checkpoint or table if it can be used.
+
+    Raises:
+        CheckpointNameError: It is empty, no text, reserved, or holds NUL.
+
+    >>> check_name("gene universe/v1")
+    'gene universe/v1'
+    """
+    if not isinstance(name, str):
+        raise CheckpointNameError(name, f"expected text, got {type(name).__name__}")
+    if not name.strip():
+        raise CheckpointNameError(name, "it is empty")
+    if name.casefold() in _RESERVED or name.casefold().startswith(_RESERVED_PREFIX):
+        raise CheckpointNameError(name, "the store uses that table for itself")
+    if "\0" in name:
+        raise CheckpointNameError(name, "it holds a NUL character, which SQL can not quote")
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        raise CheckpointNameError(name, "it holds half of a surrogate pair") from None
+    return name
+
+
+def safe_name(name: str) -> str:
+    """Return the name of a checkpoint's folder: one path component on every system.
+
+    >>> safe_name("genes"), safe_name("../genes: v1")
+    ('genes', '%2E.%2Fgenes%3A%20v1')
+    """
+    safe = quote(name, safe="")
+    if safe[0] == ".":
+        safe = "%2E" + safe[1:]
+    if len(safe) > _LONGEST_PLAIN:
+        mark = hashlib.sha256(name.casefold().encode()).hexdigest()[:16]
+        safe = f"{safe[: _LONGEST_PLAIN - 17]}~{mark}"
+    return safe
+
+
+def folder_of(database: Path) -> Path:
+    """Return the folder of checkpoints that lies beside a database.
+
+    >>> from pathlib import Path
+    >>> folder_of(Path("out/store.duckdb")).name
+    'store.checkpoints'
+    """
+    name = database.stem if database.suffix == ".duckdb" else database.name
+    return database.with_name(f"{name}.checkpoints")
+
+
+@dataclass(frozen=True, slots=True)
+class Sealed:
+    """A segment on disk that no entry knows yet.
+
+    Attributes:
+        path: Where it lies, under its temporary name.
+        size_bytes: Its size.
+    """
+
+    path: Path
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Pending:
+    """A result that is meant to be published and may not be yet.
+
+    Attributes:
+        name: The checkpoint.
+        key: The digest of the entry's key.
+        meant_at: When a run last meant it by the name (UTC).
+        path: The file that says so.
+    """
+
+    name: str
+    key: str
+    meant_at: datetime
+    path: Path
+
+
+class Segments:
+    """The folder of sealed results beside a database.
+
+    Args:
+        folder: The folder; created with the first result.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    # --- looking ---
+
+    def find(self, name: str, key: str) -> Entry | None:
+        """Return the latest whole entry under a key, or None."""
+        folder = self.folder / safe_name(name)
+        number, found = 1, None
+        while (entry := read_entry(folder / f"{key}-{number}.json")) is not None:
+            found, number = entry, number + 1
+        if found is not None:
+            return found
+        # A number may be missing: a result was forgotten, or its copy is not complete.
+        return max(
+            (entry for entry in self._entries(folder, key) if entry.name == name),
+            key=lambda entry: entry.number,
+            default=None,
+        )
+
+    def recent(self, name: str, limit: int = _RECENT_ENTRIES) -> list[Entry]:
+        """Return the newest entries of a name, the latest of each key, newest first."""
+        folder = self.folder / safe_name(name)
+        latest: dict[str, Entry] = {}
+        for entry in self._entries(folder, limit=limit):
+            known = latest.get(entry.key.digest)
+            if entry.name == name and (known is None or known.number < entry.number):
+                latest[entry.key.digest] = entry
+        return sorted(latest.values(), key=lambda entry: entry.created_at, reverse=True)
+
+    def names(self) -> list[str]:
+        """Return every name that has a result."""
+        found = set()
+        for folder in _folders(self.folder):
+            entry = next(iter(self._entries(folder, limit=1)), None)
+            if entry is not None:
+                found.add(entry.name)
+        return sorted(found)
+
+    def has(self, name: str) -> bool:
+        """Tell whether there is any result under a name."""
+        return bool(self.recent(name, 1))
+
+    def clash(self, name: str) -> str:
+        """Return another name that differs only in case, or an empty text."""
+        wanted = name.casefold()
+        if (self.folder / safe_name(name)).is_dir():
+            return ""
+        for folder in _folders(self.folder):
+            if unquote(folder.name).casefold() == wanted:
+                return unquote(folder.name)
+        return ""
+
+    def _entries(
+        self, folder: Path, key: str = "", limit: int | None = None
+    ) -> Iterator[Entry]:
+        for path in _newest_files(folder, key)[:limit]:
+            entry = read_entry(path)
+            if entry is not None:
+                yield entry
+
+    # --- reading ---
+
+    def segment(self, entry: Entry) -> Path:
+        """Return where the segment of an entry lies."""
+        return self.folder / safe_name(entry.name) / f"{entry.stem}.arrow"
+
+    def map(self, entry: Entry) -> pa.Table | None:
+        """Map a segment into memory, or return None if it is lost or damaged.
+
+        The columns are compared with their digests the first time that this process
+        maps the file.
+        """
+        import pyarrow as pa
+
+        path = self.segment(entry)
+        try:
+            facts = path.stat()
+            with pa.memory_map(str(path)) as source:
+                table = pa.ipc.open_file(source).read_all()
+            state = (str(path), facts.st_ino, facts.st_size, facts.st_mtime_ns)
+            if state not in _verified:
+                if facts.st_uid != os.getuid():
+                    table.validate(full=True)
+                if not _is_whole(entry, table):
+                    return None
+                _verified.add(state)
+        except (OSError, pa.ArrowInvalid, pa.ArrowNotImplementedError):
+            return None
+        return table
+
+    # --- writing ---
+
+    def seal(self, name: str, table: pa.Table) -> Sealed:
+        """Write a segment and bring it to disk, under a temporary name.
+
+        Raises:
+            NameClashError: Another name differs only in case.
+            OSError: The disk is full, or the folder can not be written.
+        """
+        other = self.clash(name)
+        if other:
+            raise NameClashError(name, f"the checkpoint {other!r}", f"the checkpoint {name!r}")
+        folder = self.folder / safe_name(name)
+        _make_folder(self.folder)
+        _make_folder(folder)
+        path = folder / f".{uuid4().hex}.arrow.tmp"
+        try:
+            write_segment(path, table)
+            _sync(path)
+        except BaseException:
+            path.unlink(missing_ok=True)
+            raise
+        return Sealed(path, path.stat().st_size)
+
+    def commit(self, sealed: Sealed, entry: Entry) -> Entry:
+        """Give a sealed segment its entry; from the rename of the entry on it is stored.
+
+        Returns:
+            The entry with its number.
+        """
+        folder = sealed.path.parent
+        try:
+            numbers = [int(name["number"]) for name in _entry_names(folder, entry.key.digest)]
+            entry = entry.numbered(max(numbers, default=0) + 1)
+            self._place(sealed.path, folder / f"{entry.stem}.arrow")
+            write_json(folder / f"{entry.stem}.json", entry.to_json())
+        except BaseException:
+            sealed.path.unlink(missing_ok=True)
+            raise
+        return entry
+
+    def _place(self, temporary: Path, final: Path) -> None:
+        temporary.replace(final)
+        _sync(final.parent)
+
+    def remove(self, entry: Entry) -> None:
+        """Unlink an entry, then its segment."""
+        folder = self.folder / safe_name(entry.name)
+        (folder / f"{entry.stem}.json").unlink(missing_ok=True)
+        self.segment(entry).unlink(missing_ok=True)
+
+    def clear(self, name: str) -> int:
+        """Unlink everything of a name; return how many entries went."""
+        folder = self.folder / safe_name(name)
+        paths = [path for path in _newest_files(folder, "") if _is_of(path, name)]
+        for path in paths:
+            path.unlink(missing_ok=True)
+            path.with_suffix(".arrow").unlink(missing_ok=True)
+        self.note_published(name, "")
+        with suppress(OSError):
+            folder.rmdir()
+        return len(paths)
+
+    # --- what is meant to be published ---
+
+    def mark(self, name: str, key: str, meant_at: datetime) -> Pending:
+        """Say on disk that the latest result under a key is meant to be published."""
+        folder = self.folder / ".pending"
+        _make_folder(self.folder)
+        _make_folder(folder)
+        path = folder / f"{safe_name(name)[:80]}-{uuid4().hex}.json"
+        write_json(path, {"name": name, "key": key, "meant_at": meant_at.isoformat()})
+        return Pending(name, key, meant_at, path)
+
+    def pending(self) -> list[Pending]:
+        """Return what is meant to be published, oldest first."""
+        found = []
+        try:
+            paths = list((self.folder / ".pending").glob("*.json"))
+        except OSError:
+            return []
+        for path in paths:
+            data = read_json(path)
+            with suppress(KeyError, TypeError, ValueError):
+                meant_at = utc_from_text(data["meant_at"])
+                found.append(Pending(data["name"], data["key"], meant_at, path))
+        return sorted(found, key=lambda pending: pending.meant_at)
+
+    def published(self, name: str) -> str:
+        """Return which entry was published last, as far as this folder knows."""
+        try:
+            return (self.folder / safe_name(name) / ".published").read_text("ascii")
+        except (OSError, UnicodeDecodeError):
+            return ""
+
+    def note_published(self, name: str, stem: str) -> None:
+        """Remember which entry was published; only a hint that saves a look at the database."""
+        path = self.folder / safe_name(name) / ".published"
+        with suppress(OSError):
+            if stem:
+                path.write_text(stem, "ascii")
+            else:
+                path.unlink(missing_ok=True)
+
+
+def write_segment(path: Path, table: pa.Table) -> None:
+    """Write a table as an uncompressed Arrow file that only its owner can read.
+
+    Raises:
+        OSError: The file is there already, or can not be written.
+    """
+    import pyarrow as pa
+
+    os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+    with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, table.schema) as file:
+        file.write_table(table)
+
+
+# --- files ------------------------------------------------------------------------------
+
+
+def read_entry(path: Path) -> Entry | None:
+    """Return the entry in a file; None if there is none that can be read."""
+    try:
+        entry = Entry.from_json(read_json(path))
+    except ValueError:
+        return None
+    return entry if path.name == f"{entry.stem}.json" else None
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Return the object in a JSON file; empty if there is none that can be read."""
+    try:
+        data = json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        return {}
+    return data if isinstance(data, dict) else {}
+
+
+def write_json(path: Path, data: object, *, indent: int = 1, mode: int = 0o600) -> None:
+    """Write a JSON file so that it is there in full or not at all."""
+    temporary = path.with_name(f".{uuid4().hex}.json.tmp")
+    text = json.dumps(data, ensure_ascii=False, indent=indent).encode("utf-8", "surrogatepass")
+    try:
+        number = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, mode)
+        with os.fdopen(number, "wb") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+        _sync(path.parent)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def schema_text(schema: pa.Schema) -> str:
+    """Return an Arrow schema as base64 text of its IPC message."""
+    return base64.b64encode(schema.serialize().to_pybytes()).decode("ascii")
+
+
+def schema_from_text(text: str) -> pa.Schema:
+    """Return the Arrow schema that `schema_text` wrote."""
+    import pyarrow as pa
+
+    return pa.ipc.read_schema(pa.py_buffer(base64.b64decode(text)))
+
+
+def _is_whole(entry: Entry, table: pa.Table) -> bool:
+    """Tell whether a table holds just what the entry says."""
+    digests = [column.digest for column in entry.columns]
+    return (
+        schema_text(table.schema) == entry.arrow_schema
+        and fingerprints.column_digests(table) == digests
+    )
+
+
+def _folders(folder: Path) -> list[Path]:
+    try:
+        return sorted(p for p in folder.iterdir() if p.is_dir() and p.name[0] != ".")
+    except OSError:
+        return []
+
+
+def _entry_names(folder: Path, key: str) -> list[re.Match[str]]:
+    try:
+        names = os.listdir(folder)  # noqa: PTH208 - names are enough, and there may be many
+    except OSError:
+        return []
+    found = [match for name in names if (match := _ENTRY_NAME.fullmatch(name))]
+    return [match for match in found if key in ("", match["key"])]
+
+
+def _newest_files(folder: Path, key: str) -> list[Path]:
+    dated = []
+    for match in _entry_names(folder, key):
+        path = folder / match[0]
+        with suppress(OSError):
+            dated.append((path.stat().st_mtime_ns, int(match["number"]), path))
+    return [path for _, _, path in sorted(dated, reverse=True)]
+
+
+def _is_of(path: Path, name: str) -> bool:
+    entry = read_entry(path)
+    return entry is None or entry.name == name
+
+
+def _make_folder(folder: Path) -> None:
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+
+def _sync(path: Path) -> None:
+    number = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(number)
+    finally:
+        os.close(number)

@@ -1,0 +1,421 @@
+"""The half of a store that is a DuckDB database: a plain table for each plain name.
+
+A table, its row in `_checkpoints` and its provenance commit together. The row holds the
+entry and the exact schema, so that the database alone can answer a call.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from usher_pipeline.errors import NameClashError, SchemaMismatchError, UnknownTableError
+from usher_pipeline.frames import adapter_of_kind, table_schema
+from usher_pipeline.persistence import engine, migrations
+from usher_pipeline.persistence.migrations import CHECKPOINTS, PROVENANCE
+from usher_pipeline.persistence.segments import schema_from_text, schema_text
+from usher_pipeline.records import Entry, utc_now
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+    from pathlib import Path
+
+    import pyarrow as pa
+
+    from usher_pipeline.frames import Packed
+    from usher_pipeline.persistence.engine import Session
+
+__all__ = ["Row", "Stored", "Tables"]
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A row of `_checkpoints`.
+
+    Attributes:
+        table_name: The table.
+        created_at: When its data was made (UTC).
+        row_count: How many rows the table has.
+        description: A sentence for people.
+        key: The digest of the key that it answers; empty for a table that was saved by hand.
+        content: The digest of the frame.
+        meant_at: When it was last meant by its name (UTC).
+        frame: Kind and exact schema of the frame, as plain data.
+        entry: The entry that it mirrors, as plain data.
+    """
+
+    table_name: str
+    created_at: datetime
+    row_count: int
+    description: str = ""
+    key: str = ""
+    content: str = ""
+    meant_at: datetime = field(default_factory=utc_now)
+    frame: Mapping[str, Any] = field(default_factory=dict)
+    entry: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """A table as it was read.
+
+    Attributes:
+        table: Its columns under their names in SQL.
+        row: Its row of `_checkpoints`, if it has one.
+    """
+
+    table: pa.Table
+    row: Row | None
+
+
+def frame_facts(packed: Packed) -> dict[str, Any]:
+    """Return what is needed to restore a packed frame from a table, as plain data."""
+    return {
+        "kind": packed.kind,
+        "schema": dict(packed.schema),
+        "arrow_schema": schema_text(packed.table.schema),
+    }
+
+
+class Tables:
+    """The tables of one database file.
+
+    Args:
+        path: The database file, resolved.
+        timeout_s: How long to wait for others to let go of it, in seconds.
+    """
+
+    def __init__(self, path: Path, timeout_s: float) -> None:
+        self.path = path
+        self.timeout_s = timeout_s
+
+    def exists(self) -> bool:
+        """Tell whether the database is there."""
+        return self.path.exists()
+
+    @contextmanager
+    def reading(self, timeout_s: float | None = None) -> Iterator[Session]:
+        """Hold the database for reading; the file has to be there."""
+        wait_s = self.timeout_s if timeout_s is None else timeout_s
+        read_only = not os.access(self.path, os.W_OK)
+        with engine.session(self.path, timeout_s=wait_s, read_only=read_only) as session:
+            yield session
+
+    @contextmanager
+    def writing(self, timeout_s: float | None = None) -> Iterator[Session]:
+        """Hold the database for one transaction; what the block does is committed together.
+
+        Afterwards everything is in the file itself, and not in a log beside it.
+        """
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        wait_s = self.timeout_s if timeout_s is None else timeout_s
+        with engine.session(self.path, timeout_s=wait_s) as session:
+            with session.transaction():
+                migrations.migrate(session)
+                yield session
+            session.execute(f"CHECKPOINT {engine.quote(session.catalog)}")
+
+    # --- reading ---
+
+    def rows(self, name: str | None = None, timeout_s: float | None = None) -> list[Row]:
+        """Return the rows of `_checkpoints`, newest first; or that of one table."""
+        if not self.exists():
+            return []
+        with self.reading(timeout_s) as session:
+            return _rows(session, name)
+
+    def names(self) -> list[str]:
+        """Return the names of all tables that hold data."""
+        if not self.exists():
+            return []
+        with self.reading() as session:
+            found = session.rows(
+                "SELECT table_name FROM information_schema.tables WHERE table_catalog = ? "
+                "AND table_schema = 'main' ORDER BY ALL",
+                [session.catalog],
+            )
+        return [name for (name,) in found if name not in (CHECKPOINTS, PROVENANCE)]
+
+    def fetch(self, name: str, timeout_s: float | None = None) -> Stored | None:
+        """Return a table with its row, or None when there is no such table."""
+        if not self.exists():
+            return None
+        with self.reading(timeout_s) as session:
+            if not migrations.has_table(session, name):
+                return None
+            rows = _rows(session, name)
+            table = session.arrow(f"SELECT * FROM {session.table(name)}")
+        return Stored(table, rows[0] if rows else None)
+
+    # --- writing ---
+
+    def replace(
+        self,
+        row: Row,
+        packed: Packed,
+        provenance: Mapping[str, Any],
+        *,
+        timeout_s: float | None = None,
+    ) -> bool:
+        """Make a frame the table of its name, unless something newer already is.
+
+        Args:
+            row: The row for `_checkpoints`.
+            packed: The frame.
+            provenance: Columns of a row for `_provenance`; empty for none.
+            timeout_s: How long to wait for the database, in seconds.
+
+        Returns:
+            Whether the table is now this frame.
+
+        Raises:
+            NameClashError: Another table differs only in case.
+            StoreBusyError: Others held the database for longer than we may wait.
+        """
+        table = table_schema.to_sql(packed.table, packed.schema["sql_names"])
+        with self.writing(timeout_s) as session:
+            _refuse_clash(session, row.table_name)
+            known = _rows(session, row.table_name)
+            if known and row.key and known[0].meant_at > row.meant_at:
+                return False
+            with session.view(table) as view:
+                target = session.table(row.table_name)
+                _drop_view(session, row.table_name)
+                session.execute(f"CREATE OR REPLACE TABLE {target} AS SELECT * FROM {view}")
+            _put(session, row)
+            if provenance:
+                insert(session, PROVENANCE, provenance)
+        return True
+
+    def append(self, name: str, packed: Packed, description: str) -> None:
+        """Add the rows of a frame to a table; columns are matched by name.
+
+        Raises:
+            SchemaMismatchError: A column is missing, too many, or of another type.
+        """
+        names = packed.schema["sql_names"]
+        table = table_schema.to_sql(packed.table, names)
+        with self.writing() as session:
+            target = session.table(name)
+            expected = _described(session, target)
+            with session.view(table) as view:
+                got = _described(session, view)
+                casts = _casts(name, expected, got)
+                session.execute(f"INSERT INTO {target} BY NAME SELECT {casts} FROM {view}")
+            ((count,),) = session.rows(f"SELECT count(*) FROM {target}")
+            rows = _rows(session, name)
+            frame = _frame_after_append(rows[0], packed, count) if rows else {}
+            text = description or (rows[0].description if rows else "")
+            _put(session, Row(name, utc_now(), count, text, frame=frame))
+
+    def drop(self, name: str) -> None:
+        """Drop a table and its row; what is not there is no error."""
+        if not self.exists():
+            return
+        with self.writing() as session:
+            _drop_view(session, name)
+            session.execute(f"DROP TABLE IF EXISTS {session.table(name)}")
+            sql = f"DELETE FROM {session.table(CHECKPOINTS)} WHERE table_name = ?"
+            session.execute(sql, [name])
+
+    def insert_provenance(
+        self, columns: Mapping[str, Any], *, timeout_s: float | None = None
+    ) -> None:
+        """Add a row to `_provenance`."""
+        with self.writing(timeout_s) as session:
+            insert(session, PROVENANCE, columns)
+
+    def copy_out(self, name: str, target: Path) -> None:
+        """Write a table as a Parquet file, with DuckDB's COPY.
+
+        Raises:
+            UnknownTableError: There is no such table.
+        """
+        temporary = target.with_name(f".{target.name}.tmp")
+        text = str(temporary).replace("'", "''")
+        if self.exists():
+            reach = [target.parent]
+            with engine.session(self.path, timeout_s=self.timeout_s, reach=reach) as session:
+                if migrations.has_table(session, name):
+                    source = f"(SELECT * FROM {session.table(name)})"
+                    session.execute(f"COPY {source} TO '{text}' (FORMAT parquet)")
+                    temporary.replace(target)
+                    return
+        raise UnknownTableError(self.path, name, self.names())
+
+
+# --- restoring --------------------------------------------------------------------------
+
+
+def restore(stored: Stored) -> tuple[str, Any, pa.Table] | None:
+    """Return kind, schema and table of the frame that a table was made from.
+
+    Returns:
+        None when nothing is known of the frame, or when the table no longer fits it.
+    """
+    import pyarrow as pa
+
+    facts = stored.row.frame if stored.row else {}
+    try:
+        table = table_schema.from_sql(stored.table, schema_from_text(facts["arrow_schema"]))
+        return facts["kind"], facts["schema"], table
+    except (KeyError, ValueError, TypeError, pa.ArrowException):
+        return None
+
+
+def entry_of(row: Row | None) -> Entry | None:
+    """Return the entry that a row mirrors, if it does."""
+    try:
+        return Entry.from_json(row.entry) if row and row.entry else None
+    except ValueError:
+        return None
+
+
+def natural(kind: str, table: pa.Table) -> Any:
+    """Return a table as a frame of a kind, with the types that Arrow suggests."""
+    return adapter_of_kind(kind).from_plain(table)
+
+
+# --- statements -------------------------------------------------------------------------
+
+
+def _rows(session: Session, name: str | None) -> list[Row]:
+    if not migrations.has_table(session, CHECKPOINTS):
+        return []
+    found = session.arrow(f"SELECT * FROM {session.table(CHECKPOINTS)}").to_pylist()
+    rows = [_row(data) for data in found if name is None or data["table_name"] == name]
+    return sorted(rows, key=lambda row: row.created_at, reverse=True)
+
+
+def _row(data: Mapping[str, Any]) -> Row:
+    created_at = _aware(data["created_at"])
+    return Row(
+        table_name=data["table_name"],
+        created_at=created_at,
+        row_count=data["row_count"] or 0,
+        description=data["description"] or "",
+        key=data.get("key") or "",
+        content=data.get("content") or "",
+        meant_at=_aware(data.get("meant_at")) if data.get("meant_at") else created_at,
+        frame=_object(data.get("frame_json")),
+        entry=_object(data.get("entry_json")),
+    )
+
+
+def _aware(moment: datetime | None) -> datetime:
+    if moment is None:
+        return datetime.min.replace(tzinfo=UTC)
+    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+
+
+def _object(text: str | None) -> dict[str, Any]:
+    try:
+        data = json.loads(text or "{}")
+    except ValueError:
+        return {}
+    return data if isinstance(data, dict) else {}
+
+
+def naive_utc(moment: datetime) -> datetime:
+    """Return a moment as a TIMESTAMP column holds it: in UTC, without a zone."""
+    return moment.astimezone(UTC).replace(tzinfo=None)
+
+
+def _put(session: Session, row: Row) -> None:
+    columns = {
+        "table_name": row.table_name,
+        "created_at": naive_utc(row.created_at),
+        "row_count": row.row_count,
+        "description": row.description,
+        "key": row.key or None,
+        "content": row.content or None,
+        "meant_at": naive_utc(row.meant_at),
+        "frame_json": json.dumps(row.frame) if row.frame else None,
+        "entry_json": json.dumps(row.entry) if row.entry else None,
+    }
+    changes = ", ".join(f"{name} = excluded.{name}" for name in columns if name != "table_name")
+    insert(session, CHECKPOINTS, columns, f"ON CONFLICT (table_name) DO UPDATE SET {changes}")
+
+
+def insert(
+    session: Session, table: str, columns: Mapping[str, Any], conflict: str = ""
+) -> None:
+    """Insert one row, given as column → value."""
+    marks = ", ".join("?" * len(columns))
+    names = ", ".join(map(engine.quote, columns))
+    sql = f"INSERT INTO {session.table(table)} ({names}) VALUES ({marks}) {conflict}"
+    session.execute(sql, list(columns.values()))
+
+
+def _refuse_clash(session: Session, name: str) -> None:
+    found = session.rows(
+        "SELECT table_name FROM information_schema.tables WHERE table_catalog = ? "
+        "AND table_schema = 'main'",
+        [session.catalog],
+    )
+    for (known,) in found:
+        if known != name and known.casefold() == name.casefold():
+            raise NameClashError(name, f"the table {known!r}", f"the table {name!r}")
+
+
+def _drop_view(session: Session, name: str) -> None:
+    """Drop a view that stands where a table has to go."""
+    kinds = session.rows(
+        "SELECT table_type FROM information_schema.tables WHERE table_catalog = ? "
+        "AND table_schema = 'main' AND table_name = ?",
+        [session.catalog, name],
+    )
+    if kinds == [("VIEW",)]:
+        session.execute(f"DROP VIEW {session.table(name)}")
+
+
+def _described(session: Session, target: str) -> dict[str, str]:
+    rows = session.rows(f"DESCRIBE SELECT * FROM {target}")
+    return {row[0]: row[1] for row in rows}
+
+
+#: Types that hold every value of the types behind them.
+_WIDER = {
+    "SMALLINT": {"TINYINT", "UTINYINT"},
+    "INTEGER": {"TINYINT", "SMALLINT", "UTINYINT", "USMALLINT"},
+    "BIGINT": {"TINYINT", "SMALLINT", "INTEGER", "UTINYINT", "USMALLINT", "UINTEGER"},
+    "USMALLINT": {"UTINYINT"},
+    "UINTEGER": {"UTINYINT", "USMALLINT"},
+    "UBIGINT": {"UTINYINT", "USMALLINT", "UINTEGER"},
+    "DOUBLE": {"FLOAT", "TINYINT", "SMALLINT", "INTEGER", "UTINYINT", "USMALLINT", "UINTEGER"},
+    "FLOAT": {"TINYINT", "SMALLINT", "UTINYINT", "USMALLINT"},
+}
+
+
+def _casts(table: str, expected: Mapping[str, str], got: Mapping[str, str]) -> str:
+    fits = got.keys() == expected.keys() and all(
+        got[name] in (kind, '"NULL"', "NULL") or got[name] in _WIDER.get(kind, ())
+        for name, kind in expected.items()
+    )
+    if not fits:
+        raise SchemaMismatchError(table, _listed(expected), _listed(got))
+    return ", ".join(
+        f"CAST({engine.quote(name)} AS {kind}) AS {engine.quote(name)}"
+        for name, kind in expected.items()
+    )
+
+
+def _listed(columns: Mapping[str, str]) -> Sequence[str]:
+    return [f"{name} {kind}" for name, kind in columns.items()]
+
+
+def _frame_after_append(row: Row, packed: Packed, count: int) -> Mapping[str, Any]:
+    """Return the facts of the whole frame, if the rows that came have its very schema."""
+    new = frame_facts(packed)
+    schema = dict(row.frame.get("schema", {}))
+    same = {**schema, "rows": 0} == {**new["schema"], "rows": 0}
+    if not same or row.frame.get("arrow_schema") != new["arrow_schema"]:
+        return {}
+    if row.frame.get("kind") != "polars.DataFrame":
+        # The index of the whole is not known from the indexes of its halves.
+        return {}
+    return {**row.frame, "schema": {**schema, "rows": count}}

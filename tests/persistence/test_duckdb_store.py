@@ -1,0 +1,490 @@
+"""The store as pipelines call it: every promise to existing pipelines, on real files."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+import duckdb
+import pandas as pd
+import polars as pl
+import pytest
+from polars.testing import assert_frame_equal
+
+from usher_pipeline.errors import (
+    CheckpointNameError,
+    InvalidResultError,
+    NameClashError,
+    SchemaMismatchError,
+    StoreBusyError,
+    StoreClosedError,
+    StoreError,
+    UnknownTableError,
+    UnsupportedFrameError,
+)
+from usher_pipeline.persistence import PipelineStore
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+GENES = pl.DataFrame(
+    {"gene": ["USH2A", "MYO7A", None], "score": [0.9, float("nan"), None], "rank": [1, 2, 3]},
+    schema={"gene": pl.String, "score": pl.Float64, "rank": pl.Int32},
+)
+
+ODD_NAMES = [
+    "select",
+    'with "quotes"',
+    "it's",
+    "dots.and/slashes\\here",
+    "../outside",
+    "two words",
+    "größe 🧬",
+    ".hidden",
+    "semi;colon--",
+    "CON",
+    "x" * 300,
+    "main.genes",
+    "100%",
+]
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[PipelineStore]:
+    """An open store in a folder of its own."""
+    with PipelineStore(tmp_path / "store.duckdb") as opened:
+        yield opened
+
+
+def rows_of(path: Path, sql: str) -> list[tuple[Any, ...]]:
+    """Ask the file with plain DuckDB, as any other tool would."""
+    with duckdb.connect(str(path)) as connection:
+        return connection.execute(sql).fetchall()
+
+
+# --- opening ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", [str, Path])
+def test_opening_creates_folders_and_file(tmp_path: Path, kind: Any) -> None:
+    """A path as text or `Path` is opened; its folders and the file are created."""
+    path = tmp_path / "deep" / "er" / "genes.duckdb"
+    with PipelineStore(kind(path)) as store:
+        assert store.db_path == path
+        assert path.is_file()
+
+
+def test_a_config_names_its_store(tmp_path: Path) -> None:
+    """`from_config` opens `config.duckdb_path`."""
+    path = tmp_path / "of_config.duckdb"
+    with PipelineStore.from_config(SimpleNamespace(duckdb_path=path)) as store:
+        assert store.db_path == path
+
+
+def test_a_folder_is_no_store(tmp_path: Path) -> None:
+    """A path that is a folder is refused, and nothing is written into it."""
+    with pytest.raises(StoreError, match="it is a folder"):
+        PipelineStore(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_of_another_kind_is_no_store(tmp_path: Path) -> None:
+    """A file that DuckDB can not read is refused, and left as it was."""
+    path = tmp_path / "notes.duckdb"
+    path.write_text("these are my notes\n" * 500)
+    with pytest.raises(StoreError, match="not a DuckDB database"):
+        PipelineStore(path)
+    assert path.read_text().startswith("these are my notes")
+    assert [file.name for file in tmp_path.iterdir()] == ["notes.duckdb"]
+
+
+def test_closing_twice_and_working_after(store: PipelineStore) -> None:
+    """Closing twice is no error; a closed store refuses work with a clear error."""
+    store.close()
+    store.close()
+    with pytest.raises(StoreClosedError, match="it is closed"):
+        store.load_dataframe("genes")
+    with pytest.raises(StoreClosedError, match="it is closed"):
+        _ = store.conn
+
+
+def test_the_file_is_free_after_close(tmp_path: Path) -> None:
+    """Another process can write as soon as the store is closed."""
+    path = tmp_path / "store.duckdb"
+    with PipelineStore(path) as store:
+        store.save_dataframe(GENES, "genes")
+        assert store.conn.execute("SELECT count(*) FROM genes").fetchall() == [(3,)]
+    program = f"import duckdb; duckdb.connect({str(path)!r}).execute('CREATE TABLE t (a INT)')"
+    subprocess.run([sys.executable, "-c", program], check=True)
+    assert rows_of(path, "SELECT count(*) FROM t") == [(0,)]
+
+
+# --- saving and loading -----------------------------------------------------------------
+
+
+def test_polars_comes_back_as_it_was(store: PipelineStore) -> None:
+    """A polars frame comes back equal, with its types."""
+    store.save_dataframe(GENES, "genes")
+    loaded = store.load_dataframe("genes")
+    assert_frame_equal(loaded, GENES)
+    assert loaded.schema == GENES.schema
+
+
+def test_pandas_comes_back_as_it_was(store: PipelineStore) -> None:
+    """A pandas frame comes back equal, with its index, when pandas is asked for."""
+    frame = pd.DataFrame(
+        {"score": [0.5, 0.25], "tier": pd.Categorical(["b", "a"], ["b", "a"], ordered=True)},
+        index=pd.Index(["USH2A", "MYO7A"], name="gene"),
+    )
+    store.save_dataframe(frame, "genes")
+    pd.testing.assert_frame_equal(store.load_dataframe("genes", as_polars=False), frame)
+
+
+def test_either_library_reads_what_the_other_saved(store: PipelineStore) -> None:
+    """Saved from pandas a table loads as polars, and the other way round."""
+    store.save_dataframe(pd.DataFrame({"a": [1, 2]}), "from_pandas")
+    store.save_dataframe(pl.DataFrame({"a": ["x"]}), "from_polars")
+    assert store.load_dataframe("from_pandas").to_dict(as_series=False) == {"a": [1, 2]}
+    assert store.load_dataframe("from_polars", as_polars=False)["a"].tolist() == ["x"]
+
+
+def test_an_unknown_table_loads_as_none(store: PipelineStore) -> None:
+    """`load_dataframe` gives None when there is no such table."""
+    assert store.load_dataframe("nothing") is None
+
+
+def test_replacing_is_the_default(store: PipelineStore) -> None:
+    """A second save replaces table and metadata."""
+    store.save_dataframe(GENES, "genes", "first")
+    store.save_dataframe(pl.DataFrame({"other": [1]}), "genes", "second")
+    assert store.load_dataframe("genes").columns == ["other"]
+    (row,) = store.list_checkpoints()
+    assert (row["row_count"], row["description"]) == (1, "second")
+
+
+def test_appending_describes_the_whole_table(store: PipelineStore) -> None:
+    """`replace=False` adds rows; the metadata then describes the whole table."""
+    store.save_dataframe(GENES, "genes", "all genes")
+    before = store.list_checkpoints()[0]["created_at"]
+    store.save_dataframe(GENES.select("rank", "score", "gene"), "genes", replace=False)
+    (row,) = store.list_checkpoints()
+    assert (row["row_count"], row["description"]) == (6, "all genes")
+    assert row["created_at"] >= before
+    assert_frame_equal(store.load_dataframe("genes"), pl.concat([GENES, GENES]))
+
+
+def test_appending_to_nothing_creates(store: PipelineStore) -> None:
+    """`replace=False` on a new name saves the frame."""
+    store.save_dataframe(GENES, "genes", replace=False)
+    assert_frame_equal(store.load_dataframe("genes"), GENES)
+
+
+def test_appending_widens_without_loss(store: PipelineStore) -> None:
+    """Smaller integers and all-null columns fit into the table; its types stay."""
+    store.save_dataframe(pl.DataFrame({"n": [2**40], "t": ["a"]}), "wide")
+    more = pl.DataFrame({"n": [7], "t": [None]}, schema={"n": pl.Int16, "t": pl.Null})
+    store.save_dataframe(more, "wide", replace=False)
+    assert store.load_dataframe("wide").rows() == [(2**40, "a"), (7, None)]
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        pl.DataFrame({"n": [1.5]}),
+        pl.DataFrame({"n": ["text"]}),
+        pl.DataFrame({"n": [1], "more": [1]}),
+        pl.DataFrame({"other": [1]}),
+    ],
+    ids=["float into integer", "text into integer", "one column more", "another column"],
+)
+def test_appending_what_does_not_fit_is_refused(store: PipelineStore, rows: Any) -> None:
+    """Rows that would change on the way in are an error, and the table stays."""
+    store.save_dataframe(pl.DataFrame({"n": [1]}), "numbers")
+    with pytest.raises(SchemaMismatchError, match=r"expected \(n BIGINT\)"):
+        store.save_dataframe(rows, "numbers", replace=False)
+    assert store.load_dataframe("numbers").rows() == [(1,)]
+    assert store.list_checkpoints()[0]["row_count"] == 1
+
+
+def test_data_and_metadata_commit_together(
+    store: PipelineStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """When the metadata can not be written, the table is not either."""
+    from usher_pipeline.persistence import tables
+
+    store.save_dataframe(pl.DataFrame({"a": [1]}), "kept")
+
+    def fail(*_: object) -> None:
+        raise RuntimeError("power cut")
+
+    monkeypatch.setattr(tables, "_put", fail)
+    with pytest.raises(RuntimeError, match="power cut"):
+        store.save_dataframe(pl.DataFrame({"a": [2]}), "kept")
+    with pytest.raises(RuntimeError, match="power cut"):
+        store.save_dataframe(pl.DataFrame({"a": [2]}), "new")
+    assert store.load_dataframe("kept").rows() == [(1,)]
+    assert store.load_dataframe("new") is None
+
+
+def test_what_is_no_frame_is_refused(store: PipelineStore) -> None:
+    """Only frames can be saved; anything else is an error and nothing is written."""
+    with pytest.raises(InvalidResultError, match="returned list"):
+        store.save_dataframe([1, 2], "numbers")  # type: ignore[arg-type]
+    assert store.list_checkpoints() == []
+
+
+def test_what_can_not_be_exact_is_refused(store: PipelineStore) -> None:
+    """A column that could not come back as it was is an error that names it."""
+    frame = pl.DataFrame({"things": pl.Series([object()], dtype=pl.Object)})
+    with pytest.raises(UnsupportedFrameError, match="things"):
+        store.save_dataframe(frame, "things")
+    assert store.list_checkpoints() == []
+
+
+@pytest.mark.parametrize("name", ODD_NAMES)
+def test_any_name_that_sql_can_quote(store: PipelineStore, name: str) -> None:
+    """A table may have any name; it saves, lists, loads, exports and goes."""
+    store.save_dataframe(GENES, name)
+    assert_frame_equal(store.load_dataframe(name), GENES)
+    assert [row["table_name"] for row in store.list_checkpoints()] == [name]
+    assert store.has_checkpoint(name)
+    quoted = '"' + name.replace('"', '""') + '"'
+    assert store.execute_query(f"SELECT count(*) AS n FROM {quoted}").item() == 3
+    store.delete_checkpoint(name)
+    assert not store.has_checkpoint(name)
+
+
+@pytest.mark.parametrize(
+    ("name", "problem"),
+    [
+        ("", "it is empty"),
+        ("  ", "it is empty"),
+        ("_checkpoints", "uses that table"),
+        ("_PROVENANCE", "uses that table"),
+        ("a\0b", "NUL"),
+        ("\ud800", "surrogate"),
+        (3, "expected text"),
+    ],
+)
+def test_bad_names_are_refused(store: PipelineStore, name: Any, problem: str) -> None:
+    """An empty or reserved name is an error, and nothing is written."""
+    with pytest.raises(CheckpointNameError, match=problem):
+        store.save_dataframe(GENES, name)
+    assert store.list_checkpoints() == []
+
+
+def test_names_that_differ_in_case_collide(store: PipelineStore) -> None:
+    """DuckDB folds case, so a second spelling is an error and not a replaced table."""
+    store.save_dataframe(GENES, "Genes")
+    with pytest.raises(NameClashError, match="claimed twice"):
+        store.save_dataframe(GENES, "genes")
+    assert [row["table_name"] for row in store.list_checkpoints()] == ["Genes"]
+
+
+# --- metadata ---------------------------------------------------------------------------
+
+
+def test_has_checkpoint_looks_at_metadata_alone(store: PipelineStore) -> None:
+    """A table that nobody saved is no checkpoint, though it can be loaded."""
+    store.execute_query("CREATE TABLE by_hand AS SELECT 1 AS a")
+    assert not store.has_checkpoint("by_hand")
+    assert store.load_dataframe("by_hand").rows() == [(1,)]
+    store.save_dataframe(GENES, "genes")
+    assert store.has_checkpoint("genes")
+
+
+def test_the_list_is_newest_first(store: PipelineStore) -> None:
+    """`list_checkpoints` gives dicts with the four fields, the newest first, times in UTC."""
+    for name in ("one", "two", "three"):
+        store.save_dataframe(GENES, name, f"the {name}")
+    listed = store.list_checkpoints()
+    assert [row["table_name"] for row in listed] == ["three", "two", "one"]
+    assert listed[0].keys() >= {"table_name", "created_at", "row_count", "description"}
+    assert (listed[2]["row_count"], listed[2]["description"]) == (3, "the one")
+    assert datetime.now(UTC) - listed[0]["created_at"] < timedelta(minutes=5)
+
+
+def test_metadata_has_its_four_columns_first(store: PipelineStore, tmp_path: Path) -> None:
+    """Plain SQL finds the metadata where existing pipelines read it."""
+    store.save_dataframe(GENES, "genes", "a note")
+    described = rows_of(tmp_path / "store.duckdb", "DESCRIBE _checkpoints")
+    assert [row[0] for row in described[:4]] == [
+        "table_name",
+        "created_at",
+        "row_count",
+        "description",
+    ]
+    sql = "SELECT table_name, row_count, description FROM _checkpoints"
+    assert rows_of(tmp_path / "store.duckdb", sql) == [("genes", 3, "a note")]
+
+
+def test_deleting_removes_table_and_metadata(store: PipelineStore, tmp_path: Path) -> None:
+    """Deleted is gone, in both places; deleting what is not there is no error."""
+    store.save_dataframe(GENES, "genes")
+    store.delete_checkpoint("genes")
+    store.delete_checkpoint("genes")
+    store.delete_checkpoint("never there")
+    assert store.load_dataframe("genes") is None
+    assert rows_of(tmp_path / "store.duckdb", "SELECT count(*) FROM _checkpoints") == [(0,)]
+
+
+# --- SQL --------------------------------------------------------------------------------
+
+
+def test_queries_return_polars(store: PipelineStore) -> None:
+    """`execute_query` runs any SQL, with parameters by place or by name."""
+    store.save_dataframe(GENES, "genes")
+    by_place = store.execute_query("SELECT gene FROM genes WHERE rank > ?", [1])
+    by_name = store.execute_query("SELECT gene FROM genes WHERE rank = $rank", {"rank": 1})
+    assert by_place.rows() == [("MYO7A",), (None,)]
+    assert by_name.rows() == [("USH2A",)]
+    assert isinstance(store.execute_query("CREATE TABLE t (a INT)"), pl.DataFrame)
+    assert store.execute_query("SELECT count(*) FROM t").item() == 0
+
+
+def test_conn_knows_every_table_by_its_plain_name(store: PipelineStore) -> None:
+    """`conn` is a live connection where each checkpoint resolves by its name."""
+    store.save_dataframe(GENES, "gene_universe")
+    assert_frame_equal(store.conn.sql("SELECT * FROM gene_universe").pl(), GENES)
+    result: Any = store.conn.execute("SELECT * FROM gene_universe")
+    if hasattr(result, "pl"):
+        assert_frame_equal(result.pl(), GENES)
+
+
+def test_conn_resolves_frames_of_the_caller(store: PipelineStore) -> None:
+    """A frame in the scope of the caller resolves in SQL on `conn`."""
+    my_frame = pl.DataFrame({"a": [1, 2]})
+    assert store.conn.execute("SELECT sum(a) FROM my_frame").fetchall() == [(3,)]
+    assert my_frame.height == 2
+
+
+def test_saving_works_while_conn_is_held(store: PipelineStore) -> None:
+    """The store's own verbs go on working beside an open `conn`, and it sees the result."""
+    connection = store.conn
+    store.save_dataframe(GENES, "genes")
+    assert connection.execute("SELECT count(*) FROM genes").fetchall() == [(3,)]
+    assert_frame_equal(store.load_dataframe("genes"), GENES)
+
+
+def test_two_stores_of_one_process_share_a_file(tmp_path: Path) -> None:
+    """A second store on the same path works, also while the first holds `conn`."""
+    path = tmp_path / "store.duckdb"
+    with PipelineStore(path) as one, PipelineStore(path) as two:
+        _ = one.conn
+        two.save_dataframe(GENES, "genes")
+        one.close()
+        assert_frame_equal(two.load_dataframe("genes"), GENES)
+
+
+def test_a_held_file_is_waited_for_and_its_holder_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While another process holds the file a save waits, then names that process."""
+    path = tmp_path / "store.duckdb"
+    with PipelineStore(path) as store:
+        program = (
+            f"import duckdb, sys; connection = duckdb.connect({str(path)!r}); "
+            "print('held', flush=True); sys.stdin.read()"
+        )
+        holder = subprocess.Popen(
+            [sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        )
+        try:
+            assert holder.stdout is not None
+            holder.stdout.readline()
+            monkeypatch.setattr(store._backend.tables, "timeout_s", 0.2)
+            with pytest.raises(StoreBusyError, match=f"PID {holder.pid}"):
+                store.save_dataframe(GENES, "genes")
+        finally:
+            holder.communicate()
+        store.save_dataframe(GENES, "genes")
+        assert store.has_checkpoint("genes")
+
+
+# --- out --------------------------------------------------------------------------------
+
+
+def test_export_writes_parquet_and_provenance(store: PipelineStore, tmp_path: Path) -> None:
+    """A table is exported with folders created and its provenance beside it."""
+    store.save_dataframe(GENES, "genes", "the genes")
+    target = tmp_path / "out" / "deep" / "genes.parquet"
+    store.export_parquet("genes", target)
+    assert_frame_equal(pl.read_parquet(target), GENES)
+    sidecar = json.loads((target.parent / "genes.provenance.json").read_text())
+    (step,) = sidecar["processing_steps"]
+    assert (step["step_name"], step["details"]["row_count"]) == ("genes", 3)
+    assert step["details"]["description"] == "the genes"
+
+
+def test_exporting_an_unknown_table_is_a_clear_error(
+    store: PipelineStore, tmp_path: Path
+) -> None:
+    """The error names close tables, and no file appears."""
+    store.save_dataframe(GENES, "gene_universe")
+    with pytest.raises(UnknownTableError, match="Did you mean 'gene_universe'"):
+        store.export_parquet("gene_univers", tmp_path / "out" / "x.parquet")
+    assert not (tmp_path / "out").exists()
+
+
+# --- older files ------------------------------------------------------------------------
+
+
+@pytest.fixture
+def older_file(tmp_path: Path) -> Path:
+    """A file as the first implementation wrote it."""
+    path = tmp_path / "older.duckdb"
+    with duckdb.connect(str(path)) as connection:
+        connection.execute(
+            "CREATE TABLE _checkpoints (table_name VARCHAR PRIMARY KEY, "
+            "created_at TIMESTAMP, row_count INTEGER, description VARCHAR)"
+        )
+        connection.execute("CREATE TABLE gene_universe AS SELECT 'USH2A' AS gene, 1.5 AS score")
+        connection.execute("CREATE TABLE unlisted AS SELECT 42 AS n")
+        connection.execute(
+            "INSERT INTO _checkpoints VALUES "
+            "('gene_universe', TIMESTAMP '2026-02-16 12:00:00', 1, 'all genes')"
+        )
+        connection.execute(
+            "CREATE TABLE _provenance (version VARCHAR, config_hash VARCHAR, "
+            "created_at TIMESTAMP, steps_json VARCHAR)"
+        )
+        connection.execute(
+            "INSERT INTO _provenance VALUES ('0.1', 'abc', TIMESTAMP '2026-02-16', '[]')"
+        )
+    return path
+
+
+def test_an_older_file_opens_lists_and_loads(older_file: Path) -> None:
+    """A file of the first implementation needs no manual step."""
+    with PipelineStore(older_file) as store:
+        assert store.has_checkpoint("gene_universe")
+        (row,) = store.list_checkpoints()
+        assert row["table_name"] == "gene_universe"
+        assert row["created_at"] == datetime(2026, 2, 16, 12, tzinfo=UTC)
+        assert (row["row_count"], row["description"]) == (1, "all genes")
+        assert store.load_dataframe("gene_universe")["gene"].to_list() == ["USH2A"]
+        assert store.load_dataframe("gene_universe", as_polars=False)["gene"].tolist() == [
+            "USH2A"
+        ]
+
+
+def test_an_older_file_grows_and_loses_nothing(older_file: Path) -> None:
+    """It takes new tables, appended rows and exports, and keeps all that it had."""
+    with PipelineStore(older_file) as store:
+        store.save_dataframe(GENES, "scores")
+        more = pl.DataFrame({"gene": ["MYO7A"], "score": [2.5]})
+        typed = more.with_columns(pl.col("score").cast(pl.Decimal(2, 1)))
+        store.save_dataframe(typed, "gene_universe", replace=False)
+        assert {row["table_name"] for row in store.list_checkpoints()} == {
+            "gene_universe",
+            "scores",
+        }
+    assert rows_of(older_file, "SELECT count(*) FROM gene_universe") == [(2,)]
+    assert rows_of(older_file, "SELECT n FROM unlisted") == [(42,)]
+    sql = "SELECT version, config_hash FROM _provenance"
+    assert rows_of(older_file, sql) == [("0.1", "abc")]

@@ -1,0 +1,162 @@
+"""The one place that talks to DuckDB: sessions, waits, and what SQL may reach."""
+
+from __future__ import annotations
+
+import multiprocessing
+import threading
+import time
+from typing import TYPE_CHECKING
+
+import duckdb
+import pyarrow as pa
+import pytest
+
+from usher_pipeline.errors import StoreBusyError, StoreError
+from usher_pipeline.persistence import engine
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def test_a_session_writes_and_lets_go(tmp_path: Path) -> None:
+    """What a session wrote is in the file, and the file is free afterwards."""
+    path = tmp_path / "a.duckdb"
+    with engine.session(path, timeout_s=1) as session, session.transaction():
+        session.execute(f"CREATE TABLE {session.table('t t')} AS SELECT 1 AS a")
+    with duckdb.connect(str(path)) as connection:
+        assert connection.execute('FROM "t t"').fetchall() == [(1,)]
+
+
+def test_a_failed_transaction_leaves_nothing(tmp_path: Path) -> None:
+    """When the block fails, all of it is taken back."""
+    path = tmp_path / "a.duckdb"
+
+    def fail(session: engine.Session) -> None:
+        with session.transaction():
+            session.execute(f"CREATE TABLE {session.table('t')} (a INT)")
+            raise RuntimeError("stop")
+
+    with (
+        engine.session(path, timeout_s=1) as session,
+        pytest.raises(RuntimeError, match="stop"),
+    ):
+        fail(session)
+    with engine.session(path, timeout_s=1) as session:
+        assert session.rows("SELECT count(*) FROM duckdb_tables()") == [(0,)]
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "SELECT * FROM read_csv('/etc/passwd')",
+        "COPY (SELECT 1) TO '{outside}/x.csv'",
+        "ATTACH '{outside}/x.duckdb' AS x",
+        "INSTALL httpfs",
+        "SET enable_external_access = true",
+        "SELECT * FROM frame_in_scope",
+    ],
+)
+def test_library_sql_reaches_only_its_folder(tmp_path: Path, sql: str) -> None:
+    """A hostile file can neither read, write nor load anything through library SQL."""
+    frame_in_scope = pa.table({"a": [1]})
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    inside = tmp_path / "inside"
+    inside.mkdir()
+    with (
+        engine.session(inside / "a.duckdb", timeout_s=1) as session,
+        pytest.raises(duckdb.Error, match=r"Permission|Catalog|Cannot|configuration"),
+    ):
+        session.execute(sql.format(outside=outside))
+    assert frame_in_scope.num_rows == 1
+    assert list(outside.iterdir()) == []
+
+
+def test_new_files_open_with_the_older_duckdb(tmp_path: Path) -> None:
+    """A new file has the storage version that DuckDB 1.5 reads."""
+    path = tmp_path / "a.duckdb"
+    with engine.session(path, timeout_s=1) as session:
+        session.execute(f"CREATE TABLE {session.table('t')} (a INT)")
+    with duckdb.connect(str(path)) as connection:
+        sql = "SELECT tags FROM duckdb_databases() WHERE database_name = current_database()"
+        ((tags,),) = connection.execute(sql).fetchall()
+    assert tags["storage_version"].startswith("v1.5.0")
+
+
+def test_sessions_share_a_native_connection(tmp_path: Path) -> None:
+    """While this process holds the file natively, sessions work through that connection."""
+    path = (tmp_path / "a.duckdb").resolve()
+    connection = engine.native(path, timeout_s=1)
+    try:
+        with engine.session(path, timeout_s=1) as session, session.transaction():
+            session.execute(f"CREATE TABLE {session.table('t')} AS SELECT 7 AS a")
+        assert connection.execute("FROM t").fetchall() == [(7,)]
+        assert engine.native(path, timeout_s=1) is connection
+        engine.release(path)
+        assert connection.execute("SELECT 1").fetchall() == [(1,)]
+    finally:
+        engine.release(path)
+    with pytest.raises(duckdb.Error, match="closed"):
+        connection.execute("SELECT 1")
+
+
+def test_a_file_that_is_held_is_waited_for(tmp_path: Path) -> None:
+    """A session waits while another connection has the file, and then goes on."""
+    path = tmp_path / "a.duckdb"
+    holder = duckdb.connect(str(path))
+    threading.Timer(0.2, holder.close).start()
+    with engine.session(path, timeout_s=30) as session:
+        assert session.rows("SELECT 1") == [(1,)]
+
+
+def test_waiting_ends(tmp_path: Path) -> None:
+    """After the timeout the error says who holds the file and how long it was waited for."""
+    path = tmp_path / "a.duckdb"
+    with (
+        duckdb.connect(str(path)),
+        pytest.raises(StoreBusyError, match="held by another connection") as caught,
+        engine.session(path, timeout_s=0.05),
+    ):
+        raise AssertionError("the session was opened")
+    assert 0.05 <= caught.value.waited_s < 5
+
+
+def test_what_is_no_database_is_an_error_at_once(tmp_path: Path) -> None:
+    """Anything but a busy file is not waited for."""
+    path = tmp_path / "a.duckdb"
+    path.write_bytes(b"no database" * 1000)
+    started = time.monotonic()
+    with pytest.raises(StoreError, match="not a DuckDB database"):
+        engine.native(path, timeout_s=30)
+    assert time.monotonic() - started < 20
+
+
+def _write_in_child(path: Path) -> None:
+    with engine.session(path, timeout_s=10) as session:
+        session.execute(f"INSERT INTO {session.table('t')} VALUES (2)")
+
+
+def test_a_forked_child_opens_the_file_anew(tmp_path: Path) -> None:
+    """After a fork the child has sessions of its own, and its rows are seen by the parent."""
+    path = tmp_path / "a.duckdb"
+    with engine.session(path, timeout_s=1) as session:
+        session.execute(f"CREATE TABLE {session.table('t')} AS SELECT 1 AS a")
+    child = multiprocessing.get_context("fork").Process(target=_write_in_child, args=(path,))
+    child.start()
+    child.join()
+    assert child.exitcode == 0
+    with engine.session(path, timeout_s=1) as session:
+        assert session.rows(f"SELECT sum(a) FROM {session.table('t')}") == [(3,)]
+
+
+def test_parameters_by_place_and_name(tmp_path: Path) -> None:
+    """Arrow results come with either kind of parameters, and without a result as well."""
+    connection = engine.native(tmp_path / "a.duckdb", timeout_s=1)
+    try:
+        sql = "SELECT {} + 1 AS a"
+        assert engine.to_arrow(connection, sql.format("?"), [1]).to_pydict() == {"a": [2]}
+        named = engine.to_arrow(connection, sql.format("$n::INT"), {"n": 1})
+        assert named.to_pydict() == {"a": [2]}
+        assert engine.to_arrow(connection, "CREATE TABLE t (a INT)").num_rows == 0
+    finally:
+        engine.release(tmp_path / "a.duckdb")

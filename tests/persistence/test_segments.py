@@ -1,0 +1,192 @@
+"""Sealed results on disk: names, commits, and what a damaged file does."""
+
+from __future__ import annotations
+
+import stat
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from usher_pipeline.errors import CheckpointNameError, NameClashError
+from usher_pipeline.fingerprint.frames import column_digests
+from usher_pipeline.persistence.segments import (
+    Segments,
+    check_name,
+    folder_of,
+    safe_name,
+    schema_text,
+)
+from usher_pipeline.records import Column, Cost, Entry, Key, utc_now
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+KEY = "0123456789abcdef" * 2
+TABLE = pa.table({"0": pa.array(range(1000), pa.int64())})
+
+
+def entry_for(name: str = "genes", key: str = KEY, table: pa.Table = TABLE) -> Entry:
+    """Return an entry that tells the truth about a table."""
+    return Entry(
+        key=Key(name, key, (), 1),
+        number=1,
+        created_at=utc_now(),
+        function="tests.made",
+        kind="polars.DataFrame",
+        schema={},
+        arrow_schema=schema_text(table.schema),
+        content="c",
+        columns=(Column("n", "Int64", column_digests(table)[0]),),
+        row_count=table.num_rows,
+        size_bytes=table.nbytes,
+        cost=Cost(utc_now(), 0.1),
+        run_id="r",
+    )
+
+
+@pytest.fixture
+def segments(tmp_path: Path) -> Segments:
+    """An empty folder of results."""
+    return Segments(tmp_path / "store.checkpoints")
+
+
+def store(segments: Segments, entry: Entry, table: pa.Table = TABLE) -> Entry:
+    """Seal and commit."""
+    return segments.commit(segments.seal(entry.name, table), entry)
+
+
+def test_what_is_committed_is_found_and_mapped(segments: Segments) -> None:
+    """A committed result is found under its key, and maps to an equal table."""
+    entry = store(segments, entry_for())
+    assert segments.find("genes", KEY) == entry
+    found = segments.map(entry)
+    assert found is not None
+    assert found.equals(TABLE)
+
+
+def test_the_latest_number_wins(segments: Segments) -> None:
+    """A second result under one key gets the next number, and is the one that counts."""
+    first = store(segments, entry_for())
+    second = store(segments, entry_for())
+    assert (first.number, second.number) == (1, 2)
+    assert segments.find("genes", KEY) == second
+    segments.remove(first)
+    assert segments.find("genes", KEY) == second
+    segments.remove(second)
+    assert segments.find("genes", KEY) is None
+
+
+def test_nothing_is_seen_before_the_commit(segments: Segments) -> None:
+    """A sealed segment without an entry shows nowhere."""
+    segments.seal("genes", TABLE)
+    assert segments.find("genes", KEY) is None
+    assert segments.names() == []
+    assert segments.recent("genes") == []
+
+
+def test_a_half_written_entry_is_not_seen(segments: Segments) -> None:
+    """An entry that is cut off is as if it were not there."""
+    entry = store(segments, entry_for())
+    path = segments.segment(entry).with_suffix(".json")
+    text = path.read_text()
+    path.write_text(text[: len(text) // 2])
+    assert segments.find("genes", KEY) is None
+
+
+@pytest.mark.parametrize("damage", ["flipped", "truncated", "empty", "missing", "swapped"])
+def test_a_damaged_segment_is_not_mapped(segments: Segments, damage: str) -> None:
+    """A segment that is not what the entry says gives None, never a table."""
+    entry = store(segments, entry_for())
+    path = segments.segment(entry)
+    data = bytearray(path.read_bytes())
+    if damage == "flipped":
+        data[len(data) // 2] ^= 1
+    elif damage == "truncated":
+        data = data[: len(data) // 2]
+    elif damage == "empty":
+        data = bytearray()
+    elif damage == "swapped":
+        other = pa.table({"0": pa.array(range(1, 1001), pa.int64())})
+        data = bytearray(segments.seal("genes", other).path.read_bytes())
+    path.unlink()
+    if damage != "missing":
+        path.write_bytes(data)
+    assert segments.map(entry) is None
+
+
+def test_files_are_for_their_owner_only(segments: Segments) -> None:
+    """Segments, entries and folders can be read by nobody else."""
+    entry = store(segments, entry_for())
+    path = segments.segment(entry)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert stat.S_IMODE(path.with_suffix(".json").stat().st_mode) == 0o600
+    assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
+
+
+def test_recent_entries_are_newest_first(segments: Segments) -> None:
+    """The newest entry of each key is listed, the latest first."""
+    keys = [f"{number:032x}" for number in range(3)]
+    stored = [store(segments, entry_for(key=key)) for key in keys]
+    again = store(segments, entry_for(key=keys[0]))
+    assert segments.recent("genes") == [again, stored[2], stored[1]]
+    assert segments.names() == ["genes"]
+
+
+def test_clearing_takes_one_name_only(segments: Segments) -> None:
+    """Clearing a name leaves the others."""
+    store(segments, entry_for("one"))
+    kept = store(segments, entry_for("two"))
+    assert segments.clear("one") == 1
+    assert segments.names() == ["two"]
+    assert segments.find("two", KEY) == kept
+
+
+@pytest.mark.parametrize(("one", "other"), [("Genes", "genes"), ("É", "é"), ("ß", "SS")])
+def test_names_that_fold_to_one_collide(segments: Segments, one: str, other: str) -> None:
+    """A second spelling of a name is an error before anything is written."""
+    store(segments, entry_for(one))
+    with pytest.raises(NameClashError, match="claimed twice"):
+        segments.seal(other, TABLE)
+    assert segments.names() == [one]
+
+
+def test_pending_markers_read_back_in_order(segments: Segments) -> None:
+    """What is marked is listed, the oldest first."""
+    later = segments.mark("genes", KEY, datetime(2026, 2, 2, tzinfo=UTC))
+    sooner = segments.mark("genes", KEY, datetime(2026, 1, 1, tzinfo=UTC))
+    assert segments.pending() == [sooner, later]
+    assert Segments(segments.folder / "nowhere").pending() == []
+
+
+def test_the_folder_lies_beside_the_database(tmp_path: Path) -> None:
+    """`X.duckdb` has `X.checkpoints`; another ending is kept, so that two never share."""
+    assert folder_of(tmp_path / "a.duckdb").name == "a.checkpoints"
+    assert folder_of(tmp_path / "a.db").name == "a.db.checkpoints"
+
+
+@given(st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), min_size=1))
+def test_any_name_becomes_one_safe_component(name: str) -> None:
+    """A folder's name never leaves its folder, hides, or grows beyond what disks take."""
+    safe = safe_name(name)
+    assert "/" not in safe
+    assert not safe.startswith(".")
+    assert safe.isascii()
+    assert 0 < len(safe) <= 120
+
+
+@given(st.lists(st.text(st.characters(exclude_categories=["Cs"]), min_size=1), unique=True))
+def test_different_names_have_different_folders(names: list[str]) -> None:
+    """No two names that differ by more than case share a folder."""
+    folded = {name.casefold(): name for name in names}
+    assert len({safe_name(name) for name in folded.values()}) == len(folded)
+
+
+@pytest.mark.parametrize("name", ["", " ", "_checkpoints", "_usher_x", "a\0", None])
+def test_names_that_can_not_be(name: object) -> None:
+    """An empty, reserved or unquotable name is refused."""
+    with pytest.raises(CheckpointNameError, match="can not name a checkpoint"):
+        check_name(name)
