@@ -4,6 +4,62 @@ The names below are all that a user needs. They load on first use, so that
 ``import usher_pipeline`` costs nothing.
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
 from usher_pipeline._version import __version__
 
-__all__ = ["__version__"]
+if TYPE_CHECKING:
+    from usher_pipeline.decorator import (
+        Checkpointed,
+        checkpoint,
+        entries,
+        load,
+        setting,
+        source,
+    )
+    from usher_pipeline.runs import Run, configure, current_run, export, run
+
+__all__ = [
+    "Checkpointed",
+    "Run",
+    "__version__",
+    "checkpoint",
+    "configure",
+    "current_run",
+    "entries",
+    "export",
+    "load",
+    "run",
+    "setting",
+    "source",
+]
+
+_HOMES = {
+    "Checkpointed": "decorator",
+    "Run": "runs",
+    "checkpoint": "decorator",
+    "configure": "runs",
+    "current_run": "runs",
+    "entries": "decorator",
+    "export": "runs",
+    "load": "decorator",
+    "run": "runs",
+    "setting": "decorator",
+    "source": "decorator",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        from importlib import import_module
+
+        value = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+        globals()[name] = value
+        return value
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,206 @@
+"""Runs: what is in force inside a block, and what is kept of it."""
+
+from __future__ import annotations
+
+import json
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+import pytest
+
+from usher_pipeline import checkpoint, configure, current_run, export, run, runs
+from usher_pipeline.errors import UnknownSettingError, UnsupportedFrameError
+from usher_pipeline.persistence import PipelineStore
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+
+@pytest.fixture(autouse=True)
+def _unconfigured() -> Iterator[None]:
+    """Take back what a test configured for the whole process."""
+    yield
+    runs._configured.__init__()  # type: ignore[misc]
+    runs._implicit.forget_choices()
+
+
+@checkpoint(name="run_numbers")
+def numbers(count: int = 2) -> pl.DataFrame:
+    """Return some numbers."""
+    return pl.DataFrame({"n": list(range(count))})
+
+
+@checkpoint(name="run_doubled")
+def doubled(frame: pl.DataFrame) -> pl.DataFrame:
+    """Return them doubled."""
+    return frame * 2
+
+
+def record_of(folder: Path) -> dict[str, Any]:
+    """Return the record of the only run in a store."""
+    (path,) = folder.glob("*.checkpoints/.runs/*.json")
+    data: dict[str, Any] = json.loads(path.read_text())
+    return data
+
+
+def test_a_block_says_where_the_store_is(tmp_path: Path) -> None:
+    """A run's store is used inside its block, and the one before after it."""
+    with run(store=tmp_path / "one.duckdb"):
+        numbers()
+        with run(store=tmp_path / "two.duckdb"):
+            numbers()
+        assert current_run().backend.path == (tmp_path / "one.duckdb").resolve()
+    assert (tmp_path / "one.duckdb").is_file()
+    assert (tmp_path / "two.duckdb").is_file()
+
+
+def test_a_run_decorates_a_function(tmp_path: Path) -> None:
+    """As a decorator it makes each call of `main` a run of its own."""
+    seen = []
+
+    @run({"a": 1}, store=tmp_path / "store.duckdb")
+    def main(number: int) -> int:
+        seen.append(current_run().run_id)
+        numbers()
+        base: int = current_run().get("a")
+        return base + number
+
+    assert (main(1), main(2)) == (2, 3)
+    assert main.__name__ == "main"
+    assert len(set(seen)) == 2
+
+
+def test_the_store_and_config_are_found_highest_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """run(...), configure(...), the environment, pyproject.toml, the config, the default."""
+    config = tmp_path / "config.yaml"
+    config.write_text(f"duckdb_path: {tmp_path}/of_config.duckdb\n")
+    assert current_run().store.origin == "default"
+    configure(config=config)
+    assert current_run().store.value.name == "of_config.duckdb"
+    (tmp_path / "pyproject.toml").write_text("[tool.usher]\nstore = 'of_table.duckdb'\n")
+    assert current_run().store.value == tmp_path / "of_table.duckdb"
+    monkeypatch.setenv("USHER_STORE", "of_environment.duckdb")
+    assert current_run().store.origin == "USHER_STORE"
+    configure(store="of_configure.duckdb")
+    assert current_run().store.origin == "configure(...)"
+    with run(store="of_run.duckdb"):
+        assert current_run().store.origin == "run(...)"
+
+
+def test_notebooks_in_sub_folders_share_the_store(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The default store lies at the root of the project of the working folder."""
+    (tmp_path / "pyproject.toml").write_text("")
+    (tmp_path / "notebooks" / "deep").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "notebooks" / "deep")
+    assert current_run().store.value == tmp_path / ".usher" / "store.duckdb"
+
+
+def test_a_run_is_visible_in_the_users_own_threads(tmp_path: Path) -> None:
+    """Threads and pools started inside a block see its config and store."""
+    pool = ThreadPoolExecutor(2)
+    pool.submit(int).result()
+    with run({"a": 5}, store=tmp_path / "store.duckdb") as block:
+        assert list(pool.map(lambda _: current_run().get("a"), range(4))) == [5] * 4
+        thread = threading.Thread(target=numbers)
+        thread.start()
+        thread.join()
+        assert [step["step_name"] for step in block.steps()] == ["run_numbers"]
+    pool.shutdown()
+
+
+def test_an_unknown_path_names_its_config() -> None:
+    """`get` of a path that is not there says which config was searched."""
+    with (
+        run({"api": {"page_size": 5}}) as block,
+        pytest.raises(UnknownSettingError, match=r"run\(\.\.\.\)"),
+    ):
+        block.get("api.pagesize")
+
+
+def test_a_run_keeps_its_provenance_when_it_fails(tmp_path: Path) -> None:
+    """A failed block is recorded with its error and all steps so far."""
+    with pytest.raises(ZeroDivisionError), run(store=tmp_path / "store.duckdb") as block:  # noqa: PT012
+        numbers()
+        block.record_step("by hand", {"note": "mine"})
+        _ = 1 / 0
+    record = record_of(tmp_path)
+    assert record["run"]["outcome"] == "failed"
+    assert record["run"]["error"].startswith("ZeroDivisionError")
+    assert [s["step_name"] for s in record["processing_steps"]] == ["run_numbers", "by hand"]
+    with PipelineStore(tmp_path / "store.duckdb") as store:
+        sql = "SELECT count(*) FROM _provenance WHERE run_id = $id AND table_name IS NULL"
+        assert store.execute_query(sql, {"id": block.run_id}).item() == 1
+
+
+def test_steps_that_were_hits_stay_in_the_provenance(tmp_path: Path) -> None:
+    """A hit appears with the time and the run that really computed it."""
+    with run(store=tmp_path / "store.duckdb") as first:
+        numbers()
+    with run(store=tmp_path / "store.duckdb") as second:
+        numbers()
+    (one,), (two,) = first.steps(), second.steps()
+    assert one["timestamp"] == two["timestamp"]
+    assert two["details"]["run_id"] == first.run_id
+    assert (one["details"]["outcome"], two["details"]["outcome"]) == ("computed", "hit")
+
+
+def test_what_a_run_meant_is_published_when_it_ends(tmp_path: Path) -> None:
+    """After going back to older arguments the plain table shows what the run returned."""
+    path = tmp_path / "store.duckdb"
+    with run(store=path):
+        numbers(2)
+    with run(store=path):
+        numbers(3)
+    with run(store=path):
+        numbers(2)
+    with PipelineStore(path) as store:
+        assert store.execute_query("FROM run_numbers").height == 2
+
+
+def test_export_writes_the_lineage(tmp_path: Path) -> None:
+    """The sidecar of a result lists the steps that led to it, and nothing else."""
+    with run(store=tmp_path / "store.duckdb"):
+        result = doubled(numbers())
+        numbers(9)
+        path = export(result, tmp_path / "out" / "doubled.parquet")
+    assert pl.read_parquet(path).height == 2
+    sidecar = json.loads((tmp_path / "out" / "doubled.provenance.json").read_text())
+    names = [step["step_name"] for step in sidecar["processing_steps"]]
+    assert names == ["run_numbers", "run_doubled"]
+    assert sidecar["output"]["checkpoint"] == "run_doubled"
+    assert sidecar["processing_steps"][1]["details"]["inputs"][0]["name"] == "run_numbers"
+
+
+def test_export_of_a_frame_that_is_no_result_says_so(tmp_path: Path) -> None:
+    """A frame that was made from results gets all steps of the run, and a note."""
+    with run(store=tmp_path / "store.duckdb"):
+        derived = numbers().with_columns(more=1)
+        export(derived, tmp_path / "derived.csv")
+    sidecar = json.loads((tmp_path / "derived.provenance.json").read_text())
+    assert [step["step_name"] for step in sidecar["processing_steps"]] == ["run_numbers"]
+    assert "not itself a checkpoint's result" in sidecar["output"]["note"]
+
+
+def test_export_notices_a_frame_that_was_changed(tmp_path: Path) -> None:
+    """A result that was changed in place is not passed off as the checkpoint's."""
+    with run(store=tmp_path / "store.duckdb"):
+        frame = numbers()
+        frame.insert_column(0, pl.Series("added", [1, 1]))
+        export(frame, tmp_path / "changed.parquet")
+    sidecar = json.loads((tmp_path / "changed.provenance.json").read_text())
+    assert sidecar["output"]["content"] is None
+    assert "changed after the checkpoint returned it" in sidecar["output"]["note"]
+
+
+def test_only_frames_can_be_exported(tmp_path: Path) -> None:
+    """Anything else is a clear error, and nothing is written."""
+    with pytest.raises(UnsupportedFrameError, match="Give a polars or pandas DataFrame"):
+        export([1], tmp_path / "x.parquet")
+    assert list(tmp_path.iterdir()) == []
