@@ -217,6 +217,8 @@ def test_settings_and_sources_reach_the_function() -> None:
     with run(config):
         assert fetch().row(0) == (500, 3, "v4.1")
         assert isinstance(fetch.explain(page=500, retries=3), Hit)
+        assert str(fetch.explain(page=500)).startswith("hit: fetch 1 × 3, computed 20")
+        assert str(fetch.explain(page=100)) == "miss: page: 500 → 100"
         assert str(fetch.explain(page=100).reason).startswith("page: 500 → 100")  # type: ignore[union-attr]
     with run({**config, "versions": {"gnomad_version": "v4.2"}}):
         assert "source gnomad: 'v4.1' → 'v4.2'" in str(fetch.explain().reason)  # type: ignore[union-attr]
@@ -649,6 +651,44 @@ def _source() -> str:
     return os.path.dirname(os.path.dirname(usher_pipeline.__file__))  # noqa: PTH120
 
 
+def test_a_spelling_that_folds_to_another_name_is_refused_before_it_runs(
+    calls: Calls,
+) -> None:
+    """Names that differ only in case collide, and the second function does not run."""
+
+    @checkpoint(name="Folded")
+    def one() -> pl.DataFrame:
+        return frame(1)
+
+    @checkpoint(name="folded")
+    def two() -> pl.DataFrame:
+        calls.append("run")
+        return frame(2)
+
+    one()
+    with pytest.raises(NameClashError, match="claimed twice"):
+        two()
+    assert calls == []
+
+
+def test_a_table_made_by_hand_is_not_replaced(calls: Calls, tmp_path: Path) -> None:
+    """A checkpoint does not take the name of a table that somebody made with SQL."""
+    path = tmp_path / "store.duckdb"
+    with PipelineStore(path) as store:
+        store.execute_query("CREATE TABLE mine AS SELECT 42 AS n")
+
+    @checkpoint(name="mine")
+    def mine() -> pl.DataFrame:
+        calls.append("run")
+        return frame(1)
+
+    with run(store=path), pytest.raises(NameClashError, match="that is no checkpoint"):
+        mine()
+    assert calls == []
+    with PipelineStore(path) as store:
+        assert store.execute_query("FROM mine").item() == 42
+
+
 # --- bad days ---------------------------------------------------------------------------
 
 
@@ -736,6 +776,52 @@ def test_a_changed_table_is_no_substitute(calls: Calls, tmp_path: Path) -> None:
     with run(store=path):
         assert updated().rows() == [(1,), (2,)]
     assert calls == ["run", "run"]
+
+
+def test_a_busy_database_stops_nobody(calls: Calls, tmp_path: Path) -> None:
+    """While another process holds the database, results are stored and served all the same."""
+    path = tmp_path / "store.duckdb"
+
+    @checkpoint(name="unhindered")
+    def unhindered(n: int) -> pl.DataFrame:
+        calls.append("run")
+        return frame(n)
+
+    with run(store=path):
+        unhindered(1)
+    program = (
+        f"import duckdb, sys; connection = duckdb.connect({str(path)!r}); "
+        "print('held', flush=True); sys.stdin.read()"
+    )
+    holder = subprocess.Popen(
+        [sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    assert holder.stdout is not None
+    holder.stdout.readline()
+    with run(store=path):
+        assert unhindered(1).item() == 1
+        assert unhindered(2).item() == 2
+        assert unhindered(2).item() == 2
+    holder.communicate()
+    assert calls == ["run", "run"]
+    with PipelineStore(path) as store:
+        assert store.execute_query("FROM unhindered").item() == 2
+
+
+def test_a_lost_database_is_rebuilt(tmp_path: Path) -> None:
+    """Opening the store brings back the plain tables that only the folder still has."""
+    path = tmp_path / "store.duckdb"
+
+    @checkpoint(name="rebuilt")
+    def rebuilt() -> pl.DataFrame:
+        return frame(1, 2)
+
+    with run(store=path):
+        rebuilt()
+    path.unlink()
+    with PipelineStore(path) as store:
+        assert store.execute_query("FROM rebuilt").height == 2
+        assert store.has_checkpoint("rebuilt")
 
 
 def test_threads_compute_a_key_once(calls: Calls) -> None:

@@ -11,7 +11,12 @@ import polars as pl
 import pytest
 
 from usher_pipeline import checkpoint, configure, current_run, export, run, runs
-from usher_pipeline.errors import UnknownSettingError, UnsupportedFrameError
+from usher_pipeline.errors import (
+    ConfigError,
+    UnknownSettingError,
+    UnsupportedFrameError,
+    UsherError,
+)
 from usher_pipeline.persistence import PipelineStore
 
 if TYPE_CHECKING:
@@ -113,6 +118,55 @@ def test_a_run_is_visible_in_the_users_own_threads(tmp_path: Path) -> None:
         thread.join()
         assert [step["step_name"] for step in block.steps()] == ["run_numbers"]
     pool.shutdown()
+
+
+def test_blocks_of_two_threads_do_not_mix(tmp_path: Path) -> None:
+    """A thread that opened a block of its own sees that one and no other."""
+    both = threading.Barrier(2)
+    seen: dict[str, set[str]] = {"one": set(), "two": set()}
+
+    def work(name: str) -> None:
+        with run({"name": name}, store=tmp_path / f"{name}.duckdb"):
+            for _ in range(20):
+                both.wait()
+                seen[name].add(current_run().get("name"))
+
+    threads = [threading.Thread(target=work, args=(name,)) for name in seen]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert seen == {"one": {"one"}, "two": {"two"}}
+
+
+def test_a_run_that_is_open_can_not_be_opened_again(tmp_path: Path) -> None:
+    """The inner block needs a run of its own."""
+    block = run(store=tmp_path / "store.duckdb")
+    with block, pytest.raises(UsherError, match="is open already"):
+        block.__enter__()
+    with block:
+        assert current_run() is block
+
+
+def test_a_config_that_can_not_be_read_stops_the_block(tmp_path: Path) -> None:
+    """Broken YAML and a missing file are errors where the block begins; nothing is written."""
+    broken = tmp_path / "broken.yaml"
+    broken.write_text("api: [1,\n")
+    with pytest.raises(ConfigError, match=r"broken\.yaml"):
+        run(broken).__enter__()
+    with pytest.raises(FileNotFoundError, match=r"nowhere\.yaml"):
+        run(tmp_path / "nowhere.yaml").__enter__()
+    assert current_run().store.origin == "default"
+    assert [path.name for path in tmp_path.iterdir()] == ["broken.yaml"]
+
+
+def test_repeated_hits_are_one_step(tmp_path: Path) -> None:
+    """A loop does not fill the provenance: a step is listed once with its number of calls."""
+    with run(store=tmp_path / "store.duckdb") as block:
+        for _ in range(50):
+            numbers()
+    computed, hit = block.steps()
+    assert (computed["details"]["calls"], hit["details"]["calls"]) == (1, 49)
 
 
 def test_an_unknown_path_names_its_config() -> None:

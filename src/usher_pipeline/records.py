@@ -428,6 +428,12 @@ class Hit:
 
     entry: Entry
 
+    def __str__(self) -> str:
+        """Return what is stored, in one line."""
+        entry = self.entry
+        shape = f"{entry.row_count:,} × {entry.column_count:,}"
+        return f"hit: {entry.name} {shape}, computed {entry.created_at:%Y-%m-%d %H:%M} UTC"
+
 
 @dataclass(frozen=True, slots=True)
 class Miss:
@@ -435,12 +441,20 @@ class Miss:
 
     reason: Reason
 
+    def __str__(self) -> str:
+        """Return the reason, in one line."""
+        return f"miss: {self.reason}"
+
 
 @dataclass(frozen=True, slots=True)
 class Bypass:
     """The function runs and nothing is looked up or stored."""
 
     reason: Reason = field(default_factory=lambda: Reason("bypassed"))
+
+    def __str__(self) -> str:
+        """Return the reason, in one line."""
+        return f"bypass: {self.reason}"
 
 
 Decision: TypeAlias = Hit | Miss | Bypass

@@ -8,6 +8,7 @@ pools that are started inside it.
 from __future__ import annotations
 
 import atexit
+import copy
 import functools
 import os
 import sys
@@ -21,7 +22,7 @@ from uuid import uuid4
 from usher_pipeline import display
 from usher_pipeline._version import __version__
 from usher_pipeline.config import settings
-from usher_pipeline.errors import StoreError, UndeclaredConfigError
+from usher_pipeline.errors import StoreError, UndeclaredConfigError, UsherError
 from usher_pipeline.fingerprint.ownership import Ownership
 from usher_pipeline.persistence.local import LocalBackend
 from usher_pipeline.records import Read, utc_now
@@ -107,6 +108,7 @@ class Run:
         self.run_id = uuid4().hex[:12]
         self.started_at = utc_now()
         self._steps: list[dict[str, Any]] = []
+        self._noted: dict[tuple[str, ...], dict[str, Any]] = {}
         self._meant: dict[tuple[str, str], tuple[LocalBackend, Entry]] = {}
         self._answers: dict[tuple[str, int], Any] = {}
         self._backends: dict[str, LocalBackend] = {}
@@ -205,10 +207,16 @@ class Run:
 
     def note(self, backend: LocalBackend, entry: Entry, outcome: str) -> None:
         """Remember what a call returned, and what the run means by the name."""
-        step = entry.step().to_json()
-        step["details"] |= {"outcome": outcome, "used_at": utc_now().isoformat()}
+        place = (str(backend.path), entry.name, entry.stem, entry.content, outcome)
         with self._lock:
-            self._steps.append(step)
+            noted = self._noted.get(place)
+            if noted is None:
+                step = entry.step().to_json()
+                noted = self._noted[place] = step["details"]
+                noted |= {"outcome": outcome, "calls": 0}
+                self._steps.append(step)
+            noted["calls"] += 1
+            noted["used_at"] = utc_now().isoformat()
             self._meant[str(backend.path), entry.name] = (backend, entry)
 
     def note_unsaved(self, name: str, outcome: str, details: Mapping[str, Any]) -> None:
@@ -218,7 +226,7 @@ class Run:
     def steps(self) -> list[dict[str, Any]]:
         """Return the steps so far, as plain data."""
         with self._lock:
-            return list(self._steps)
+            return copy.deepcopy(self._steps)
 
     def metadata(self) -> dict[str, Any]:
         """Return the provenance of the run so far, as plain data."""
@@ -239,8 +247,16 @@ class Run:
     # --- the block ---
 
     def __enter__(self) -> Self:
+        if self in _active:
+            raise UsherError(
+                "This run is open already: expected a new one for the inner block. Nothing was "
+                "changed. Call run(...) again for it."
+            )
         self._begin()
+        # A config that can not be read is an error here, and not in the middle of the work.
+        _ = self.config
         _active.append(self)
+        self._token = _own.set(self)
         return self
 
     def __exit__(
@@ -249,8 +265,10 @@ class Run:
         problem: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        _active.remove(self)
         with suppress(ValueError):
-            _active.remove(self)
+            # The block may have been entered in another context, as a generator can do.
+            _own.reset(self._token)
         self._end(problem)
 
     def _end(self, problem: BaseException | None) -> None:
@@ -317,12 +335,20 @@ def run(config: Any = None, *, store: str | os.PathLike[str] | None = None) -> R
 
 #: Innermost last; shared by all threads of the process.
 _active: Final[list[Run]] = []
+#: The block that this very context opened; threads of the user's own have none.
+_own: ContextVar[Run | None] = ContextVar("usher_run", default=None)
 _implicit: Final = Run()
 _implicit._is_process = True  # noqa: SLF001 - this module's own
 
 
 def current_run() -> Run:
-    """Return the innermost run block that is open, else the run of the process."""
+    """Return the run block that is open around the caller, else the run of the process.
+
+    A thread that opened no block of its own sees the innermost one of the process.
+    """
+    own = _own.get()
+    if own is not None and own in _active:
+        return own
     return _active[-1] if _active else _implicit
 
 

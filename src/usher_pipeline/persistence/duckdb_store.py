@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import json
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from usher_pipeline._version import __version__
-from usher_pipeline.errors import InvalidResultError, StoreClosedError, UnknownTableError
+from usher_pipeline.errors import (
+    InvalidResultError,
+    StoreBusyError,
+    StoreClosedError,
+    UnknownTableError,
+)
 from usher_pipeline.fingerprint import frames as fingerprints
 from usher_pipeline.frames import adapter_for, adapter_of_kind
 from usher_pipeline.persistence import engine, tables
@@ -62,11 +68,13 @@ class PipelineStore:
         self._conn: duckdb.DuckDBPyConnection | None = None
         self._closed = False
         path = self._backend.path
-        self._backend.check("any name")
+        self._backend.check("_")
         path.parent.mkdir(parents=True, exist_ok=True)
         if not path.exists():
             with self._backend.tables.writing():
                 pass
+        with suppress(StoreBusyError):
+            self._backend.complete()
         self._backend.publish()
 
     @classmethod

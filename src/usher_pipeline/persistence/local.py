@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import warnings
 from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from usher_pipeline.errors import StoreBusyError, StoreError
+from usher_pipeline.errors import NameClashError, StoreBusyError, StoreError, UsherWarning
 from usher_pipeline.fingerprint import frames as fingerprints
 from usher_pipeline.frames import Packed
 from usher_pipeline.persistence.locking import single_flight
@@ -73,9 +74,7 @@ class LocalBackend:
         found = self.segments.find(name, key)
         if found is not None or not self.path.is_file():
             return found
-        # While others hold the database, a name with results of its own is answered by them.
-        wait_s = 0.0 if self.segments.has(name) else self.timeout_s
-        for row in self._rows(name, wait_s):
+        for row in self._rows(name):
             if row.key == key:
                 return _entry_of(row)
         return None
@@ -85,21 +84,25 @@ class LocalBackend:
         found = self.segments.recent(name)
         if found or not self.path.is_file():
             return found
-        return [entry for row in self._rows(name, self.timeout_s) if (entry := _entry_of(row))]
+        return [entry for row in self._rows(name) if (entry := _entry_of(row))]
 
     def names(self) -> list[str]:
         """Return every name that has an entry."""
         names = set(self.segments.names())
         if self.path.is_file():
-            names |= {row.table_name for row in self._rows(None, self.timeout_s) if row.entry}
+            names |= {row.table_name for row in self._rows(None) if row.entry}
         return sorted(names)
 
-    def _rows(self, name: str | None, wait_s: float) -> list[Row]:
+    def _rows(self, name: str | None) -> list[Row]:
+        """Return what the database mirrors of the entries.
+
+        Only where the folder of entries is gone is the database worth waiting for: else it
+        has nothing that the folder has not.
+        """
+        wait_s = 0.0 if self.segments.folder.is_dir() else self.timeout_s
         try:
             return self.tables.rows(name, wait_s)
         except StoreBusyError:
-            if wait_s:
-                raise
             return []
 
     # --- reading ---
@@ -146,9 +149,12 @@ class LocalBackend:
                 "it is a folder, not a file",
                 "Nothing was run and nothing was written. Give the path of a file.",
             )
+        other = self.segments.clash(name)
+        if other:
+            raise NameClashError(name, f"the checkpoint {other!r}", f"the checkpoint {name!r}")
         if self.path.exists():
-            with suppress(StoreBusyError), self.tables.reading(0.0):
-                pass
+            with suppress(StoreBusyError):
+                self.tables.refuse_clash(name)
 
     def save(self, entry: Entry, packed: Packed) -> Entry:
         """Seal a result, say that its table is to be published, and write the entry."""
@@ -228,6 +234,14 @@ class LocalBackend:
                 if entry is not None or utc_now() - pending.meant_at > _ABANDONED:
                     pending.path.unlink(missing_ok=True)
 
+    def complete(self) -> None:
+        """Mark for publishing the latest result of each name that has no table."""
+        known = {row.table_name for row in self.tables.rows()} if self.path.is_file() else set()
+        for name in self.segments.names():
+            if name not in known:
+                for entry in self.segments.recent(name, 1):
+                    self.segments.mark(name, entry.key.digest, entry.created_at)
+
     def _publish_entry(self, entry: Entry, meant_at: datetime, timeout_s: float) -> None:
         from usher_pipeline.persistence.tables import Row, frame_facts, naive_utc
 
@@ -253,7 +267,14 @@ class LocalBackend:
             "table_name": entry.name,
             "run_id": entry.run_id,
         }
-        if self.tables.replace(row, packed, provenance, timeout_s=timeout_s):
+        try:
+            done = self.tables.replace(row, packed, provenance, timeout_s=timeout_s)
+        except (NameClashError, ValueError) as problem:
+            # The result itself is safe; only a plain table of it can not be had.
+            message = f"{entry.name} is stored, but has no plain table: {problem}"
+            warnings.warn(message, UsherWarning, stacklevel=2)
+            return
+        if done:
             self.segments.note_published(entry.name, entry.stem)
 
     # --- where results come from ---

@@ -151,6 +151,17 @@ class Tables:
             table = session.arrow(f"SELECT * FROM {session.table(name)}")
         return Stored(table, rows[0] if rows else None)
 
+    def refuse_clash(self, name: str) -> None:
+        """Raise what publishing a result under a name would raise, without waiting.
+
+        Raises:
+            NameClashError: A table that is no checkpoint, or another spelling, has the name.
+            StoreBusyError: Others hold the database right now.
+            StoreError: The file is no DuckDB database.
+        """
+        with self.reading(0.0) as session:
+            _refuse_clash(session, Row(name, utc_now(), 0, key="some"))
+
     # --- writing ---
 
     def replace(
@@ -178,7 +189,7 @@ class Tables:
         """
         table = table_schema.to_sql(packed.table, packed.schema["sql_names"])
         with self.writing(timeout_s) as session:
-            _refuse_clash(session, row.table_name)
+            _refuse_clash(session, row)
             known = _rows(session, row.table_name)
             if known and row.key and known[0].meant_at > row.meant_at:
                 return False
@@ -351,15 +362,20 @@ def insert(
     session.execute(sql, list(columns.values()))
 
 
-def _refuse_clash(session: Session, name: str) -> None:
+def _refuse_clash(session: Session, row: Row) -> None:
+    """Refuse a name that another table has, in another spelling or made by hand."""
     found = session.rows(
         "SELECT table_name FROM information_schema.tables WHERE table_catalog = ? "
         "AND table_schema = 'main'",
         [session.catalog],
     )
+    name, mine = row.table_name, f"the checkpoint {row.table_name!r}"
     for (known,) in found:
         if known != name and known.casefold() == name.casefold():
-            raise NameClashError(name, f"the table {known!r}", f"the table {name!r}")
+            raise NameClashError(name, f"the table {known!r}", mine)
+    if row.key and (name,) in found and not _rows(session, name):
+        # Somebody made it with SQL; a checkpoint must not replace what it does not know.
+        raise NameClashError(name, f"a table {name!r} that is no checkpoint", mine)
 
 
 def _drop_view(session: Session, name: str) -> None:

@@ -1,0 +1,90 @@
+"""The adapter of a frame is found without importing a library that nobody uses."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pandas as pd
+import polars as pl
+import pytest
+
+from usher_pipeline.frames import adapter_for, adapter_of_kind, is_frame
+
+
+@pytest.mark.parametrize("frame", [pl.DataFrame({"a": [1]}), pd.DataFrame({"a": [1]})])
+def test_a_frame_has_an_adapter(frame: object) -> None:
+    """The adapter of a frame is the one of its kind, and owns it."""
+    adapter = adapter_for(frame)
+    assert adapter is not None
+    assert adapter.owns(frame)
+    assert adapter_of_kind(adapter.kind) is adapter
+    assert is_frame(frame)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [None, 1, "text", [1], pl.Series([1]), pl.LazyFrame(), pd.Series([1]), pl.DataFrame],
+)
+def test_what_is_no_frame_has_none(value: object) -> None:
+    """Series, lazy frames, classes and plain values are no frames."""
+    assert adapter_for(value) is None
+    assert not is_frame(value)
+
+
+def test_an_unknown_kind_is_refused() -> None:
+    """A kind of the future is an error that names those that are known."""
+    with pytest.raises(
+        ValueError, match=r"'dask.DataFrame', expected polars.DataFrame or pandas"
+    ):
+        adapter_of_kind("dask.DataFrame")
+
+
+def test_the_verbs_stand_in_one_order() -> None:
+    """The adapters have the same verbs in the same order."""
+    verbs = [
+        [name for name in vars(type(adapter_of_kind(kind))) if not name.startswith("_")]
+        for kind in ("polars.DataFrame", "pandas.DataFrame")
+    ]
+    assert verbs[0] == verbs[1]
+    assert verbs[0] == [
+        "kind",
+        "owns",
+        "to_arrow",
+        "from_arrow",
+        "from_plain",
+        "describe",
+        "shape",
+    ]
+
+
+def test_asking_loads_nothing() -> None:
+    """Looking for an adapter imports no frame library."""
+    program = """if True:
+        import sys
+        from usher_pipeline.frames import is_frame
+        assert not is_frame([1])
+        heavy = {"pandas", "polars", "pyarrow", "numpy", "duckdb"} & set(sys.modules)
+        assert not heavy, heavy
+    """
+    subprocess.run([sys.executable, "-c", program], check=True)
+
+
+def test_a_polars_frame_loads_no_pandas() -> None:
+    """Packing, digesting, publishing and restoring a polars frame leaves pandas alone."""
+    program = """if True:
+        import sys
+        import polars
+        from usher_pipeline.frames import adapter_for
+        from usher_pipeline.fingerprint.frames import frame_digest
+        from usher_pipeline.frames.table_schema import from_sql, to_sql
+        frame = polars.DataFrame({"a": [1, None], "b": ["x", None], "c": [[True], None]})
+        frame = frame.with_columns(d=polars.Series(["x", None], dtype=polars.Categorical))
+        adapter = adapter_for(frame)
+        packed = adapter.to_arrow(frame)
+        frame_digest(packed)
+        from_sql(to_sql(packed.table, list("abcd")), packed.table.schema)
+        assert adapter.from_arrow(packed.table, packed.schema).equals(frame)
+        assert "pandas" not in sys.modules
+    """
+    subprocess.run([sys.executable, "-c", program], check=True)
