@@ -396,7 +396,7 @@ def _unifies(dtype: pa.DataType) -> bool:
 
 def _each_chunk(convert: Any, column: pa.ChunkedArray, target: pa.DataType) -> pa.ChunkedArray:
     """Return a column with each chunk converted; the type that comes out is the first's."""
-    chunks = column.chunks or [pa.array([], column.type)]
+    chunks = column.chunks or [pa.nulls(0, column.type)]
     try:
         return pa.chunked_array([convert(chunk, target) for chunk in chunks])
     except pa.ArrowException as problem:
