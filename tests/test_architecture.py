@@ -56,7 +56,7 @@ LIBRARIES: Final = {
     "filelock": ("persistence/locking.py",),
     "numpy": ("fingerprint/*.py", "frames/*.py"),
     "pandas": ("frames/pandas_*.py",),
-    "polars": ("demo.py", "frames/polars_*.py", "persistence/duckdb_store.py"),
+    "polars": ("demo/*.py", "frames/polars_*.py", "persistence/duckdb_store.py"),
     "pyarrow": ("fingerprint/*.py", "frames/*.py", "persistence/*.py"),
     "pydantic": ("config/schema.py",),
     "pytz": ("frames/pandas_types.py",),

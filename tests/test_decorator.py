@@ -221,7 +221,7 @@ def test_settings_and_sources_reach_the_function() -> None:
         assert str(fetch.explain(page=100)) == "miss: page: 500 → 100"
         assert str(fetch.explain(page=100).reason).startswith("page: 500 → 100")  # type: ignore[union-attr]
     with run({**config, "versions": {"gnomad_version": "v4.2"}}):
-        assert "source gnomad: 'v4.1' → 'v4.2'" in str(fetch.explain().reason)  # type: ignore[union-attr]
+        assert "source gnomad: v4.1 → v4.2" in str(fetch.explain().reason)  # type: ignore[union-attr]
 
 
 def test_a_reason_names_file_and_line(tmp_path: Path) -> None:

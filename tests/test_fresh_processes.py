@@ -107,7 +107,7 @@ EDITS: Final = {
         "min_depth",
     ),
     "setting": ("config.yaml", "page_size: 500", "page_size: 1000", "page_size: 500 → 1000"),
-    "source": ("config.yaml", "v4.0", "v4.1", "source gnomad: 'v4.0' → 'v4.1'"),
+    "source": ("config.yaml", "v4.0", "v4.1", "source gnomad: v4.0 → v4.1"),
 }
 
 
@@ -200,7 +200,7 @@ def test_a_hit_bears_the_time_and_run_that_computed_it(project: Path) -> None:
     assert one["timestamp"] == two["timestamp"]
     assert one["details"]["run_id"] == two["details"]["run_id"] == first["run"]["run_id"]
     assert second["run"]["run_id"] != first["run"]["run_id"]
-    assert two["details"]["sources"] == {"gnomad": "'v4.0'"}
+    assert two["details"]["sources"] == {"gnomad": "v4.0"}
 
 
 CRASH: Final = """

@@ -16,8 +16,10 @@ from usher_pipeline.errors import (
     UnknownSettingError,
     UnsupportedFrameError,
     UsherError,
+    UsherWarning,
 )
 from usher_pipeline.persistence import PipelineStore
+from usher_pipeline.persistence.local import LocalBackend
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -191,6 +193,24 @@ def test_a_run_keeps_its_provenance_when_it_fails(tmp_path: Path) -> None:
     with PipelineStore(tmp_path / "store.duckdb") as store:
         sql = "SELECT count(*) FROM _provenance WHERE run_id = $id AND table_name IS NULL"
         assert store.execute_query(sql, {"id": block.run_id}).item() == 1
+
+
+def test_a_store_that_can_not_be_written_serves_hits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run of hits alone ends quietly when its record can not be saved; others say so."""
+    with run(store=tmp_path / "store.duckdb"):
+        numbers()
+
+    def refuse(*_: object) -> None:
+        raise PermissionError(30, "Read-only file system")
+
+    monkeypatch.setattr(LocalBackend, "record_run", refuse)
+    with run(store=tmp_path / "store.duckdb"):
+        assert numbers().height == 2
+    block = run(store=tmp_path / "store.duckdb")
+    with pytest.warns(UsherWarning, match=r"could not be saved: .*Read-only"), block:
+        numbers(3)
 
 
 def test_steps_that_were_hits_stay_in_the_provenance(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ import functools
 import os
 import sys
 import threading
+import warnings
 import weakref
 from contextlib import suppress
 from contextvars import ContextVar
@@ -22,7 +23,7 @@ from uuid import uuid4
 from usher_pipeline import display
 from usher_pipeline._version import __version__
 from usher_pipeline.config import settings
-from usher_pipeline.errors import StoreError, UndeclaredConfigError, UsherError
+from usher_pipeline.errors import StoreError, UndeclaredConfigError, UsherError, UsherWarning
 from usher_pipeline.fingerprint.ownership import Ownership
 from usher_pipeline.persistence.local import LocalBackend
 from usher_pipeline.records import Read, utc_now
@@ -234,7 +235,9 @@ class Run:
         steps = self.steps()
         versions = {name: setting.value for name, setting in config.sources().items()}
         for step in steps:
-            versions |= step.get("details", {}).get("sources", {})
+            for name, used in step.get("details", {}).get("sources", {}).items():
+                if str(versions.get(name)) != used:
+                    versions[name] = used
         return {
             "pipeline_version": __version__,
             "data_source_versions": versions,
@@ -279,9 +282,23 @@ class Run:
             "error": f"{type(problem).__name__}: {problem}" if problem is not None else None,
         }
         if self._steps or problem is not None:
-            with suppress(OSError, StoreError) if problem is not None else _passing():
-                self.backend.record_run(self.run_id, record)
+            self._keep(record)
         self.publish(meant=problem is None)
+
+    def _keep(self, record: Mapping[str, Any]) -> None:
+        """Save the provenance of the run; a run that ends must not fail for it."""
+        try:
+            self.backend.record_run(self.run_id, record)
+        except (OSError, StoreError) as trouble:
+            outcomes = {step.get("details", {}).get("outcome") for step in self._steps}
+            if outcomes - {"hit"}:
+                warnings.warn(
+                    f"The provenance of run {self.run_id} could not be saved: {trouble}. Its "
+                    "results are not affected. Mend the store, or export(...) what you need "
+                    "with its sidecar.",
+                    UsherWarning,
+                    stacklevel=4,
+                )
 
     def publish(self, *, meant: bool) -> None:
         """Publish what this run meant by each name, and what was left from before."""
@@ -307,11 +324,6 @@ class Run:
                 return function(*args, **kwargs)
 
         return wrapper
-
-
-class _passing:  # noqa: N801 - reads as a keyword
-    def __enter__(self) -> None: ...
-    def __exit__(self, *_: object) -> None: ...
 
 
 def run(config: Any = None, *, store: str | os.PathLike[str] | None = None) -> Run:

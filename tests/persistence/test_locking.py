@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import multiprocessing
-import os
 import signal
+import subprocess
+import sys
 import threading
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import pytest
 
@@ -18,8 +18,29 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-def _work(folder: Path, key: str, log: Path) -> None:
-    with single_flight(folder, "genes", key):
+WORK: Final = """
+import sys, time
+from pathlib import Path
+from usher_pipeline.persistence.locking import single_flight
+
+folder, log = Path(sys.argv[1]), Path(sys.argv[2])
+with single_flight(folder, "genes", "k"):
+    with log.open("a") as file:
+        file.write("in ")
+    time.sleep(float(sys.argv[3]))
+    with log.open("a") as file:
+        file.write("out ")
+"""
+
+
+def start(folder: Path, log: Path, held_s: float) -> subprocess.Popen[bytes]:
+    """Start a process that takes the key, writes to a log, and lets go after a while."""
+    arguments = [sys.executable, "-c", WORK, str(folder), str(log), str(held_s)]
+    return subprocess.Popen(arguments)
+
+
+def _work(folder: Path, log: Path) -> None:
+    with single_flight(folder, "genes", "k"):
         with log.open("a") as file:
             file.write("in ")
         time.sleep(0.05)
@@ -29,21 +50,16 @@ def _work(folder: Path, key: str, log: Path) -> None:
 
 def test_one_at_a_time_across_processes(tmp_path: Path) -> None:
     """Of several processes one is inside at a time."""
-    context = multiprocessing.get_context("spawn")
     log = tmp_path / "log"
-    workers = [context.Process(target=_work, args=(tmp_path, "k", log)) for _ in range(3)]
-    for worker in workers:
-        worker.start()
-    for worker in workers:
-        worker.join()
-        assert worker.exitcode == 0
+    workers = [start(tmp_path, log, 0.05) for _ in range(3)]
+    assert [worker.wait() for worker in workers] == [0, 0, 0]
     assert log.read_text() == "in out " * 3
 
 
 def test_one_at_a_time_across_threads(tmp_path: Path) -> None:
     """Of several threads one is inside at a time."""
     log = tmp_path / "log"
-    threads = [threading.Thread(target=_work, args=(tmp_path, "k", log)) for _ in range(4)]
+    threads = [threading.Thread(target=_work, args=(tmp_path, log)) for _ in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -80,21 +96,13 @@ def test_a_failure_inside_frees_the_key(tmp_path: Path) -> None:
         assert True
 
 
-def _hold(folder: Path, ready: Path) -> None:
-    with single_flight(folder, "genes", "k"):
-        ready.write_text("ready")
-        time.sleep(60)
-
-
 def test_a_killed_holder_frees_the_key(tmp_path: Path) -> None:
     """A process that is killed while it computes does not block the next one."""
-    ready = tmp_path / "ready"
-    holder = multiprocessing.get_context("spawn").Process(target=_hold, args=(tmp_path, ready))
-    holder.start()
-    while not ready.exists():
+    log = tmp_path / "log"
+    holder = start(tmp_path, log, 60)
+    while not log.exists() and holder.poll() is None:
         time.sleep(0.01)
-    assert holder.pid is not None
-    os.kill(holder.pid, signal.SIGKILL)
-    holder.join()
+    holder.kill()
+    assert holder.wait() == -signal.SIGKILL
     with single_flight(tmp_path, "genes", "k"):
-        assert holder.exitcode == -signal.SIGKILL
+        assert log.read_text() == "in "

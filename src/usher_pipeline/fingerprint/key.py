@@ -187,7 +187,8 @@ class _Measure:
             digest = values.digest(value, path=label, code_of=self.code_of)
         except FingerprintError as problem:
             raise problem.within(self.function) from None
-        return Part(kind, label, digest, display.preview(value), where)
+        is_name = kind in ("source", "version") and isinstance(value, str)
+        return Part(kind, label, digest, value if is_name else display.preview(value), where)
 
 
 def _argument_parts(declared: Declaration, bound: Bound, measure: _Measure) -> Iterator[Part]:
