@@ -875,9 +875,10 @@ def test_a_hit_loads_no_duckdb(tmp_path: Path) -> None:
     (tmp_path / "script.py").write_text(
         "import sys\nimport polars as pl\nfrom usher_pipeline import checkpoint\n"
         "@checkpoint\ndef hit():\n    return pl.DataFrame({'n': [1]})\n"
-        "hit()\nprint({'duckdb', 'pandas'} & set(sys.modules))\n"
+        "hit()\nprint('duckdb' in sys.modules, 'pandas' in sys.modules)\n"
     )
-    for expected in ("{'duckdb'}", "set()"):
+    # DuckDB 1.5 imports pandas by itself at the first statement with parameters.
+    for expected in (("True False", "True True"), ("False False",)):
         done = subprocess.run(
             [sys.executable, "script.py"],
             cwd=tmp_path,
@@ -885,4 +886,4 @@ def test_a_hit_loads_no_duckdb(tmp_path: Path) -> None:
             text=True,
             check=True,
         )
-        assert done.stdout.strip() == expected
+        assert done.stdout.strip() in expected

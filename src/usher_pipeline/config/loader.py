@@ -37,8 +37,11 @@ _MAX_VALUES: Final = 100_000
 
 _NULL: Final = "tag:yaml.org,2002:null"
 _FLOAT: Final = "tag:yaml.org,2002:float"
+_TEXT: Final = "tag:yaml.org,2002:str"
+_MERGE: Final = "tag:yaml.org,2002:merge"
+_VALUE: Final = "tag:yaml.org,2002:value"
 #: Keys that YAML gives a meaning of their own; they are no names.
-_SPECIAL: Final = ("tag:yaml.org,2002:merge", "tag:yaml.org,2002:value")
+_SPECIAL: Final = (_MERGE, _VALUE)
 
 _OVERRIDE: Final = "override"
 
@@ -166,7 +169,7 @@ def read_config(path: str | os.PathLike[str], *, named_by: str = "") -> LoadedCo
     require_file(file, named_by)
     content = file.read_bytes()
     try:
-        return _Document(file, yaml.SafeLoader(content)).read()
+        return _Document(file, _Loader(content)).read()
     except ConfigError:
         raise
     except yaml.MarkedYAMLError as problem:
@@ -182,6 +185,43 @@ def _described(problem: yaml.MarkedYAMLError) -> str:
     what = " ".join(part for part in (problem.context, problem.problem) if part)
     mark = problem.problem_mark or problem.context_mark
     return what if mark is None else f"{what} (line {mark.line + 1}, column {mark.column + 1})"
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML's safe types; of several merged mappings the first has the word.
+
+    So says the type repository of YAML 1.1 (https://yaml.org/type/merge.html). PyYAML 6.0.4
+    gives the word to the last one, so a value would depend on the version that is installed.
+    """
+
+    def flatten_mapping(self, node: yaml.MappingNode) -> None:
+        """Put the pairs that a merge key brings in before the mapping's own."""
+        sources = [child for key, child in node.value if key.tag == _MERGE]
+        own = [(key, child) for key, child in node.value if key.tag != _MERGE]
+        for key, _ in own:
+            key.tag = _TEXT if key.tag == _VALUE else key.tag
+        # Set first: a mapping that merges itself must not do so for ever.
+        node.value = own
+        brought: dict[tuple[str, Any], tuple[yaml.Node, yaml.Node]] = {}
+        for source in sources:
+            for mapping in self._mappings(node, source):
+                self.flatten_mapping(mapping)
+                for key, child in mapping.value:
+                    brought.setdefault((key.tag, key.value), (key, child))
+        node.value = [*brought.values(), *own]
+
+    def _mappings(self, around: yaml.Node, source: yaml.Node) -> list[yaml.MappingNode]:
+        several = isinstance(source, yaml.SequenceNode)
+        found: list[yaml.Node] = source.value if several else [source]
+        mappings = [each for each in found if isinstance(each, yaml.MappingNode)]
+        if len(mappings) != len(found):
+            raise yaml.constructor.ConstructorError(
+                "while constructing a mapping",
+                around.start_mark,
+                "expected a mapping to merge, or a list of mappings",
+                source.start_mark,
+            )
+        return mappings
 
 
 class _Document:
