@@ -8,6 +8,7 @@ microseconds that the name still means the same object.
 
 from __future__ import annotations
 
+import ast
 import builtins
 import dis
 import enum
@@ -20,17 +21,18 @@ import os
 import sys
 import threading
 import types
+import weakref
 from collections import deque
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final
-from weakref import WeakKeyDictionary
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import xxhash
 
 from usher_pipeline import display
 from usher_pipeline.errors import FingerprintError
 from usher_pipeline.fingerprint import syntax, values
+from usher_pipeline.fingerprint.encoder import public_name
 from usher_pipeline.records import Part
 
 if TYPE_CHECKING:
@@ -43,19 +45,19 @@ __all__ = ["CodeGraph", "code_digest", "graph_of"]
 _MISSING: Final = object()
 _DYNAMIC: Final = frozenset({"eval", "exec", "__import__", "globals", "locals", "compile"})
 _GLOBAL_LOADS: Final = frozenset({"LOAD_GLOBAL", "LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS"})
-_FIXED: Final = (type(None), bool, int, float, complex, str, bytes, range, enum.Enum)
+_FIXED: Final = (type(None), bool, int, float, complex, str, bytes, range)
 
-#: What Python and well-known libraries write into a class by themselves.
-_CLASS_MACHINERY: Final = frozenset(
-    {
-        *("__dict__", "__weakref__", "__doc__", "__module__", "__qualname__", "__slots__"),
-        *("__annotations__", "__annotate__", "__annotate_func__", "__annotations_cache__"),
-        *("__firstlineno__", "__static_attributes__", "__abstractmethods__", "_abc_impl"),
-        *("__parameters__", "__orig_bases__", "__match_args__", "__dataclass_fields__"),
-        *("__dataclass_params__", "__signature__", "__class_vars__", "__private_attributes__"),
-        *("__classcell__", "__type_params__", "__hash__"),
-    }
+#: What a module holds about itself; moving a file changes it and no result.
+_MODULE_MACHINERY: Final = frozenset(
+    {"__name__", "__file__", "__doc__", "__package__", "__spec__", "__loader__", "__path__"}
 )
+
+#: Who writes functions into the classes of others; which ones depends on the version.
+_CLASS_WRITERS: Final = frozenset(
+    {"abc", "collections", "dataclasses", "enum", "pydantic", "reprlib", "typing"}
+)
+#: How many functions are remembered: one that is made anew for each call is never met again.
+_REMEMBERED: Final = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,29 +109,43 @@ class CodeGraph:
         )
 
 
-_graphs: WeakKeyDictionary[Any, tuple[Ownership, CodeGraph]] = WeakKeyDictionary()
+_Rule: TypeAlias = "tuple[Ownership, bool]"
+_graphs: weakref.WeakKeyDictionary[Any, dict[_Rule, CodeGraph]] = weakref.WeakKeyDictionary()
 _lock = threading.RLock()
 
 
-def graph_of(function: Any, ownership: Ownership) -> CodeGraph:
+def graph_of(function: Any, ownership: Ownership, *, with_defaults: bool = False) -> CodeGraph:
     """Return the code graph of a function; walked once, checked at every call.
 
     Args:
         function: The function as it was written, under its own decorators; or a class.
         ownership: Which code counts.
+        with_defaults: Count the defaults of the function's own parameters, which a
+            checkpointed function gets as arguments.
 
     Returns:
         The graph. Its parts are the same in every process and on every version of Python
         that the library supports, wherever the files lie.
     """
+    rule = ownership, with_defaults
     with _lock:
-        known = _graphs.get(function)
-    if known is not None and known[0] == ownership and known[1].is_current():
-        return known[1]
-    graph = _Walk(ownership).run(function)
+        known = _remembered(function).get(rule)
+    if known is not None and known.is_current():
+        return known
+    graph = _Walk(ownership, with_defaults=with_defaults).run(function)
     with _lock:
-        _graphs[function] = (ownership, graph)
+        _remembered(function)[rule] = graph
     return graph
+
+
+def _remembered(function: Any) -> dict[_Rule, CodeGraph]:
+    if len(_graphs) > _REMEMBERED:
+        _graphs.clear()
+    try:
+        return _graphs.setdefault(function, {})
+    except TypeError:
+        # A callable object without hash or weak references is walked at each call.
+        return {}
 
 
 def code_digest(thing: Any, ownership: Ownership) -> bytes:
@@ -141,18 +157,30 @@ def code_digest(thing: Any, ownership: Ownership) -> bytes:
 
     Returns:
         The digest of all that it reaches if it is first-party; the name of a foreign
-        function; nothing for a foreign class, whose instances are known by their type.
+        function; nothing for a foreign class, whose name says all.
     """
-    function = getattr(thing, "__usher_function__", thing)
-    if _is_owned(function, ownership):
-        return graph_of(function, ownership).digest.encode()
-    return b"" if isinstance(function, type) else _full_name(function).encode()
+    checkpoint = _checkpoint_in(thing)
+    if checkpoint is not None:
+        if checkpoint.__usher_version__ is not None:
+            return f"version {checkpoint.__usher_version__}".encode()
+        thing = checkpoint.__usher_function__
+    if _is_owned(thing, ownership):
+        return graph_of(thing, ownership, with_defaults=True).digest.encode()
+    if isinstance(thing, type):
+        return b""
+    name = public_name(thing).encode()
+    if not hasattr(thing, "__wrapped__") and not getattr(thing, "__closure__", None):
+        return name
+    # A foreign decorator may have put it around a function of the user's.
+    return name + graph_of(thing, ownership, with_defaults=True).digest.encode()
 
 
 # --- looking things up ------------------------------------------------------------------
 
 
 def _look_up(space: Any, name: str) -> Any:
+    if type(space) is weakref.ref:
+        space = space()
     if type(space) is dict:
         return space.get(name, _MISSING)
     if type(space) is types.CellType:
@@ -171,13 +199,6 @@ def _live_digest(value: Any) -> str:
         return values.digest(value, code_of=lambda thing: id(thing).to_bytes(8, "little"))
     except FingerprintError:
         return "no digest"
-
-
-def _full_name(thing: Any) -> str:
-    if isinstance(thing, types.FunctionType):
-        return f"{thing.__globals__.get('__name__')}.{thing.__code__.co_qualname}"
-    module = getattr(thing, "__module__", None) or type(thing).__module__
-    return f"{module}.{getattr(thing, '__qualname__', None) or type(thing).__qualname__}"
 
 
 def _is_owned(thing: Any, ownership: Ownership) -> bool:
@@ -239,8 +260,9 @@ class _Node:
 class _Walk:
     """A walk over all that one function reaches, breadth first in the order of names."""
 
-    def __init__(self, ownership: Ownership) -> None:
+    def __init__(self, ownership: Ownership, *, with_defaults: bool) -> None:
         self.ownership = ownership
+        self.with_defaults = with_defaults
         self.graph = CodeGraph()
         self.nodes: dict[Any, _Node] = {}
         self.queue: deque[_Node] = deque()
@@ -276,7 +298,7 @@ class _Walk:
         elif _is_owned(node.thing, self.ownership):
             self.visit_function(node)
         else:
-            node.feed("foreign", _full_name(node.thing))
+            node.feed("foreign", public_name(node.thing))
             self.follow_wrapped(node, "", node.thing)
 
     # --- functions ---
@@ -284,17 +306,19 @@ class _Walk:
     def visit_function(self, node: _Node) -> None:
         function = node.thing
         is_root = function is self.root
-        self.watch(function, "__code__", function.__code__)
+        # A graph that held its own function would keep it, and itself, for ever.
+        place = weakref.ref(function) if is_root else function
+        self.watch(place, "__code__", function.__code__)
         called = _global_names(function.__code__)
         found = syntax.definition(function.__code__)
         if found is None:
             self.feed_bytecode(node, function.__code__)
             uses, names = syntax.Names(), called
         else:
-            uses, names = self.feed_tree(node, found.node, called)
-        self.watch(function, "__defaults__", function.__defaults__)
-        self.watch(function, "__kwdefaults__", function.__kwdefaults__)
-        if not is_root:
+            uses, names = self.feed_tree(node, found, called)
+        self.watch(place, "__defaults__", function.__defaults__)
+        self.watch(place, "__kwdefaults__", function.__kwdefaults__)
+        if self.with_defaults or not is_root:
             self.follow_defaults(node, function)
         self.follow_closure(node, function)
         self.follow_names(node, names, uses, function.__globals__)
@@ -345,7 +369,14 @@ class _Walk:
 
     def feed_bytecode(self, node: _Node, code: types.CodeType) -> None:
         version = f"bytecode {sys.version_info[0]}.{sys.version_info[1]}"
-        node.feed(version, code.co_code, *code.co_names, *code.co_varnames, *code.co_freevars)
+        counts = (
+            code.co_argcount,
+            code.co_posonlyargcount,
+            code.co_kwonlyargcount,
+            code.co_flags,
+        )
+        node.feed(version, str(counts), code.co_code, code.co_exceptiontable)
+        node.feed(*code.co_names, "|", *code.co_varnames, "|", *code.co_freevars)
         for constant in code.co_consts:
             if isinstance(constant, types.CodeType):
                 self.feed_bytecode(node, constant)
@@ -389,18 +420,20 @@ class _Walk:
         self, node: _Node, names: Iterable[str], uses: syntax.Names, space: dict[str, Any]
     ) -> None:
         for name in sorted(names):
-            found = self.global_value(name, space)
+            if name in _MODULE_MACHINERY:
+                node.feed(name)
+                continue
+            found = _look_up(space, name)
+            self.watch(space, name, found)
             if isinstance(found, types.ModuleType):
                 self.follow_module(node, name, found, uses)
-            else:
-                if name in _DYNAMIC and found is getattr(builtins, name, None):
+            elif found is _MISSING and hasattr(builtins, name):
+                # Python moves its own functions between modules; the name says enough.
+                node.feed(name, "builtin")
+                if name in _DYNAMIC:
                     self.untracked(f"{name}() in {node.label}")
+            else:
                 self.edge(node, name, found)
-
-    def global_value(self, name: str, space: dict[str, Any]) -> Any:
-        found = _look_up(space, name)
-        self.watch(space, name, found)
-        return getattr(builtins, name, _MISSING) if found is _MISSING else found
 
     def follow_module(
         self, node: _Node, name: str, module: types.ModuleType, uses: syntax.Names
@@ -459,7 +492,7 @@ class _Walk:
             elif not self.ownership.owns_loaded(sys.modules[top]):
                 return None
             module = importlib.import_module(full)
-        except (ImportError, ValueError):
+        except Exception:  # noqa: BLE001 - a module may raise anything while it is imported
             # The function itself will fail there, with the better message.
             return None
         self.watch(sys.modules, full, module)
@@ -470,42 +503,56 @@ class _Walk:
     def visit_class(self, node: _Node) -> None:
         cls = node.thing
         node.feed("class", cls.__name__)
-        if not _is_owned(cls, self.ownership):
-            node.feed(_full_name(cls))
-            return
         for index, base in enumerate(cls.__bases__):
             self.edge(node, f"base {index}", base)
         self.edge(node, "metaclass", type(cls))
-        module = sys.modules.get(cls.__module__)
-        space = vars(module) if module is not None else {}
-        uses = self.feed_class_tree(node, cls)
+        own = [f for f in _own_functions(cls) if not _is_written_by_machinery(f)]
+        # A notebook's module may be another one by now; a function keeps its own.
+        space = (
+            own[0].__globals__
+            if own
+            else getattr(sys.modules.get(cls.__module__), "__dict__", {})
+        )
+        uses = self.feed_class_tree(node, cls, own)
         self.follow_names(node, uses.loaded - set(cls.__dict__) - {cls.__name__}, uses, space)
         if isinstance(cls, enum.EnumType):
             found: dict[str, enum.Enum] = dict(cls.__members__)
             members = {name: member.value for name, member in found.items()}
             self.value(node, "members", members)
         for name, value in sorted(cls.__dict__.items()):
-            if _counts_in_class(cls, name, value):
+            if self.counts_in_class(cls, name, value):
                 self.watch(cls, name, value)
                 self.class_attribute(node, name, value)
 
-    def feed_class_tree(self, node: _Node, cls: type) -> syntax.Names:
-        found = syntax.class_definition(cls, _class_file(cls))
-        if found is None:
+    def counts_in_class(self, cls: type, name: str, value: Any) -> bool:
+        """Tell whether the user wrote an attribute, and no machinery did."""
+        functions = [function for _, function in _functions_in(value)]
+        if functions:
+            return not all(map(_is_written_by_machinery, functions))
+        # Python's own attributes differ from version to version; the user's are in the tree.
+        is_machinery = name.startswith(("__", "_abc_")) and _checkpoint_in(value) is None
+        is_slot = isinstance(value, (types.MemberDescriptorType, types.GetSetDescriptorType))
+        is_field = name in getattr(cls, "_fields", ())
+        is_member = isinstance(cls, enum.EnumType)
+        return not (is_machinery or is_slot or is_field or is_member)
+
+    def feed_class_tree(
+        self, node: _Node, cls: type, own: list[types.FunctionType]
+    ) -> syntax.Names:
+        tree = syntax.class_definition(cls, [f.__code__ for f in own], _class_file(cls, own))
+        if tree is None:
             node.feed(*sorted(inspect.get_annotations(cls)))
             return syntax.Names()
-        tree: Any = found.node
-        drop = frozenset(id(n) for n in tree.body if isinstance(n, syntax.FUNCTIONS))
-        syntax.canonical(tree, node.hasher.update, drop=drop, keep_annotations=True)
-        rest = [statement for statement in tree.body if id(statement) not in drop]
-        return syntax.names_of([*tree.decorator_list, *rest])
+        functions = frozenset(id(n) for n in tree.body if isinstance(n, syntax.FUNCTIONS))
+        syntax.canonical(tree, node.hasher.update, drop=functions)
+        rest = [statement for statement in tree.body if id(statement) not in functions]
+        hints = [s.annotation for s in rest if isinstance(s, ast.AnnAssign)]
+        return syntax.names_of([*tree.decorator_list, *tree.keywords, *rest, *hints])
 
     def class_attribute(self, node: _Node, name: str, value: Any) -> None:
         functions = list(_functions_in(value))
         for part, function in functions:
-            # dataclass and its like write functions from the fields, which are counted.
-            if not function.__code__.co_filename.startswith("<string>"):
-                self.edge(node, f"{name}{part}", function)
+            self.edge(node, f"{name}{part}", function)
         if not functions:
             self.edge(node, name, value)
 
@@ -522,7 +569,9 @@ class _Walk:
         if isinstance(value, (staticmethod, classmethod)):
             value = value.__func__
         checkpoint = None if isinstance(value, types.ModuleType) else _checkpoint_in(value)
-        if checkpoint is not None:
+        if checkpoint is not None and checkpoint.__usher_function__ is self.root:
+            value = self.root
+        elif checkpoint is not None:
             self.graph.checkpoints.append(value)
             if checkpoint.__usher_version__ is not None:
                 # A stated version replaces the code; the key adds it.
@@ -541,7 +590,7 @@ class _Walk:
             self.code_edge(node, name, value)
         elif isinstance(getattr(value, "__wrapped__", None), types.FunctionType):
             # Such as what functools.lru_cache makes.
-            node.feed(name, _full_name(type(value)))
+            node.feed(name, public_name(type(value)))
             self.edge(node, f"{name}.__wrapped__", value.__wrapped__)
         else:
             self.value(node, name, value)
@@ -560,7 +609,7 @@ class _Walk:
         if isinstance(thing, types.ModuleType):
             return thing.__name__.rpartition(".")[2]
         return (
-            str(thing.__qualname__) if _is_owned(thing, self.ownership) else _full_name(thing)
+            str(thing.__qualname__) if _is_owned(thing, self.ownership) else public_name(thing)
         )
 
     def value(self, node: _Node, name: str, value: Any) -> None:
@@ -574,9 +623,8 @@ class _Walk:
         try:
             digest = measure(value, code_of=lambda thing: self.code_in_value(reached, thing))
         except FingerprintError:
-            node.feed(name, _full_name(type(value)))
-            if not callable(value) or _is_owned(type(value), self.ownership):
-                self.untracked(f"{name} ({_full_name(type(value))}) in {node.label}")
+            node.feed(name, public_name(type(value)))
+            self.untracked(f"{name} ({public_name(type(value))}) in {node.label}")
             return
         node.targets += reached
         if not _is_fixed(value):
@@ -584,14 +632,14 @@ class _Walk:
         if isinstance(value, types.BuiltinFunctionType):
             node.feed(name, digest)
         else:
-            self.constant(node, name, digest, "" if secret else display.preview(value))
+            self.constant(node, name, digest, "(hidden)" if secret else display.preview(value))
 
     def code_in_value(self, reached: list[int], thing: Any) -> bytes:
         thing = getattr(thing, "__usher_function__", thing)
         if _is_owned(thing, self.ownership):
             reached.append(self.reach(thing, _label(thing)).number)
             return self.name_of(thing).encode()
-        return b"" if isinstance(thing, type) else _full_name(thing).encode()
+        return b"" if isinstance(thing, type) else public_name(thing).encode()
 
     def constant(self, node: _Node, name: str, digest: str, preview: str) -> None:
         """Keep a constant as a part of its own, so that a miss can name it."""
@@ -618,12 +666,21 @@ def _checkpoint_in(value: Any) -> Any:
     return value if function is not None else None
 
 
-def _counts_in_class(cls: type, name: str, value: Any) -> bool:
-    if name in _CLASS_MACHINERY or name.startswith("__pydantic_"):
-        return False
-    if isinstance(cls, enum.EnumType) and not isinstance(value, types.FunctionType):
-        return bool(list(_functions_in(value)))
-    return not isinstance(value, (types.MemberDescriptorType, types.GetSetDescriptorType))
+def _is_written_by_machinery(function: types.FunctionType) -> bool:
+    """Tell whether dataclass or its like wrote a function, from fields that are counted."""
+    module = str(function.__globals__.get("__name__")).partition(".")[0]
+    generated = function.__code__.co_filename.startswith(("<string>", "<attrs"))
+    return generated or module in _CLASS_WRITERS or module.startswith("namedtuple_")
+
+
+def _own_functions(cls: type) -> Iterator[types.FunctionType]:
+    """Yield the functions that the body of a class defines."""
+    for value in cls.__dict__.values():
+        for _, function in _functions_in(value):
+            if function.__globals__.get("__name__") == cls.__module__ and (
+                function.__code__.co_qualname.rpartition(".")[0] == cls.__qualname__
+            ):
+                yield function
 
 
 def _functions_in(value: Any) -> Iterator[tuple[str, types.FunctionType]]:
@@ -640,13 +697,9 @@ def _functions_in(value: Any) -> Iterator[tuple[str, types.FunctionType]]:
             yield part, function
 
 
-def _class_file(cls: type) -> str:
-    for value in cls.__dict__.values():
-        for _, function in _functions_in(value):
-            if function.__module__ == cls.__module__ and not (
-                function.__code__.co_filename.startswith("<string>")
-            ):
-                return function.__code__.co_filename
+def _class_file(cls: type, own: list[types.FunctionType]) -> str:
+    if own:
+        return own[0].__code__.co_filename
     return getattr(sys.modules.get(cls.__module__), "__file__", None) or ""
 
 

@@ -58,7 +58,8 @@ class Ownership:
             return False
         if top == self.package or top in self.named or top == "__main__":
             return True
-        if file is None:
+        if file is None or file.startswith("<"):
+            # Frozen and generated code names no file; the module that holds it may.
             file = getattr(sys.modules.get(name or ""), "__file__", None)
         return file is not None and self.owns_file(file)
 

@@ -8,21 +8,23 @@ leaves out empty ones, so that Python 3.11 to 3.14 give one digest, which neithe
 """
 
 from __future__ import annotations
+import __future__
 
 import ast
 import linecache
 import os
+import re
+import weakref
 from dataclasses import dataclass, field
 from functools import lru_cache
 from types import CodeType
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
 __all__ = [
     "FUNCTIONS",
-    "Definition",
     "Names",
     "canonical",
     "class_definition",
@@ -47,17 +49,15 @@ _SKIPPED: Final = frozenset(
         "simple",
     }
 )
+#: A class body is different: dataclasses and their like read its annotations.
+_SKIPPED_IN_CLASS: Final = _SKIPPED - {"annotation"}
 
-
-@dataclass(frozen=True, slots=True)
-class Definition:
-    """Where a function or class was found in its source.
-
-    Attributes:
-        node: Its syntax tree.
-    """
-
-    node: ast.AST
+#: What a module compiles with besides its text.
+_FUTURE_FLAGS: Final = sum(
+    getattr(__future__, name).compiler_flag for name in __future__.all_feature_names
+)
+#: Scopes of their own in some versions of Python only.
+_COMPREHENSION: Final = re.compile(r"<(?:listcomp|setcomp|dictcomp|genexpr)>\.")
 
 
 @dataclass(slots=True)
@@ -85,7 +85,6 @@ def canonical(
     write: Callable[[bytes], object],
     *,
     drop: frozenset[int] = frozenset(),
-    keep_annotations: bool = False,
     keep_name: bool = True,
 ) -> None:
     """Write the bytes that stand for the meaning of a syntax tree.
@@ -94,22 +93,21 @@ def canonical(
         node: The tree.
         write: Takes each piece.
         drop: The `id` of each node to leave out.
-        keep_annotations: Count annotations, as a class body does for dataclasses.
         keep_name: Count the name of the outermost node.
     """
-    skipped = _SKIPPED - {"annotation"} if keep_annotations else _SKIPPED
-    _Writer(write, drop, skipped).node(node, nameless=not keep_name)
+    _Writer(write, drop).node(node, nameless=not keep_name)
 
 
 class _Writer:
-    def __init__(
-        self, write: Callable[[bytes], object], drop: frozenset[int], skipped: frozenset[str]
-    ) -> None:
+    def __init__(self, write: Callable[[bytes], object], drop: frozenset[int]) -> None:
         self.write = write
         self.drop = drop
-        self.skipped = skipped
+        self.skipped = _SKIPPED
 
     def node(self, node: ast.AST, *, nameless: bool = False) -> None:
+        around = self.skipped
+        if isinstance(node, (*FUNCTIONS, ast.ClassDef)):
+            self.skipped = _SKIPPED_IN_CLASS if isinstance(node, ast.ClassDef) else _SKIPPED
         self.write(f"({type(node).__name__}".encode())
         for name in node._fields:
             value = getattr(node, name, None)
@@ -117,6 +115,7 @@ class _Writer:
             if not (empty or name in self.skipped or (nameless and name == "name")):
                 self.field(node, name, value)
         self.write(b")")
+        self.skipped = around
 
     def field(self, node: ast.AST, name: str, value: Any) -> None:
         self.write(f" {name}=".encode())
@@ -130,18 +129,24 @@ class _Writer:
     def list(self, items: list[Any]) -> None:
         self.write(b"[")
         for item in items:
-            if isinstance(item, ast.AST):
-                if id(item) not in self.drop and not self._is_bare_annotation(item):
-                    self.node(item)
-            else:
+            if not isinstance(item, ast.AST):
                 self.constant(item)
+            elif id(item) in self.drop or self._is_bare_annotation(item):
+                continue
+            else:
+                self.node(item)
             self.write(b",")
         self.write(b"]")
 
     def constant(self, value: Any) -> None:
-        text = (
-            repr(value) if not isinstance(value, frozenset) else repr(sorted(map(repr, value)))
-        )
+        # How text is escaped, and how many digits are printed, depends on the interpreter.
+        match value:
+            case str():
+                text = value
+            case int() if not isinstance(value, bool):
+                text = hex(value)
+            case _:
+                text = repr(value)
         data = f"{type(value).__name__}:{text}".encode("utf-8", "surrogatepass")
         self.write(str(len(data)).encode() + b":" + data)
 
@@ -200,6 +205,9 @@ def _collect(node: ast.AST, names: Names) -> None:
         case ast.Name(id=name, ctx=ast.Load()):
             names.loaded.add(name)
             names.bare.add(name)
+        case ast.AugAssign(target=ast.Name(id=name)):
+            names.loaded.add(name)
+            names.bare.add(name)
         case ast.Attribute():
             _collect_chain(node, names)
             return
@@ -244,42 +252,82 @@ def _collect_chain(node: ast.Attribute, names: Names) -> None:
 
 @dataclass(frozen=True, slots=True)
 class _Source:
+    """A text that was parsed and compiled.
+
+    Attributes:
+        functions: Qualified name and first line → the functions that start there.
+        classes: Qualified name → the classes of that name.
+        codes: Qualified name → the code objects of that name.
+    """
+
     functions: dict[tuple[str, int], list[Function]]
     classes: dict[str, list[ast.ClassDef]]
-    codes: dict[tuple[str, int], list[CodeType]]
+    codes: dict[str, list[CodeType]]
 
 
-def definition(code: CodeType) -> Definition | None:
+#: What was found once stays true of the loaded code, whatever becomes of the file. By
+#: identity: code of two versions may be equal where their decorators are not.
+_found: Final[dict[int, tuple[weakref.ref[CodeType], Function]]] = {}
+
+
+def definition(code: CodeType) -> Function | None:
     """Return the syntax tree of a function that is loaded.
 
     The source on disk may have changed since it was loaded; so the tree is taken only
-    if compiling that source gives this very code.
+    if compiling that source gives this very code, on whatever line it stands now.
 
     Args:
         code: The code object of the function.
 
     Returns:
-        The definition, or None when there is no source or it tells of other code.
+        The tree, or None when there is no source or it tells of other code.
     """
-    source = _source_of(code.co_filename)
-    place = (code.co_qualname, code.co_firstlineno)
-    if source is None or code not in source.codes.get(place, ()):
+    place = id(code)
+    known = _found.get(place)
+    if known is not None and known[0]() is code:
+        return known[1]
+    source = _source_of(code.co_filename, code.co_flags & _FUTURE_FLAGS)
+    node = _matching(code, source) if source is not None else None
+    if node is not None:
+        _found[place] = weakref.ref(code, lambda _: _found.pop(place, None)), node
+    return node
+
+
+def _matching(code: CodeType, source: _Source) -> Function | None:
+    namesakes = source.codes.get(code.co_qualname, [])
+    alike = [code] if code in namesakes else []
+    alike = alike or [other for other in namesakes if _placeless(other) == _placeless(code)]
+    if not alike:
         return None
-    nodes = source.functions.get((code.co_name, code.co_firstlineno), [])
-    fitting = [node for node in nodes if len(nodes) == 1 or _spans(node, code)]
-    return Definition(fitting[0]) if len(fitting) == 1 else None
+    place = (_COMPREHENSION.sub("", code.co_qualname), alike[0].co_firstlineno)
+    nodes = source.functions.get(place, [])
+    fitting = [node for node in nodes if len(nodes) == 1 or _spans(node, alike[0])]
+    return fitting[0] if len(fitting) == 1 else None
 
 
-def class_definition(cls: type, filename: str) -> Definition | None:
+def _placeless(code: CodeType) -> CodeType:
+    """Return the code as if it stood at the top of a file."""
+    constants = tuple(_placeless(c) if isinstance(c, CodeType) else c for c in code.co_consts)
+    return code.replace(co_firstlineno=1, co_linetable=b"", co_filename="", co_consts=constants)
+
+
+def class_definition(
+    cls: type, codes: Sequence[CodeType], filename: str
+) -> ast.ClassDef | None:
     """Return the syntax tree of a class that is loaded, or None when it is not sure.
 
     Args:
         cls: The class.
+        codes: The code of the functions that its body defines. The tree is taken only
+            if the source tells of just these.
         filename: The file of its module, or of one of its methods.
     """
-    source = _source_of(filename)
+    flags = codes[0].co_flags & _FUTURE_FLAGS if codes else 0
+    source = _source_of(filename, flags)
     nodes = source.classes.get(cls.__qualname__, []) if source else []
-    return Definition(nodes[0]) if len(nodes) == 1 else None
+    if source is None or len(nodes) != 1 or any(_matching(c, source) is None for c in codes):
+        return None
+    return nodes[0]
 
 
 def _spans(node: Function, code: CodeType) -> bool:
@@ -292,33 +340,33 @@ def _spans(node: Function, code: CodeType) -> bool:
     return all(inside[1:] or inside)
 
 
-def _source_of(filename: str) -> _Source | None:
+def _source_of(filename: str, flags: int) -> _Source | None:
     if os.path.isfile(filename):  # noqa: PTH113 - file names of code are text
         facts = os.stat(filename)  # noqa: PTH116
-        return _read_source(filename, (facts.st_mtime_ns, facts.st_size))
+        return _read_source(filename, flags, (facts.st_mtime_ns, facts.st_size))
     lines = linecache.getlines(filename)
-    return _parse("".join(lines), filename) if lines else None
+    return _parse("".join(lines), filename, flags) if lines else None
 
 
 @lru_cache(maxsize=256)
-def _read_source(filename: str, _state: tuple[int, int]) -> _Source | None:
+def _read_source(filename: str, flags: int, _state: tuple[int, int]) -> _Source | None:
     linecache.checkcache(filename)
     lines = linecache.getlines(filename)
-    return _parse("".join(lines), filename) if lines else None
+    return _parse("".join(lines), filename, flags) if lines else None
 
 
 @lru_cache(maxsize=256)
-def _parse(text: str, filename: str) -> _Source | None:
+def _parse(text: str, filename: str, flags: int) -> _Source | None:
     try:
         tree = ast.parse(text, filename)
-        module = compile(text, filename, "exec", dont_inherit=True)
+        module = compile(text, filename, "exec", flags, dont_inherit=True)
     except (SyntaxError, ValueError):
         # A notebook's cell magics, or a file that is being written right now.
         return None
     source = _Source({}, {}, {})
     for code in _nested_codes(module):
-        source.codes.setdefault((code.co_qualname, code.co_firstlineno), []).append(code)
-    _index(tree, "", source)
+        source.codes.setdefault(code.co_qualname, []).append(code)
+    _index(tree, "", "", source)
     return source
 
 
@@ -329,8 +377,10 @@ def _nested_codes(code: CodeType) -> Iterator[CodeType]:
             yield from _nested_codes(constant)
 
 
-def _index(node: ast.AST, prefix: str, source: _Source) -> None:
-    for child in ast.iter_child_nodes(node):
+def _index(node: ast.AST, around: str, within: str, source: _Source) -> None:
+    """Find what is defined; only the body of a definition lies within it."""
+    for field_name, child in _children(node):
+        prefix = within if field_name == "body" else around
         inner = prefix
         if isinstance(child, ast.ClassDef):
             source.classes.setdefault(prefix + child.name, []).append(child)
@@ -339,6 +389,6 @@ def _index(node: ast.AST, prefix: str, source: _Source) -> None:
             name = "<lambda>" if isinstance(child, ast.Lambda) else child.name
             decorators = getattr(child, "decorator_list", [])
             first_line = min([child.lineno, *(d.lineno for d in decorators)])
-            source.functions.setdefault((name, first_line), []).append(child)
+            source.functions.setdefault((prefix + name, first_line), []).append(child)
             inner = f"{prefix}{name}.<locals>."
-        _index(child, inner, source)
+        _index(child, prefix, inner, source)

@@ -1,0 +1,268 @@
+"""How values of other libraries are written: arrays, frames, models, zones.
+
+None of these libraries is imported: whoever holds a value of one has done so already.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import sys
+from typing import TYPE_CHECKING, Any, Final
+
+import xxhash
+
+from usher_pipeline.errors import UnsupportedFrameError
+from usher_pipeline.fingerprint.encoder import UnencodableError, type_name
+from usher_pipeline.frames import adapter_for
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from usher_pipeline.fingerprint.encoder import Encode, Encoder
+
+__all__ = ["RULES", "belongs_to"]
+
+
+def belongs_to(kind: type, module: str, *names: str) -> bool:
+    """Tell whether a class is one of another library's, or derives from one.
+
+    Args:
+        kind: The class.
+        module: The module that the classes are found in.
+        names: The classes.
+    """
+    loaded = sys.modules.get(module)
+    if loaded is None:
+        return False
+    known = (getattr(loaded, name, None) for name in names)
+    return issubclass(kind, tuple(cls for cls in known if isinstance(cls, type)))
+
+
+def _is_exactly(module: str, *names: str) -> Callable[[type], bool]:
+    def applies(kind: type) -> bool:
+        loaded = sys.modules.get(module)
+        return loaded is not None and any(kind is getattr(loaded, n, None) for n in names)
+
+    return applies
+
+
+def _is_one_of(module: str, *names: str) -> Callable[[type], bool]:
+    return lambda kind: belongs_to(kind, module, *names)
+
+
+def _parts(encoder: Encoder, tag: bytes, value: Any, parts: Iterable[Any]) -> None:
+    """Write a value as its type and a fixed number of parts."""
+    encoder.text(tag, type_name(type(value)))
+    encoder.nested(value, (("", part) for part in parts))
+
+
+# --- numpy ------------------------------------------------------------------------------
+
+
+def _dtype(encoder: Encoder, dtype: Any) -> None:
+    encoder.text(b"j", dtype.str)
+    encoder.count(b"", len(dtype.names or ()))
+    for name in dtype.names or ():
+        encoder.text(b"s", name)
+        _dtype(encoder, dtype.fields[name][0])
+
+
+def _array(encoder: Encoder, array: Any) -> None:
+    encoder.write(b"N")
+    _dtype(encoder, array.dtype)
+    encoder.value(tuple(array.shape))
+    _cells(encoder, array)
+
+
+def _cells(encoder: Encoder, array: Any) -> None:
+    if array.dtype.names:
+        # Between the fields there may be bytes that mean nothing.
+        for name in array.dtype.names:
+            _array(encoder, array[name])
+    elif array.dtype.hasobject:
+        items = array.ravel().tolist()
+        encoder.nested(array, ((f"[{index}]", item) for index, item in enumerate(items)))
+    elif array.nbytes:
+        plain = sys.modules["numpy"].ascontiguousarray(array).reshape(-1).view("u1")
+        encoder.write(xxhash.xxh3_128_digest(memoryview(plain)))
+
+
+def _scalar(encoder: Encoder, value: Any) -> None:
+    encoder.write(b"y")
+    _array(encoder, sys.modules["numpy"].asarray(value))
+
+
+# --- frames and their parts -------------------------------------------------------------
+
+
+def _frame(encoder: Encoder, frame: Any) -> None:
+    _frame_of(encoder, frame, frame)
+
+
+def _frame_of(encoder: Encoder, value: Any, frame: Any) -> None:
+    """Write a value by the content of a frame that holds nothing else."""
+    from usher_pipeline.fingerprint import frames
+
+    adapter = adapter_for(frame)
+    assert adapter is not None  # noqa: S101 - the encoder was chosen by this very test
+    try:
+        digest = frames.frame_digest(adapter.to_arrow(frame))
+    except UnsupportedFrameError as problem:
+        cure = f"In it {problem.column} is {problem.type_name}. {problem.cure}"
+        raise UnencodableError(value, cure) from problem
+    except ValueError as problem:
+        raise UnencodableError(value, f"In it {problem}; pass another type.") from problem
+    encoder.text(b"t", digest)
+
+
+def _polars_series(encoder: Encoder, series: Any) -> None:
+    encoder.write(b"=")
+    _frame_of(encoder, series, series.to_frame())
+
+
+def _polars_dtype(encoder: Encoder, dtype: Any) -> None:
+    # A type is what an empty column of it is.
+    encoder.write(b"~")
+    empty = sys.modules["polars"].Series("", [], dtype=dtype)
+    _frame_of(encoder, dtype, empty.to_frame())
+
+
+def _lazy_frame(_: Encoder, frame: Any) -> None:
+    raise UnencodableError(frame, "It holds a plan and no data; pass frame.collect().")
+
+
+def _pandas_series(encoder: Encoder, series: Any) -> None:
+    encoder.write(b"|")
+    # A series without a name would become the column 0.
+    encoder.value(series.name)
+    _frame_of(encoder, series, series.to_frame("values"))
+
+
+def _pandas_index(encoder: Encoder, index: Any) -> None:
+    encoder.write(b"#")
+    _frame_of(encoder, index, sys.modules["pandas"].DataFrame(index=index))
+
+
+def _pandas_array(encoder: Encoder, values: Any) -> None:
+    encoder.write(b"+")
+    _frame_of(encoder, values, sys.modules["pandas"].DataFrame({"values": values}))
+
+
+def _pandas_dtype(encoder: Encoder, dtype: Any) -> None:
+    encoder.write(b"^")
+    _pandas_array(encoder, sys.modules["pandas"].array([], dtype=dtype))
+
+
+def _pandas_moment(encoder: Encoder, value: Any) -> None:
+    zone = getattr(value, "tzinfo", None)
+    _parts(encoder, b"@", value, (value.asm8, zone, getattr(value, "fold", 0)))
+
+
+def _arrow_table(encoder: Encoder, table: Any) -> None:
+    encoder.text(b"%", type_name(type(table)))
+    _arrow_fields(encoder, table.schema)
+    for column in table.columns:
+        _arrow_column(encoder, column)
+
+
+def _arrow_schema(encoder: Encoder, schema: Any) -> None:
+    encoder.write(b"&")
+    _arrow_fields(encoder, schema)
+
+
+def _arrow_fields(encoder: Encoder, schema: Any) -> None:
+    fields = [(f.name, str(f.type), f.nullable, f.metadata) for f in schema]
+    encoder.value((fields, schema.metadata))
+
+
+def _arrow_column(encoder: Encoder, column: Any) -> None:
+    from usher_pipeline.fingerprint import frames
+
+    arrow = sys.modules["pyarrow"]
+    encoder.text(b"%", type_name(type(column)))
+    chunks = column if isinstance(column, arrow.ChunkedArray) else arrow.chunked_array([column])
+    try:
+        encoder.text(b"t", frames.column_digest(chunks))
+    except (ValueError, NotImplementedError) as problem:
+        raise UnencodableError(column, f"In it {problem}; pass another type.") from problem
+
+
+# --- models -----------------------------------------------------------------------------
+
+
+def _secret(encoder: Encoder, _: Any) -> None:
+    encoder.write(b"X")
+
+
+def _url(encoder: Encoder, url: Any) -> None:
+    encoder.text(b"U", type_name(type(url)))
+    encoder.text(b"s", str(url))
+
+
+# --- zones ------------------------------------------------------------------------------
+
+
+def _zone_info(encoder: Encoder, zone: Any) -> None:
+    if zone.key is None:
+        raise UnencodableError(zone, "It has no name; make it by zoneinfo.ZoneInfo(name).")
+    encoder.text(b"z", zone.key)
+
+
+def _pytz_zone(encoder: Encoder, zone: Any) -> None:
+    # A zone of pytz that a moment carries stands for one of its offsets.
+    offset = getattr(zone, "_utcoffset", None) or zone.utcoffset(None)
+    _parts(encoder, b"Y", zone, (zone.zone, offset))
+
+
+def _fixed_zone(encoder: Encoder, zone: dt.tzinfo) -> None:
+    _parts(encoder, b"Y", zone, (zone.utcoffset(None), zone.tzname(None)))
+
+
+def _is_pytz(kind: type) -> bool:
+    return issubclass(kind, dt.tzinfo) and kind.__module__.partition(".")[0] == "pytz"
+
+
+#: Which classes are written how; the first that applies does.
+RULES: Final[list[tuple[Callable[[type], bool], Encode]]] = [
+    (_is_exactly("numpy", "ndarray", "memmap"), _array),
+    (_is_one_of("numpy", "generic"), _scalar),
+    (_is_one_of("numpy", "dtype"), _dtype),
+    (_is_one_of("polars", "DataFrame"), _frame),
+    (_is_one_of("polars", "LazyFrame"), _lazy_frame),
+    (_is_exactly("polars", "Series"), _polars_series),
+    (_is_one_of("polars", "DataType"), _polars_dtype),
+    (_is_one_of("pandas", "DataFrame"), _frame),
+    (_is_exactly("pandas", "Series"), _pandas_series),
+    (_is_one_of("pandas", "Index"), _pandas_index),
+    (_is_one_of("pandas.api.extensions", "ExtensionArray"), _pandas_array),
+    (_is_one_of("pandas.api.extensions", "ExtensionDtype"), _pandas_dtype),
+    (_is_exactly("pandas", "Timestamp", "Timedelta"), _pandas_moment),
+    (
+        _is_exactly("pandas", "Period"),
+        lambda encoder, value: _parts(encoder, b"@", value, (value.ordinal, value.freqstr)),
+    ),
+    (
+        _is_exactly("pandas", "Interval"),
+        lambda encoder, value: _parts(
+            encoder, b"@", value, (value.left, value.right, value.closed)
+        ),
+    ),
+    (
+        lambda kind: (
+            kind.__name__ in ("NAType", "NaTType") and kind.__module__[:7] == "pandas."
+        ),
+        lambda encoder, value: encoder.text(b"@", type(value).__name__),
+    ),
+    (_is_one_of("pyarrow", "Table", "RecordBatch"), _arrow_table),
+    (_is_one_of("pyarrow", "Array", "ChunkedArray"), _arrow_column),
+    (_is_one_of("pyarrow", "Schema"), _arrow_schema),
+    (
+        _is_one_of("pyarrow", "DataType"),
+        lambda encoder, value: encoder.text(b"&", str(value)),
+    ),
+    (_is_one_of("pydantic", "SecretStr", "SecretBytes", "Secret"), _secret),
+    (_is_one_of("pydantic", "AnyUrl"), _url),
+    (_is_one_of("zoneinfo", "ZoneInfo"), _zone_info),
+    (_is_pytz, _pytz_zone),
+    (_is_one_of("dateutil.tz", "tzutc", "tzoffset"), _fixed_zone),
+]
