@@ -11,15 +11,9 @@ from typing import TYPE_CHECKING, Any
 from usher_pipeline._version import __version__
 
 if TYPE_CHECKING:
-    from usher_pipeline.decorator import (
-        Checkpointed,
-        checkpoint,
-        entries,
-        load,
-        setting,
-        source,
-    )
+    from usher_pipeline.decorator import Checkpointed, checkpoint, setting, source
     from usher_pipeline.runs import Run, configure, current_run, export, run
+    from usher_pipeline.stored import entries, load
 
 __all__ = [
     "Checkpointed",
@@ -42,9 +36,9 @@ _HOMES = {
     "checkpoint": "decorator",
     "configure": "runs",
     "current_run": "runs",
-    "entries": "decorator",
+    "entries": "stored",
     "export": "runs",
-    "load": "decorator",
+    "load": "stored",
     "run": "runs",
     "setting": "decorator",
     "source": "decorator",

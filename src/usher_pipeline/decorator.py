@@ -3,64 +3,29 @@
 from __future__ import annotations
 
 import functools
-import importlib.util
 import inspect
 import os
-import sys
-import tempfile
-import time
-import warnings
-import weakref
 from collections.abc import Mapping
-from contextlib import suppress
-from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Generic, ParamSpec, TypeVar, overload
-from uuid import uuid4
 
-from usher_pipeline import runs
-from usher_pipeline._version import __version__
+from usher_pipeline import calls, registry, runs
 from usher_pipeline.errors import (
-    CheckpointMissError,
-    CheckpointNotSaved,
-    CheckpointNotSavedError,
     DeclarationError,
-    InvalidResultError,
-    NameClashError,
-    StoreError,
-    UnsupportedFrameError,
 )
-from usher_pipeline.fingerprint import frames as fingerprints
-from usher_pipeline.fingerprint import values
-from usher_pipeline.fingerprint.key import LOOK_UP, Declaration, bind, key_of
-from usher_pipeline.frames import adapter_for, adapter_of_kind
-from usher_pipeline.persistence.segments import check_name, schema_text, write_segment
-from usher_pipeline.planning import Request, decide
+from usher_pipeline.fingerprint.key import LOOK_UP, Declaration
+from usher_pipeline.persistence.segments import check_name
 from usher_pipeline.records import (
-    INDEX_TYPE,
-    Bypass,
-    Column,
-    Cost,
     Entry,
-    Hit,
-    Miss,
-    Read,
-    Reason,
     SettingRef,
     SourceRef,
-    utc_now,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable
 
-    from usher_pipeline.fingerprint.key import Bound
-    from usher_pipeline.frames import Packed
-    from usher_pipeline.persistence.local import LocalBackend
     from usher_pipeline.records import Decision, Key
-    from usher_pipeline.runs import Run
 
-__all__ = ["Checkpointed", "checkpoint", "entries", "load", "setting", "source"]
+__all__ = ["Checkpointed", "checkpoint", "setting", "source"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -172,10 +137,11 @@ def checkpoint(  # noqa: PLR0913 - the options are the face
         unknown = declared.ignore - signature.parameters.keys()
         if unknown:
             raise DeclarationError(
-                _place(function), f"ignore= names {sorted(unknown)}, which it does not take"
+                registry.place(function),
+                f"ignore= names {sorted(unknown)}, which it does not take",
             )
         wrapped: Checkpointed[P, R] = Checkpointed(declared)
-        _register(wrapped)
+        registry.register(wrapped)
         return wrapped
 
     return decorate if function is None else decorate(function)
@@ -188,16 +154,20 @@ def _require_function(function: Any) -> None:
     if isinstance(function, (staticmethod, classmethod)):
         kind = type(function).__name__
         raise DeclarationError(
-            _place(function.__func__), f"@checkpoint stands above @{kind}; put it below"
+            registry.place(function.__func__), f"@checkpoint stands above @{kind}; put it below"
         )
     if isinstance(function, Checkpointed):
-        raise DeclarationError(_place(function.__wrapped__), "it is a checkpoint already")
+        raise DeclarationError(
+            registry.place(function.__wrapped__), "it is a checkpoint already"
+        )
     if inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function):
         raise DeclarationError(
-            _place(function), "it is asynchronous; expected a plain function"
+            registry.place(function), "it is asynchronous; expected a plain function"
         )
     if inspect.isgeneratorfunction(function):
-        raise DeclarationError(_place(function), "it is a generator; expected one that returns")
+        raise DeclarationError(
+            registry.place(function), "it is a generator; expected one that returns"
+        )
     if not hasattr(function, "__qualname__") or isinstance(function, type):
         raise DeclarationError(repr(function), "expected a function")
 
@@ -205,14 +175,18 @@ def _require_function(function: Any) -> None:
 def _own_name(function: Any) -> str:
     name: str = function.__qualname__.rpartition("<locals>.")[2]
     if name == "<lambda>":
-        raise DeclarationError(_place(function), "a lambda has no name; give it one with name=")
+        raise DeclarationError(
+            registry.place(function), "a lambda has no name; give it one with name="
+        )
     return name
 
 
 def _listed(function: Any, option: str, stated: Any) -> tuple[str, ...]:
     listed = (stated,) if isinstance(stated, str) else tuple(stated)
     if not all(isinstance(item, str) and item for item in listed):
-        raise DeclarationError(_place(function), f"{option}= expected names, got {stated!r}")
+        raise DeclarationError(
+            registry.place(function), f"{option}= expected names, got {stated!r}"
+        )
     return listed
 
 
@@ -225,26 +199,13 @@ def _sources(function: Any, stated: Any) -> Mapping[str, Any]:
 
 def _version(function: Any, version: Any) -> str | None:
     if version is not None and not isinstance(version, str):
-        raise DeclarationError(_place(function), f"version= expected text, got {version!r}")
+        raise DeclarationError(
+            registry.place(function), f"version= expected text, got {version!r}"
+        )
     return version
 
 
-def _place(function: Any) -> str:
-    return f"{function.__module__}.{function.__qualname__}"
-
-
 # --- a wrapped function -----------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class _Plan:
-    """A call before anything is done: what it means and what is stored for it."""
-
-    run: Run
-    backend: LocalBackend
-    bound: Bound
-    key: Key
-    decision: Decision
 
 
 class Checkpointed(Generic[P, R]):
@@ -266,7 +227,7 @@ class Checkpointed(Generic[P, R]):
         self._instance = instance
 
     def __repr__(self) -> str:
-        return f"<checkpoint {self.name!r} of {_place(self.__wrapped__)}>"
+        return f"<checkpoint {self.name!r} of {registry.place(self.__wrapped__)}>"
 
     def __get__(self, instance: Any, owner: type | None = None) -> Checkpointed[..., R]:
         return self if instance is None else Checkpointed(self._declared, (instance,))
@@ -274,7 +235,7 @@ class Checkpointed(Generic[P, R]):
     def __reduce__(self) -> Any:
         if self._instance:
             return getattr, (self._instance[0], self.__wrapped__.__name__)
-        return _import, (self.__wrapped__.__module__, self.__wrapped__.__qualname__)
+        return registry.imported, (self.__wrapped__.__module__, self.__wrapped__.__qualname__)
 
     @property
     def __usher_function__(self) -> Any:
@@ -302,15 +263,17 @@ class Checkpointed(Generic[P, R]):
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         """Return the stored result of this call, or run the function and store its result."""
-        return self._answer(args, kwargs, refresh=_refresh_wish(self.name))
+        if os.environ.get("USHER_DISABLE", "") not in ("", "0"):
+            return self._bypassed(args, kwargs, "USHER_DISABLE is set")
+        return self._answered(args, kwargs, _refresh_wish(self.name))
 
     def refresh(self, *args: P.args, **kwargs: P.kwargs) -> R:
         """Run the function and store its result, whatever is stored."""
-        return self._answer(args, kwargs, refresh="refresh was asked for")
+        return self._answered(args, kwargs, "refresh was asked for")
 
     def bypass(self, *args: P.args, **kwargs: P.kwargs) -> R:
         """Run the function; neither look at the store nor write to it."""
-        return self._answer(args, kwargs, bypass="bypass was asked for")
+        return self._bypassed(args, kwargs, "bypass was asked for")
 
     def load(self, *args: P.args, **kwargs: P.kwargs) -> R:
         """Return the stored result of this call; never run the function.
@@ -318,27 +281,22 @@ class Checkpointed(Generic[P, R]):
         Raises:
             CheckpointMissError: Nothing stored matches; the error says why.
         """
-        plan = self._plan(args, kwargs)
-        result = self._stored(plan, time.perf_counter())
-        if result is _NO_DEFAULT:
-            reason = plan.decision.reason if isinstance(plan.decision, Miss) else _LOST
-            raise CheckpointMissError(self.name, str(reason))
-        return result  # type: ignore[no-any-return]
+        return calls.stored_frame(self._planned(args, kwargs))  # type: ignore[no-any-return]
 
     def explain(self, *args: P.args, **kwargs: P.kwargs) -> Decision:
         """Return what this call would do, and why; run nothing and change nothing."""
-        return self._plan(args, kwargs, refresh=_refresh_wish(self.name)).decision
+        return self._planned(args, kwargs, _refresh_wish(self.name)).decision
 
     def key(self, *args: P.args, **kwargs: P.kwargs) -> Key:
         """Return the key of this call, with every part that counts."""
-        return self._plan(args, kwargs).key
+        return self._planned(args, kwargs).key
 
     def forget(self, *args: P.args, **kwargs: P.kwargs) -> bool:
         """Remove what is stored for this call; tell whether there was anything."""
-        plan = self._plan(args, kwargs)
-        entry = plan.backend.find(self.name, plan.key.digest)
+        planned = self._planned(args, kwargs)
+        entry = planned.backend.find(self.name, planned.key.digest)
         if entry is not None:
-            plan.backend.forget(entry)
+            planned.backend.forget(entry)
         return entry is not None
 
     def clear(self) -> int:
@@ -349,379 +307,22 @@ class Checkpointed(Generic[P, R]):
         """Return what is stored for this checkpoint, newest first."""
         return runs.current_run().backend.recent(self.name)
 
-    # --- the circle ---
+    # --- to the circle ---
 
-    def _plan(self, args: Any, kwargs: Any, *, refresh: str = "", bypass: str = "") -> _Plan:
-        run = runs.current_run()
-        backend = run.backend
-        declared = self._declared
-        bound = bind(declared, (*self._instance, *args), kwargs, run)
-        key = key_of(declared, bound, run, run.ownership(declared.function))
-        request = Request(key, refresh=refresh, bypass=bypass)
-        decision: Decision = Bypass(Reason(bypass)) if bypass else _decide(request, backend)
-        return _Plan(run, backend, bound, key, decision)
+    def _planned(self, args: Any, kwargs: Any, refresh: str = "") -> calls.Planned:
+        return calls.plan(self._declared, (*self._instance, *args), kwargs, refresh=refresh)
 
-    def _answer(self, args: Any, kwargs: Any, *, refresh: str = "", bypass: str = "") -> R:
-        started = time.perf_counter()
-        if os.environ.get("USHER_DISABLE", "") not in ("", "0"):
-            bypass = "USHER_DISABLE is set"
-        if bypass:
-            return self._without_store(args, kwargs, bypass, started)
-        plan = self._plan(args, kwargs, refresh=refresh)
-        result = self._stored(plan, started)
-        if result is not _NO_DEFAULT:
-            return result  # type: ignore[no-any-return]
-        asked_at = utc_now()
-        with plan.backend.single_flight(self.name, plan.key.digest):
-            return self._compute(plan, refresh, asked_at, started)
-
-    def _without_store(self, args: Any, kwargs: Any, reason: str, started: float) -> R:
-        run = runs.current_run()
-        bound = bind(self._declared, (*self._instance, *args), kwargs, run)
-        result = self._declared.function(*bound.args, **bound.kwargs)
-        decision = Bypass(Reason(reason))
-        run.note_unsaved(self.name, "bypass", {"reason": reason})
-        runs.voice.say(self.name, decision, None, time.perf_counter() - started)
-        return result  # type: ignore[no-any-return]
-
-    def _stored(self, plan: _Plan, started: float) -> Any:
-        """Return the frame of a hit; a marker when there is none that can be read."""
-        if not isinstance(plan.decision, Hit):
-            return _NO_DEFAULT
-        entry = plan.decision.entry
-        packed = plan.backend.load(entry)
-        if packed is None:
-            return _NO_DEFAULT
-        frame = adapter_of_kind(packed.kind).from_arrow(packed.table, packed.schema)
-        plan.run.note(plan.backend, entry, "hit")
-        runs.record_read(entry)
-        runs.remember_origin(frame, entry, plan.backend)
-        runs.voice.say(self.name, plan.decision, entry, time.perf_counter() - started)
+    def _answered(self, args: Any, kwargs: Any, refresh: str) -> R:
+        every = (*self._instance, *args)
+        frame: R = calls.answer(self._declared, every, kwargs, refresh=refresh)
         return frame
 
-    def _compute(self, plan: _Plan, refresh: str, asked_at: Any, started: float) -> R:
-        # Somebody else may have computed it while we waited for our turn.
-        again = _decide(Request(plan.key), plan.backend)
-        if isinstance(again, Hit) and (not refresh or again.entry.created_at > asked_at):
-            result = self._stored(replace(plan, decision=again), started)
-            if result is not _NO_DEFAULT:
-                return result  # type: ignore[no-any-return]
-        reason = plan.decision.reason if isinstance(plan.decision, Miss) else _LOST
-        self._require_sole(plan.backend)
-        plan.backend.check(self.name)
-        started_at, clock = utc_now(), time.perf_counter()
-        with runs.Call(self.name, self._declared.config) as call:
-            result = self._declared.function(*plan.bound.args, **plan.bound.kwargs)
-        cost = Cost(started_at, time.perf_counter() - clock)
-        packed = self._packed(result)
-        new = self._entry(plan, result, packed, cost, reason, call)
-        entry = self._save(plan, new, packed, result)
-        if entry is not None:
-            plan.run.note(plan.backend, entry, "computed")
-            runs.record_read(entry)
-            runs.remember_origin(result, entry, plan.backend)
-            with suppress(OSError, StoreError):
-                # What stays undone is marked on disk, and the next opener does it.
-                plan.backend.publish()
-        runs.voice.say(self.name, Miss(reason), entry, time.perf_counter() - started)
-        return result  # type: ignore[no-any-return]
-
-    def _packed(self, result: Any) -> Packed:
-        adapter = adapter_for(result)
-        if adapter is None:
-            raise InvalidResultError(self.name, _type_name(result), result)
-        try:
-            return adapter.to_arrow(result)
-        except UnsupportedFrameError as problem:
-            # Hours of work may be in it: the error carries what was computed.
-            problem.frame = result
-            raise
-
-    def _entry(  # noqa: PLR0913, PLR0917 - the facts of one call
-        self,
-        plan: _Plan,
-        result: Any,
-        packed: Packed,
-        cost: Cost,
-        reason: Reason,
-        call: runs.Call,
-    ) -> Entry:
-        digests = fingerprints.column_digests(packed.table)
-        described = adapter_of_kind(packed.kind).describe(result)
-        names = packed.schema["sql_names"]
-        described += tuple((name, INDEX_TYPE) for name in names[len(described) :])
-        return Entry(
-            key=plan.key,
-            number=1,
-            created_at=utc_now(),
-            function=_place(self.__wrapped__),
-            kind=packed.kind,
-            schema=packed.schema,
-            arrow_schema=schema_text(packed.table.schema),
-            content=fingerprints.combine(packed.kind, packed.schema, digests),
-            columns=tuple(
-                Column(label, kind, digest)
-                for (label, kind), digest in zip(described, digests, strict=True)
-            ),
-            row_count=packed.schema["rows"],
-            size_bytes=packed.table.nbytes,
-            cost=cost,
-            run_id=plan.run.run_id,
-            reads=tuple(call.reads.values()),
-            inputs=_inputs(plan.bound),
-            library=__version__,
-            description=_first_line(self.__wrapped__),
-            reason=str(reason),
-            config_hash=plan.run.config.config_hash(),
-        )
-
-    def _save(self, plan: _Plan, entry: Entry, packed: Packed, result: Any) -> Entry | None:
-        """Store a result; if that fails the caller still gets it, loudly."""
-        try:
-            return plan.backend.save(entry, packed)
-        except (OSError, StoreError) as problem:
-            if plan.run.strict:
-                raise CheckpointNotSavedError(
-                    plan.backend.path, str(problem), result
-                ) from problem
-            rescue = _rescue(packed)
-            plan.run.note_unsaved(self.name, "not saved", {"problem": str(problem)})
-            warnings.warn(
-                f"{self.name} ran, but its result could not be stored in "
-                f"{str(plan.backend.path)!r}: {problem}. The result was returned{rescue}. "
-                "Mend the store and call again to have it kept.",
-                CheckpointNotSaved,
-                stacklevel=5,
-            )
-            return None
-
-    def _require_sole(self, backend: LocalBackend) -> None:
-        """Refuse a name that another function, still there, has results under."""
-        latest = next(iter(backend.recent(self.name)), None)
-        mine = _place(self.__wrapped__)
-        if latest is not None and latest.function != mine and _still_defined(latest, self):
-            raise NameClashError(self.name, latest.function, mine)
-
-
-_LOST: Final = Reason("the stored result is lost or damaged")
-
-
-def _decide(request: Request, backend: LocalBackend) -> Decision:
-    found = backend.find(request.key.name, request.key.digest)
-    current = {read: _now(read, backend) for read in found.reads} if found else {}
-    earlier: Sequence[Entry] = () if found else backend.recent(request.key.name)
-    return decide(request, found, earlier, current)
-
-
-def _now(read: Read, backend: LocalBackend) -> Read | None:
-    entry = backend.find(read.name, read.key)
-    return Read(read.name, read.key, entry.content) if entry is not None else None
-
-
-def _inputs(bound: Bound) -> tuple[Read, ...]:
-    found: dict[Read, None] = {}
-    for value in bound.arguments.values():
-        origin = runs.origin_of(value)
-        if origin is not None:
-            entry = origin[0]
-            found[Read(entry.name, entry.key.digest, entry.content)] = None
-    return tuple(found)
+    def _bypassed(self, args: Any, kwargs: Any, reason: str) -> R:
+        frame: R = calls.bypassed(self._declared, (*self._instance, *args), kwargs, reason)
+        return frame
 
 
 def _refresh_wish(name: str) -> str:
     wanted = os.environ.get("USHER_REFRESH", "")
     names = [part.strip() for part in wanted.split(",")]
     return "USHER_REFRESH names it" if wanted and (name in names or "*" in names) else ""
-
-
-def _first_line(function: Any) -> str:
-    return (inspect.getdoc(function) or "").partition("\n")[0]
-
-
-def _type_name(value: Any) -> str:
-    kind = type(value)
-    return f"{kind.__module__}.{kind.__qualname__}".removeprefix("builtins.")
-
-
-def _rescue(packed: Packed) -> str:
-    """Write an unsaved result somewhere else; return a clause that says where."""
-    path = Path(tempfile.gettempdir()) / f"usher-rescue-{uuid4().hex}.arrow"
-    try:
-        write_segment(path, packed.table)
-    except OSError as problem:
-        with suppress(OSError):
-            path.unlink()
-        return f", but could not be rescued to {path} either ({problem})"
-    return f", and a copy of its columns was written to {str(path)!r}"
-
-
-# --- names and functions ----------------------------------------------------------------
-
-_registry: Final[weakref.WeakValueDictionary[str, Checkpointed[..., Any]]] = (
-    weakref.WeakValueDictionary()
-)
-
-
-def _register(wrapped: Checkpointed[..., Any]) -> None:
-    known = _registry.get(wrapped.name)
-    if known is not None and not _same(known, wrapped) and _is_bound(known):
-        raise NameClashError(
-            wrapped.name, _place(known.__wrapped__), _place(wrapped.__wrapped__)
-        )
-    _registry[wrapped.name] = wrapped
-
-
-def _same(one: Checkpointed[..., Any], other: Checkpointed[..., Any]) -> bool:
-    first, second = one.__wrapped__, other.__wrapped__
-    if first.__qualname__ != second.__qualname__:
-        return False
-    return first.__module__ == second.__module__ or _file(first) == _file(second)
-
-
-def _file(function: Any) -> str:
-    code = getattr(inspect.unwrap(function), "__code__", None)
-    return os.path.realpath(code.co_filename) if code is not None else ""
-
-
-def _is_bound(wrapped: Checkpointed[..., Any]) -> bool:
-    """Tell whether a wrapped function is still what its module has under its name."""
-    module = sys.modules.get(wrapped.__wrapped__.__module__)
-    found: Any = module
-    for step in wrapped.__wrapped__.__qualname__.split("."):
-        if step == "<locals>":
-            return True
-        found = getattr(found, step, None)
-    return found is wrapped or getattr(found, "_declared", None) is wrapped._declared  # noqa: SLF001
-
-
-def _still_defined(entry: Entry, mine: Checkpointed[..., Any]) -> bool:
-    """Tell whether the function that made an entry exists besides the one that asks."""
-    module_name, _, qualname = _split(entry.function)
-    if module_name == "__main__" or "<locals>" in qualname:
-        return False
-    module = sys.modules.get(module_name)
-    if module is None:
-        return _is_in_source(module_name, qualname, mine)
-    found: Any = module
-    for step in qualname.split("."):
-        found = getattr(found, step, None)
-    return (
-        isinstance(found, Checkpointed) and found.name == entry.name and not _same(found, mine)
-    )
-
-
-def _split(function: str) -> tuple[str, str, str]:
-    """Split ``package.module.Class.method`` where the module ends."""
-    steps = function.split(".")
-    for count in range(len(steps) - 1, 0, -1):
-        name = ".".join(steps[:count])
-        if name in sys.modules or _spec(name) is not None:
-            return name, ".", ".".join(steps[count:])
-    return function.rpartition(".")
-
-
-def _spec(module_name: str) -> Any:
-    try:
-        return importlib.util.find_spec(module_name)
-    except (ImportError, ValueError, AttributeError):
-        return None
-
-
-def _is_in_source(module_name: str, qualname: str, mine: Checkpointed[..., Any]) -> bool:
-    """Look for a definition without importing the module: that could do anything."""
-    import ast
-
-    spec = _spec(module_name)
-    origin = getattr(spec, "origin", None)
-    if not origin or os.path.realpath(origin) == _file(mine.__wrapped__):
-        return False
-    try:
-        body: list[ast.stmt] = ast.parse(Path(origin).read_text("utf-8")).body
-    except (OSError, SyntaxError, ValueError):
-        return False
-    for step in qualname.split("."):
-        named = [n for n in body if getattr(n, "name", None) == step]
-        if not named:
-            return False
-        body = getattr(named[-1], "body", [])
-    return True
-
-
-def _import(module_name: str, qualname: str) -> Any:
-    found: Any = importlib.import_module(module_name)
-    for step in qualname.split("."):
-        found = getattr(found, step)
-    return found
-
-
-# --- without the function at hand -------------------------------------------------------
-
-
-def load(name: str, /, **arguments: Any) -> Any:
-    """Return the stored result of a checkpoint, without its function.
-
-    Args:
-        name: The checkpoint.
-        **arguments: Arguments that the stored call must have had; the newest result that
-            fits is returned.
-
-    Raises:
-        CheckpointMissError: Nothing stored fits.
-    """
-    run = runs.current_run()
-    backend = run.backend
-    stored = backend.recent(name)
-    fitting = [entry for entry in stored if _fits(entry, arguments)]
-    for entry in fitting:
-        packed = backend.load(entry)
-        if packed is not None:
-            frame = adapter_of_kind(packed.kind).from_arrow(packed.table, packed.schema)
-            run.note(backend, entry, "hit")
-            runs.record_read(entry)
-            runs.remember_origin(frame, entry, backend)
-            return frame
-    raise CheckpointMissError(name, _why_not(arguments, stored, backend))
-
-
-#: How the value of an argument may have been digested.
-_DIGESTS: Final = (values.digest, values.secret_digest)
-
-
-def _fits(entry: Entry, arguments: Mapping[str, Any]) -> bool:
-    stored = {p.label: p.digest for p in entry.key.parts if p.kind in ("argument", "source")}
-    return all(
-        stored.get(name)
-        in (values.digest(value, path=name), values.secret_digest(value, path=name))
-        for name, value in arguments.items()
-    )
-
-
-def _why_not(
-    arguments: Mapping[str, Any], stored: Sequence[Entry], backend: LocalBackend
-) -> str:
-    if not stored:
-        known = ", ".join(map(repr, backend.names()[:12])) or "none"
-        return (
-            f"the store {str(backend.path)!r} has no checkpoint of that name (it has {known})"
-        )
-    if not arguments:
-        return str(_LOST)
-    nearest = ", ".join(
-        f"{part.label}={part.preview}"
-        for part in stored[0].key.parts
-        if part.kind == "argument"
-    )
-    having = nearest or "no arguments"
-    return f"none of {len(stored)} stored results fits (the newest has {having})"
-
-
-def entries(name: str | None = None) -> list[Entry]:
-    """Return what is stored, newest first.
-
-    Args:
-        name: Only of this checkpoint.
-    """
-    backend = runs.current_run().backend
-    names = [name] if name is not None else backend.names()
-    found = [entry for each in names for entry in backend.recent(each)]
-    return sorted(found, key=lambda entry: entry.created_at, reverse=True)

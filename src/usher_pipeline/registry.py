@@ -1,0 +1,141 @@
+"""Which function has which name, in this process and in those that filled the store."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import inspect
+import os
+import sys
+import weakref
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from usher_pipeline.errors import NameClashError
+
+if TYPE_CHECKING:
+    from usher_pipeline.fingerprint.key import Declaration
+    from usher_pipeline.persistence.backend import Backend
+    from usher_pipeline.records import Entry
+
+__all__ = ["imported", "place", "register", "require_sole"]
+
+
+def place(function: Any) -> str:
+    """Return where a function is defined, as ``module.qualname``."""
+    return f"{function.__module__}.{function.__qualname__}"
+
+
+_registry: Final[weakref.WeakValueDictionary[str, Any]] = weakref.WeakValueDictionary()
+
+
+def register(wrapped: Any) -> None:
+    """Give a wrapped function its name in this process.
+
+    Raises:
+        NameClashError: Another function that is still there has it.
+    """
+    known = _registry.get(wrapped.name)
+    if (
+        known is not None
+        and not _same(known.__wrapped__, wrapped.__wrapped__)
+        and _is_bound(known)
+    ):
+        raise NameClashError(wrapped.name, place(known.__wrapped__), place(wrapped.__wrapped__))
+    _registry[wrapped.name] = wrapped
+
+
+def _same(first: Any, second: Any) -> bool:
+    if first.__qualname__ != second.__qualname__:
+        return False
+    return first.__module__ == second.__module__ or _file(first) == _file(second)
+
+
+def _file(function: Any) -> str:
+    code = getattr(inspect.unwrap(function), "__code__", None)
+    return os.path.realpath(code.co_filename) if code is not None else ""
+
+
+def require_sole(declared: Declaration, backend: Backend) -> None:
+    """Refuse a name that another function, still there, has results under.
+
+    Raises:
+        NameClashError: Such a function made the newest of them.
+    """
+    latest = next(iter(backend.recent(declared.name)), None)
+    mine = place(declared.function)
+    if latest is None or latest.function == mine:
+        return
+    if _still_defined(latest, declared.function):
+        raise NameClashError(declared.name, latest.function, mine)
+
+
+def _is_bound(wrapped: Any) -> bool:
+    """Tell whether a wrapped function is still what its module has under its name."""
+    module = sys.modules.get(wrapped.__wrapped__.__module__)
+    found: Any = module
+    for step in wrapped.__wrapped__.__qualname__.split("."):
+        if step == "<locals>":
+            return True
+        found = getattr(found, step, None)
+    return found is wrapped or getattr(found, "_declared", None) is wrapped._declared  # noqa: SLF001
+
+
+def _still_defined(entry: Entry, mine: Any) -> bool:
+    """Tell whether the function that made an entry exists besides the one that asks."""
+    module_name, _, qualname = _split(entry.function)
+    if module_name == "__main__" or "<locals>" in qualname:
+        return False
+    module = sys.modules.get(module_name)
+    if module is None:
+        return _is_in_source(module_name, qualname, mine)
+    found: Any = module
+    for step in qualname.split("."):
+        found = getattr(found, step, None)
+    is_checkpoint = hasattr(type(found), "__usher_function__")
+    return is_checkpoint and found.name == entry.name and not _same(found.__wrapped__, mine)
+
+
+def _split(function: str) -> tuple[str, str, str]:
+    """Split ``package.module.Class.method`` where the module ends."""
+    steps = function.split(".")
+    for count in range(len(steps) - 1, 0, -1):
+        name = ".".join(steps[:count])
+        if name in sys.modules or _spec(name) is not None:
+            return name, ".", ".".join(steps[count:])
+    return function.rpartition(".")
+
+
+def _spec(module_name: str) -> Any:
+    try:
+        return importlib.util.find_spec(module_name)
+    except (ImportError, ValueError, AttributeError):
+        return None
+
+
+def _is_in_source(module_name: str, qualname: str, mine: Any) -> bool:
+    """Look for a definition without importing the module: that could do anything."""
+    import ast
+
+    spec = _spec(module_name)
+    origin = getattr(spec, "origin", None)
+    if not origin or os.path.realpath(origin) == _file(mine):
+        return False
+    try:
+        body: list[ast.stmt] = ast.parse(Path(origin).read_text("utf-8")).body
+    except (OSError, SyntaxError, ValueError):
+        return False
+    for step in qualname.split("."):
+        named = [n for n in body if getattr(n, "name", None) == step]
+        if not named:
+            return False
+        body = getattr(named[-1], "body", [])
+    return True
+
+
+def imported(module_name: str, qualname: str) -> Any:
+    """Return what a module has under a name; so a wrapped function is pickled."""
+    found: Any = importlib.import_module(module_name)
+    for step in qualname.split("."):
+        found = getattr(found, step)
+    return found
