@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 import xxhash
 
 from usher_pipeline.errors import UnsupportedFrameError
-from usher_pipeline.fingerprint.encoder import UnencodableError, type_name
+from usher_pipeline.fingerprint.encoder import UnencodableError, importable_name, type_name
 from usher_pipeline.frames import adapter_for
 
 if TYPE_CHECKING:
@@ -90,6 +90,15 @@ def _cells(encoder: Encoder, array: Any) -> None:
 def _scalar(encoder: Encoder, value: Any) -> None:
     encoder.write(b"y")
     _array(encoder, sys.modules["numpy"].asarray(value))
+
+
+def _ufunc(encoder: Encoder, value: Any) -> None:
+    # Before numpy 2.2 a ufunc does not say where it is found.
+    is_numpys = getattr(sys.modules["numpy"], value.__name__, None) is value
+    name = f"numpy.{value.__name__}" if is_numpys else importable_name(value)
+    if name is None:
+        raise UnencodableError(value, "Pass the function that it was made of.")
+    encoder.text(b"G", name)
 
 
 # --- frames and their parts -------------------------------------------------------------
@@ -227,6 +236,7 @@ RULES: Final[list[tuple[Callable[[type], bool], Encode]]] = [
     (_is_exactly("numpy", "ndarray", "memmap"), _array),
     (_is_one_of("numpy", "generic"), _scalar),
     (_is_one_of("numpy", "dtype"), _dtype),
+    (_is_exactly("numpy", "ufunc"), _ufunc),
     (_is_one_of("polars", "DataFrame"), _frame),
     (_is_one_of("polars", "LazyFrame"), _lazy_frame),
     (_is_exactly("polars", "Series"), _polars_series),
