@@ -39,6 +39,8 @@ RANKS: Final = {
     "persistence": 5,
     "calls": 6,
     "decorator": 6,
+    "exporting": 6,
+    "reading": 6,
     "registry": 6,
     "stored": 6,
     "mapping": 6,
@@ -64,7 +66,7 @@ LIBRARIES: Final = {
     "pydantic": ("config/schema.py",),
     "pytz": ("frames/pandas_types.py",),
     "rich": ("cli.py", "cli/*.py", "display.py", "notebook.py"),
-    "xxhash": ("fingerprint/*.py", "persistence/segments.py"),
+    "xxhash": ("fingerprint/*.py", "persistence/tables.py"),
     "yaml": ("config/loader.py",),
 }
 #: Formats that run code when they are read, or tie stored data to the code of a day.

@@ -12,7 +12,8 @@ from usher_pipeline._version import __version__
 
 if TYPE_CHECKING:
     from usher_pipeline.decorator import Checkpointed, checkpoint, setting, source
-    from usher_pipeline.runs import Run, configure, current_run, export, run
+    from usher_pipeline.exporting import export
+    from usher_pipeline.runs import Run, configure, current_run, run
     from usher_pipeline.stored import entries, load
 
 __all__ = [
@@ -37,7 +38,7 @@ _HOMES = {
     "configure": "runs",
     "current_run": "runs",
     "entries": "stored",
-    "export": "runs",
+    "export": "exporting",
     "load": "stored",
     "run": "runs",
     "setting": "decorator",

@@ -3,32 +3,48 @@
 from __future__ import annotations
 
 import inspect
+import os
 import tempfile
 import time
 import warnings
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, get_args
 from uuid import uuid4
 
-from usher_pipeline import registry, runs
+from usher_pipeline import reading, registry, runs
 from usher_pipeline._version import __version__
+from usher_pipeline.display import duration
 from usher_pipeline.errors import (
     CheckpointMissError,
     CheckpointNotSaved,
     CheckpointNotSavedError,
+    CodeChangedError,
+    ConfigError,
     InvalidResultError,
     StoreError,
     UnsupportedFrameError,
 )
+from usher_pipeline.exporting import origin_of, remember_origin
 from usher_pipeline.fingerprint import frames as fingerprints
-from usher_pipeline.fingerprint.key import bind, key_of
+from usher_pipeline.fingerprint.key import bind, context_of, measure, rekeyed, stands_as
 from usher_pipeline.frames import adapter_for, adapter_of_kind
+from usher_pipeline.persistence.reads import Call, current_call
 from usher_pipeline.persistence.segments import schema_text, write_segment
-from usher_pipeline.planning import Request, decide
+from usher_pipeline.planning import (
+    CodePolicy,
+    Request,
+    compare,
+    decide,
+    differs_in_code_alone,
+    still_answers,
+)
 from usher_pipeline.records import (
     INDEX_TYPE,
+    Acceptance,
+    Blocked,
     Bypass,
     Column,
     Cost,
@@ -39,76 +55,146 @@ from usher_pipeline.records import (
     Reason,
     utc_now,
 )
+from usher_pipeline.runs import InForce
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from usher_pipeline.fingerprint.key import Bound, Declaration
+    from usher_pipeline.fingerprint.key import Bound, Declaration, Measured
+    from usher_pipeline.fingerprint.ownership import Ownership
     from usher_pipeline.frames import Packed
     from usher_pipeline.persistence.local import LocalBackend
     from usher_pipeline.records import Decision, Key
     from usher_pipeline.runs import Run
 
-__all__ = ["Planned", "answer", "bypassed", "plan", "stored_frame"]
+__all__ = [
+    "Planned",
+    "accept",
+    "accept_all",
+    "answer",
+    "bypassed",
+    "key",
+    "plan",
+    "stored_frame",
+]
 
 _NOTHING: Final = object()
 _LOST: Final = Reason("the stored result is lost or damaged")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass
 class Planned:
-    """A call before anything is done: what it means and what is stored for it."""
+    """A call before anything is done: what it means and what is stored for it.
+
+    Attributes:
+        declared: The function.
+        run: The run that the call belongs to.
+        facts: What is in force.
+        backend: The store.
+        ownership: Which code counts.
+        bound: The arguments.
+        measured: What the call means.
+        decision: What is to be done.
+    """
 
     declared: Declaration
     run: Run
+    facts: InForce
     backend: LocalBackend
+    ownership: Ownership
     bound: Bound
-    key: Key
-    decision: Decision
+    measured: Measured
+    decision: Decision = field(default_factory=Bypass)
+
+    @cached_property
+    def key(self) -> Key:
+        """What the call means, in words; made before the function can change its arguments."""
+        return self.measured.key()
 
 
 def plan(declared: Declaration, args: Any, kwargs: Any, *, refresh: str = "") -> Planned:
     """Return what a call means, and what it would do; nothing is changed."""
     run = runs.current_run()
+    facts = InForce(run)
     backend = run.backend
-    bound = bind(declared, args, kwargs, run)
-    key = key_of(declared, bound, run, run.ownership(declared.function))
-    decision = _decide(Request(key, refresh=refresh), backend)
-    return Planned(declared, run, backend, bound, key, decision)
+    ownership = facts.ownership(declared.function)
+    bound = bind(declared, args, kwargs, facts)
+    measured = measure(declared, bound, facts, ownership)
+    planned = Planned(declared, run, facts, backend, ownership, bound, measured)
+    planned.decision = _decided(planned, refresh)
+    return planned
 
 
-def _decide(request: Request, backend: LocalBackend) -> Decision:
-    found = backend.find(request.key.name, request.key.digest)
-    current = {read: _now(read, backend) for read in found.reads} if found else {}
-    earlier: Sequence[Entry] = () if found else backend.recent(request.key.name)
+def key(declared: Declaration, args: Any, kwargs: Any) -> Key:
+    """Return the key of a call; the store is not looked at."""
+    facts = InForce(runs.current_run())
+    bound = bind(declared, args, kwargs, facts)
+    return measure(declared, bound, facts, facts.ownership(declared.function)).key()
+
+
+def _decided(planned: Planned, refresh: str = "") -> Decision:
+    declared, backend = planned.declared, planned.backend
+    found = None if refresh else backend.find(declared.name, planned.measured.digest)
+    current = (
+        {read: reading.version_now(read, planned) for read in found.reads} if found else {}
+    )
+    if found is not None and still_answers(found, current):
+        return Hit(found)
+    earlier: Sequence[Entry] = () if found or refresh else backend.recent(declared.name)
+    request = Request(
+        planned.key,
+        refresh=refresh,
+        on_code_change=_code_policy(declared),
+        costly_s=planned.run.costly_s,
+    )
     return decide(request, found, earlier, current)
 
 
-def _now(read: Read, backend: LocalBackend) -> Read | None:
-    entry = backend.find(read.name, read.key)
-    return Read(read.name, read.key, entry.content) if entry is not None else None
+def _code_policy(declared: Declaration) -> CodePolicy:
+    """Return what to do when only code changed: what the environment says, else the option."""
+    wanted = os.environ.get("USHER_ON_CODE_CHANGE", "") or declared.on_code_change
+    if wanted not in get_args(CodePolicy):
+        known = ", ".join(get_args(CodePolicy))
+        raise ConfigError("USHER_ON_CODE_CHANGE", f"expected one of {known}, got {wanted!r}")
+    policy: CodePolicy = wanted  # type: ignore[assignment]
+    return policy
 
 
 # --- the circle -------------------------------------------------------------------------
 
 
 def answer(declared: Declaration, args: Any, kwargs: Any, *, refresh: str = "") -> Any:
-    """Return the stored result of a call, or run the function and store its result."""
+    """Return the stored result of a call, or run the function and store its result.
+
+    Raises:
+        CodeChangedError: Only code changed, and what is stored took long to compute.
+    """
     started = time.perf_counter()
     planned = plan(declared, args, kwargs, refresh=refresh)
     result = _stored(planned, started)
     if result is not _NOTHING:
         return result
+    _require_not_blocked(planned)
     asked_at = utc_now()
-    with planned.backend.single_flight(declared.name, planned.key.digest):
+    with planned.backend.single_flight(declared.name, planned.measured.digest):
         return _compute(planned, refresh, asked_at, started)
+
+
+def _require_not_blocked(planned: Planned) -> None:
+    decision = planned.decision
+    if not isinstance(decision, Blocked):
+        return
+    entry = decision.entry
+    stored = f"{entry.row_count:,} rows that took {duration(entry.cost.elapsed_s)}"
+    changes = map(str, decision.reason.differences)
+    raise CodeChangedError(planned.declared.name, changes, stored, entry.cost.elapsed_s, entry)
 
 
 def bypassed(declared: Declaration, args: Any, kwargs: Any, reason: str) -> Any:
     """Run a function; neither look at the store nor write to it."""
     started = time.perf_counter()
     run = runs.current_run()
-    bound = bind(declared, args, kwargs, run)
+    bound = bind(declared, args, kwargs, InForce(run))
     result = declared.function(*bound.args, **bound.kwargs)
     run.note_unsaved(declared.name, "bypass", {"reason": reason})
     decision = Bypass(Reason(reason))
@@ -124,53 +210,138 @@ def stored_frame(planned: Planned) -> Any:
     """
     result = _stored(planned, time.perf_counter())
     if result is _NOTHING:
-        reason = planned.decision.reason if isinstance(planned.decision, Miss) else _LOST
+        decision = planned.decision
+        reason = decision.reason if isinstance(decision, (Miss, Blocked)) else _LOST
         raise CheckpointMissError(planned.declared.name, str(reason))
     return result
 
 
 def _stored(planned: Planned, started: float) -> Any:
     """Return the frame of a hit; a marker when there is none that can be read."""
-    if not isinstance(planned.decision, Hit):
+    decision = planned.decision
+    if not isinstance(decision, Hit):
         return _NOTHING
-    entry = planned.decision.entry
-    packed = planned.backend.load(entry)
+    packed = planned.backend.load(decision.entry)
     if packed is None:
         return _NOTHING
+    entry = decision.entry
+    if decision.accepts is not None:
+        entry = _accepted(planned, entry, decision.accepts, "on_code_change")
     frame = adapter_of_kind(packed.kind).from_arrow(packed.table, packed.schema)
     planned.run.note(planned.backend, entry, "hit")
-    runs.record_read(entry)
-    runs.remember_origin(frame, entry, planned.backend)
-    runs.voice.say(entry.name, planned.decision, entry, time.perf_counter() - started)
+    reading.record_call(planned, entry)
+    remember_origin(frame, entry, planned.backend)
+    runs.voice.say(entry.name, decision, entry, time.perf_counter() - started)
     return frame
 
 
 def _compute(planned: Planned, refresh: str, asked_at: Any, started: float) -> Any:
     # Somebody else may have computed it while we waited for our turn.
-    again = _decide(Request(planned.key), planned.backend)
-    if isinstance(again, Hit) and (not refresh or again.entry.created_at > asked_at):
-        result = _stored(replace(planned, decision=again), started)
+    again = replace(planned, decision=_decided(planned))
+    now = again.decision
+    if isinstance(now, Hit) and (not refresh or now.entry.created_at > asked_at):
+        result = _stored(again, started)
         if result is not _NOTHING:
             return result
     declared, decision = planned.declared, planned.decision
     reason = decision.reason if isinstance(decision, Miss) else _LOST
     registry.require_sole(declared, planned.backend)
     planned.backend.check(declared.name)
+    reading.warn_of_files(planned)
+    before = reading.Watched.of(planned)
     started_at, clock = utc_now(), time.perf_counter()
-    with runs.Call(declared.name, declared.config) as call:
+    call = Call(declared.name, declared.config, declared.inputs, planned.backend.path)
+    with call:
         result = declared.function(*planned.bound.args, **planned.bound.kwargs)
     cost = Cost(started_at, time.perf_counter() - clock)
     packed = _packed(declared.name, result)
-    entry = _save(planned, _entry(planned, result, packed, cost, reason, call), packed, result)
+    changed = before.changes(call)
+    entry = None
+    if changed:
+        _refuse(planned, changed)
+    else:
+        new = _entry(planned, result, packed, cost, reason, call)
+        reading.record_call(planned, new)
+        entry = _save(planned, new, packed, result)
     if entry is not None:
         planned.run.note(planned.backend, entry, "computed")
-        runs.record_read(entry)
-        runs.remember_origin(result, entry, planned.backend)
+        remember_origin(result, entry, planned.backend)
         with suppress(OSError, StoreError):
             # What stays undone is marked on disk, and the next opener does it.
             planned.backend.publish()
     runs.voice.say(declared.name, Miss(reason), entry, time.perf_counter() - started)
     return result
+
+
+def _refuse(planned: Planned, changed: Sequence[str]) -> None:
+    """Say that a result is not stored, since what it was made of changed meanwhile."""
+    name, what = planned.declared.name, ", ".join(changed)
+    planned.run.note_unsaved(name, "not stored", {"changed meanwhile": list(changed)})
+    outer = current_call()
+    if outer is not None:
+        outer.torn.append(f"checkpoint {name}, whose result was not stored")
+    warnings.warn(
+        f"{name} ran, but is not stored: while it ran, {what} changed, so nobody can tell "
+        "which version the result was made of. The result was returned. Call again to "
+        "have one of the present version kept.",
+        CheckpointNotSaved,
+        stacklevel=6,
+    )
+
+
+# --- after an edit ----------------------------------------------------------------------
+
+
+def accept(declared: Declaration, args: Any, kwargs: Any) -> int:
+    """State that what is stored for one call holds for the code as it is now.
+
+    Returns:
+        How many results that concerned: 1, or 0 if the code is the very one already.
+
+    Raises:
+        CheckpointMissError: Nothing is stored that only code parts from the call.
+    """
+    planned = plan(declared, args, kwargs)
+    if planned.backend.find(declared.name, planned.measured.digest) is not None:
+        return 0
+    stored = planned.backend.recent(declared.name, None)
+    for entry in stored:
+        if differs_in_code_alone(entry.key, planned.key):
+            reason = Reason("code changed", compare(entry.key, planned.key))
+            _accepted(planned, entry, reason, "accept()")
+            return 1
+    reason = planned.decision.reason if isinstance(planned.decision, Miss) else _LOST
+    raise CheckpointMissError(declared.name, f"not even with older code ({reason})")
+
+
+def accept_all(declared: Declaration) -> int:
+    """State that all that is stored holds for the code as it is now.
+
+    Entries that differ in more than code, such as in a source, are left alone.
+
+    Returns:
+        How many results that concerned.
+    """
+    run = runs.current_run()
+    facts, backend = InForce(run), run.backend
+    context = context_of(declared, facts, facts.ownership(declared.function))
+    count = 0
+    for entry in reversed(backend.recent(declared.name, None)):
+        now = rekeyed(entry.key, context)
+        fits = entry.key.rules == now.rules and stands_as(entry.key, context)
+        if fits and backend.find(declared.name, now.digest) is None:
+            changes = tuple(map(str, compare(entry.key, now)))
+            statement = Acceptance(utc_now(), entry.key.digest, changes, "accept()")
+            backend.accept(entry, now, statement)
+            count += 1
+    return count
+
+
+def _accepted(planned: Planned, entry: Entry, reason: Reason, how: str) -> Entry:
+    """Record that a result holds for the code of a call; return the new entry."""
+    changes = tuple(map(str, reason.differences))
+    statement = Acceptance(utc_now(), entry.key.digest, changes, how)
+    return planned.backend.accept(entry, planned.key, statement)
 
 
 # --- what is stored ---------------------------------------------------------------------
@@ -194,7 +365,7 @@ def _type_name(value: Any) -> str:
 
 
 def _entry(  # noqa: PLR0913, PLR0917 - the facts of one call
-    planned: Planned, result: Any, packed: Packed, cost: Cost, reason: Reason, call: runs.Call
+    planned: Planned, result: Any, packed: Packed, cost: Cost, reason: Reason, call: Call
 ) -> Entry:
     function = planned.declared.function
     digests = fingerprints.column_digests(packed.table)
@@ -218,19 +389,19 @@ def _entry(  # noqa: PLR0913, PLR0917 - the facts of one call
         size_bytes=packed.table.nbytes,
         cost=cost,
         run_id=planned.run.run_id,
-        reads=tuple(call.reads.values()),
+        reads=call.reads,
         inputs=_inputs(planned.bound),
         library=__version__,
         description=(inspect.getdoc(function) or "").partition("\n")[0],
         reason=str(reason),
-        config_hash=planned.run.config.config_hash(),
+        config_hash=planned.facts.config.config_hash(),
     )
 
 
 def _inputs(bound: Bound) -> tuple[Read, ...]:
     found: dict[Read, None] = {}
     for value in bound.arguments.values():
-        origin = runs.origin_of(value)
+        origin = origin_of(value)
         if origin is not None:
             entry = origin[0]
             found[Read(entry.name, entry.key.digest, entry.content)] = None

@@ -6,7 +6,7 @@ import functools
 import inspect
 import os
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Final, Generic, ParamSpec, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Final, Generic, ParamSpec, TypeVar, get_args, overload
 
 from usher_pipeline import calls, registry, runs
 from usher_pipeline.errors import (
@@ -14,6 +14,7 @@ from usher_pipeline.errors import (
 )
 from usher_pipeline.fingerprint.key import LOOK_UP, Declaration
 from usher_pipeline.persistence.segments import check_name
+from usher_pipeline.planning import CodePolicy
 from usher_pipeline.records import (
     Entry,
     SettingRef,
@@ -74,8 +75,11 @@ def checkpoint(
     name: str | None = ...,
     sources: Iterable[str] | Mapping[str, Any] = ...,
     config: Iterable[str] = ...,
+    inputs: Iterable[str] = ...,
+    files: Iterable[str] = ...,
     ignore: Iterable[str] = ...,
     version: str | None = ...,
+    on_code_change: CodePolicy = ...,
 ) -> Callable[[Callable[P, R]], Checkpointed[P, R]]: ...
 def checkpoint(  # noqa: PLR0913 - the options are the face
     function: Callable[P, R] | None = None,
@@ -84,8 +88,11 @@ def checkpoint(  # noqa: PLR0913 - the options are the face
     name: str | None = None,
     sources: Iterable[str] | Mapping[str, Any] = (),
     config: Iterable[str] = (),
+    inputs: Iterable[str] = (),
+    files: Iterable[str] = (),
     ignore: Iterable[str] = (),
     version: str | None = None,
+    on_code_change: CodePolicy = "guard",
 ) -> Any:
     """Keep what a function returns, and return it again while nothing that matters changed.
 
@@ -101,8 +108,18 @@ def checkpoint(  # noqa: PLR0913 - the options are the face
             where a version is a value, a `Path` whose content counts, or a function
             without arguments that is asked once per run.
         config: Dotted config paths that the function reads through `current_run()`.
+        inputs: Tables of the store that the function reads in ways that can not be seen,
+            such as by `PipelineStore.conn`. What is read by other methods of the store, or
+            by calling a checkpoint, is seen and need not be named.
+        files: Parameters whose texts name files or folders; these then count by content,
+            as a `Path` does.
         ignore: Parameters that can not change the result, such as a client.
         version: Replaces the tracking of code: while it stays, edits do not count.
+        on_code_change: What to do when nothing but code changed since a result was stored.
+            ``guard`` runs the function again if that result took less than `costly_s` (600
+            seconds, see `configure`), and else raises `CodeChangedError`; ``recompute``
+            always runs it, ``error`` never does, ``accept`` returns what is stored and
+            records that. The environment's ``USHER_ON_CODE_CHANGE`` goes before it.
 
     Returns:
         A callable with the very signature of the function, and the verbs of `Checkpointed`.
@@ -131,15 +148,12 @@ def checkpoint(  # noqa: PLR0913 - the options are the face
             signature=signature,
             sources=_sources(function, sources),
             config=_listed(function, "config", config),
-            ignore=frozenset(_listed(function, "ignore", ignore)),
+            inputs=tuple(map(check_name, _listed(function, "inputs", inputs))),
+            files=_parameters(function, "files", files, signature),
+            ignore=_parameters(function, "ignore", ignore, signature),
             version=_version(function, version),
+            on_code_change=_policy(function, on_code_change),
         )
-        unknown = declared.ignore - signature.parameters.keys()
-        if unknown:
-            raise DeclarationError(
-                registry.place(function),
-                f"ignore= names {sorted(unknown)}, which it does not take",
-            )
         wrapped: Checkpointed[P, R] = Checkpointed(declared)
         registry.register(wrapped)
         return wrapped
@@ -188,6 +202,26 @@ def _listed(function: Any, option: str, stated: Any) -> tuple[str, ...]:
             registry.place(function), f"{option}= expected names, got {stated!r}"
         )
     return listed
+
+
+def _parameters(
+    function: Any, option: str, stated: Any, signature: inspect.Signature
+) -> frozenset[str]:
+    names = frozenset(_listed(function, option, stated))
+    unknown = names - signature.parameters.keys()
+    if unknown:
+        problem = f"{option}= names {sorted(unknown)}, which it does not take"
+        raise DeclarationError(registry.place(function), problem)
+    return names
+
+
+def _policy(function: Any, policy: Any) -> CodePolicy:
+    known = get_args(CodePolicy)
+    if policy not in known:
+        problem = f"on_code_change= expected one of {', '.join(known)}, got {policy!r}"
+        raise DeclarationError(registry.place(function), problem)
+    found: CodePolicy = policy
+    return found
 
 
 def _sources(function: Any, stated: Any) -> Mapping[str, Any]:
@@ -283,18 +317,37 @@ class Checkpointed(Generic[P, R]):
         """
         return calls.stored_frame(self._planned(args, kwargs))  # type: ignore[no-any-return]
 
+    def accept(self, *args: P.args, **kwargs: P.kwargs) -> int:
+        """State that a stored result holds for the code as it is now.
+
+        With arguments it concerns the result of that call. Without any it concerns every
+        result of the checkpoint that differs from what the function means now in nothing
+        but code. The statement is stored and stands in the provenance; the next edit is
+        compared with the code that was accepted.
+
+        Returns:
+            How many results it concerned.
+
+        Raises:
+            CheckpointMissError: Arguments were given, and nothing is stored that only code
+                parts from that call.
+        """
+        if not args and not kwargs and not self._instance:
+            return calls.accept_all(self._declared)
+        return calls.accept(self._declared, (*self._instance, *args), kwargs)
+
     def explain(self, *args: P.args, **kwargs: P.kwargs) -> Decision:
         """Return what this call would do, and why; run nothing and change nothing."""
         return self._planned(args, kwargs, _refresh_wish(self.name)).decision
 
     def key(self, *args: P.args, **kwargs: P.kwargs) -> Key:
         """Return the key of this call, with every part that counts."""
-        return self._planned(args, kwargs).key
+        return calls.key(self._declared, (*self._instance, *args), kwargs)
 
     def forget(self, *args: P.args, **kwargs: P.kwargs) -> bool:
         """Remove what is stored for this call; tell whether there was anything."""
         planned = self._planned(args, kwargs)
-        entry = planned.backend.find(self.name, planned.key.digest)
+        entry = planned.backend.find(self.name, planned.measured.digest)
         if entry is not None:
             planned.backend.forget(entry)
         return entry is not None
@@ -305,7 +358,7 @@ class Checkpointed(Generic[P, R]):
 
     def entries(self) -> list[Entry]:
         """Return what is stored for this checkpoint, newest first."""
-        return runs.current_run().backend.recent(self.name)
+        return runs.current_run().backend.recent(self.name, None)
 
     # --- to the circle ---
 

@@ -11,11 +11,12 @@ import reprlib
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from fractions import Fraction
+from functools import lru_cache
 from pathlib import PurePath
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, assert_never
 from uuid import UUID
 
-from usher_pipeline.records import Bypass, Hit, Miss, utc_now
+from usher_pipeline.records import Blocked, Bypass, Hit, Miss, utc_now
 
 if TYPE_CHECKING:
     from usher_pipeline.records import Decision, Entry
@@ -57,6 +58,7 @@ _repr.maxstring = _repr.maxother = _repr.maxlong = _PREVIEW_LENGTH
 _repr.maxlist = _repr.maxtuple = _repr.maxdict = _repr.maxset = 4
 
 
+@lru_cache(maxsize=4096)
 def is_credential(name: str) -> bool:
     """Tell whether a name is one that credentials usually have.
 
@@ -160,9 +162,15 @@ def call_line(name: str, decision: Decision, entry: Entry | None, elapsed_s: flo
 
 def _verb(decision: Decision) -> str:
     match decision:
-        case Hit():
+        case Hit(accepts=None):
             return "hit"
+        case Hit():
+            return "hit (accepted)"
         case Miss(reason):
             return f"computed ({reason})"
         case Bypass(reason):
             return f"not stored ({reason})"
+        case Blocked(reason):
+            return f"blocked ({reason})"
+        case _:
+            assert_never(decision)

@@ -20,6 +20,7 @@ __all__ = [
     "CheckpointNameError",
     "CheckpointNotSaved",
     "CheckpointNotSavedError",
+    "CodeChangedError",
     "ConfigError",
     "DeclarationError",
     "FingerprintError",
@@ -245,6 +246,34 @@ class CheckpointCycleError(UsherError):
             f"{name} needs its own result with the same arguments: {' → '.join(self.chain)}. "
             "The inner call was stopped; it could never have ended. "
             "Change an argument of the inner call or break the circle."
+        )
+
+
+class CodeChangedError(UsherError):
+    """Only code changed since a result was stored that took long to compute.
+
+    Attributes:
+        name: The checkpoint.
+        changes: What changed in the code.
+        stored: What is stored, in words.
+        elapsed_s: How long that took to compute, in seconds.
+        entry: The stored entry.
+    """
+
+    def __init__(
+        self, name: str, changes: Iterable[str], stored: str, elapsed_s: float, entry: object
+    ) -> None:
+        self.name = name
+        self.changes = tuple(changes)
+        self.stored = stored
+        self.elapsed_s = elapsed_s
+        self.entry = entry
+        super().__init__(
+            f"{name} would run again only because code changed: {', '.join(self.changes)}. "
+            f"Stored is {stored}. Nothing was run and nothing was removed. If the stored "
+            f"result holds for the new code, call {name}.accept(...) with the same "
+            f"arguments; if not, {name}.refresh(...). on_code_change= or "
+            "USHER_ON_CODE_CHANGE=recompute|accept decides for every call."
         )
 
 

@@ -7,20 +7,37 @@ nothing, and return what to do; the caller acts on it.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Literal, TypeAlias, assert_never
 
-from usher_pipeline.records import Bypass, Decision, Difference, Hit, Miss, Reason
+from usher_pipeline.display import duration, is_credential
+from usher_pipeline.records import Blocked, Bypass, Decision, Difference, Hit, Miss, Reason
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from usher_pipeline.records import Entry, Key, Part, Read
+    from usher_pipeline.records import Entry, Key, Part, PartKind, Read
 
-__all__ = ["Request", "compare", "decide", "nearest_entry"]
+__all__ = [
+    "COSTLY_S",
+    "CodePolicy",
+    "Request",
+    "compare",
+    "decide",
+    "differs_in_code_alone",
+    "nearest_entry",
+    "still_answers",
+]
+
+#: What to do with a stored result that only a change of code parts from the call: run the
+#: function if that was cheap and else ask, always run it, always ask, or take the result.
+CodePolicy: TypeAlias = Literal["guard", "recompute", "error", "accept"]
 
 #: How much a differing part says against an entry being the nearest one.
 _WEIGHT: Final = {"code": 1, "setting": 2, "config": 2, "source": 2, "version": 2}
 _OTHER_WEIGHT: Final = 3
+
+#: The default of `costly_s`: more work than this is not done again for an edit alone.
+COSTLY_S: Final = 600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,18 +48,22 @@ class Request:
         key: The key of the call.
         refresh: Compute even if something stored matches, and say this reason.
         bypass: Neither look nor store, and say this reason.
+        on_code_change: What to do when nothing but code changed.
+        costly_s: From how much work on a result is not done again for an edit, in seconds.
     """
 
     key: Key
     refresh: str = ""
     bypass: str = ""
+    on_code_change: CodePolicy = "guard"
+    costly_s: float = COSTLY_S
 
 
 def decide(
     request: Request,
     found: Entry | None,
     earlier: Sequence[Entry] = (),
-    current: Mapping[Read, Read | None] | None = None,
+    current: Mapping[Read, str] | None = None,
 ) -> Decision:
     """Decide what a call does.
 
@@ -50,35 +71,79 @@ def decide(
         request: What is asked.
         found: The latest stored entry under the very key, if there is one.
         earlier: Entries of the same name under other keys, newest first.
-        current: For each read that `found` recorded, what it resolves to now.
+        current: For each read that `found` recorded, which version it leads to now; empty
+            if to none.
 
     Returns:
-        `Hit` with the entry, or `Miss` or `Bypass` with the reason.
+        `Hit` with the entry, `Blocked` with the entry that is too costly to compute again,
+        or `Miss` or `Bypass` with the reason.
     """
     if request.bypass:
         return Bypass(Reason(request.bypass))
+    untracked = request.key.untracked
     if request.refresh:
-        return Miss(Reason(request.refresh))
+        return Miss(Reason(request.refresh), untracked)
     if found is not None:
         stale = _stale_read(found, current or {})
-        return Miss(stale) if stale else Hit(found)
-    return Miss(_why_missing(request.key, earlier))
+        return Miss(stale, untracked) if stale else Hit(found)
+    # One edit may touch many parts: an entry that only they part may not be the nearest.
+    edited = next((e for e in earlier if differs_in_code_alone(e.key, request.key)), None)
+    if edited is None:
+        return Miss(_why_missing(request.key, nearest_entry(request.key, earlier)), untracked)
+    return _after_an_edit(request, edited, _why_missing(request.key, edited))
 
 
-def _stale_read(entry: Entry, current: Mapping[Read, Read | None]) -> Reason | None:
+def _after_an_edit(request: Request, stored: Entry, reason: Reason) -> Decision:
+    """Decide what becomes of a result that only code parts from the call."""
+    untracked = request.key.untracked
+    match request.on_code_change:
+        case "recompute":
+            return Miss(reason, untracked)
+        case "accept":
+            return Hit(stored, accepts=reason)
+        case "error":
+            return Blocked(reason, stored, untracked)
+        case "guard":
+            if stored.cost.elapsed_s < request.costly_s:
+                return Miss(reason, untracked)
+            spent = f"{reason} (what is stored took {duration(stored.cost.elapsed_s)})"
+            return Blocked(Reason(spent, reason.differences, reason.nearest), stored, untracked)
+        case policy:
+            assert_never(policy)
+
+
+#: What a read is called in a reason.
+_READ: Final[Mapping[str, PartKind]] = {
+    "call": "checkpoint",
+    "name": "checkpoint",
+    "file": "file",
+}
+
+
+def still_answers(entry: Entry, current: Mapping[Read, str]) -> bool:
+    """Tell whether all that an entry read leads to the same versions now.
+
+    Args:
+        entry: The entry.
+        current: For each read that it recorded, which version it leads to now.
+    """
+    return all(current.get(read, "") == read.content for read in entry.reads)
+
+
+def _stale_read(entry: Entry, current: Mapping[Read, str]) -> Reason | None:
     for read in entry.reads:
-        name, now = read.name, current.get(read)
-        if now is None:
-            change = Difference("checkpoint", name, read.content[:8])
-            return Reason(f"checkpoint {name}, which it read, is gone", (change,))
-        if now.content != read.content:
-            change = Difference("checkpoint", name, read.content[:8], now.content[:8])
-            return Reason(f"checkpoint {name}, which it read, is another version", (change,))
+        now = current.get(read, "")
+        if now != read.content:
+            kind = _READ.get(read.kind, "table")
+            what = read.name or "of contents"
+            where = f" in {read.store}" if read.store else ""
+            hint = ", which it read,"
+            change = Difference(kind, what, read.content[:8], now[:8], where, hint)
+            return Reason(str(change), (change,), entry.key.digest)
     return None
 
 
-def _why_missing(key: Key, earlier: Sequence[Entry]) -> Reason:
-    nearest = nearest_entry(key, earlier)
+def _why_missing(key: Key, nearest: Entry | None) -> Reason:
     if nearest is None:
         return Reason("first call")
     if nearest.key.rules != key.rules:
@@ -121,7 +186,22 @@ def compare(before: Key, after: Key) -> tuple[Difference, ...]:
         for name in [*later, *(name for name in earlier if name not in later)]
         if _digest_of(earlier.get(name)) != _digest_of(later.get(name))
     ]
+    if not changed and before.code != after.code:
+        # The same pieces, tied together by other names.
+        changed = [Difference("code", "the way its code hangs together", "code", "code")]
     return tuple(sorted(changed, key=lambda change: change.kind == "code"))
+
+
+def differs_in_code_alone(before: Key, after: Key) -> bool:
+    """Tell whether two keys of one checkpoint differ in nothing but code.
+
+    Args:
+        before: The earlier key.
+        after: The later key.
+    """
+    changes = compare(before, after)
+    same_rules = before.rules == after.rules
+    return same_rules and bool(changes) and all(each.kind == "code" for each in changes)
 
 
 def _digest_of(part: Part | None) -> str:
@@ -132,7 +212,30 @@ def _difference(before: Part | None, after: Part | None) -> Difference:
     part = after or before
     assert part is not None  # noqa: S101 - the name came from one of the two
     shown_before, shown_after = _shown(before), _shown(after)
-    return Difference(part.kind, part.label, shown_before, shown_after, part.where)
+    hint = _columns_hint(before, after) if before and after else ""
+    if part.kind == "argument" and is_credential(part.label):
+        hint = f'another one; if it can not change the result: ignore=["{part.label}"]'
+    return Difference(part.kind, part.label, shown_before, shown_after, part.where, hint)
+
+
+def _columns_hint(before: Part, after: Part) -> str:
+    """Say which columns of a frame differ; nothing if that is not all there is to say."""
+    earlier, later = dict(before.columns), dict(after.columns)
+    if not earlier or not later:
+        return ""
+    changes = [
+        *(("changed", n) for n in later if n in earlier and earlier[n] != later[n]),
+        *(("is new", n) for n in later if n not in earlier),
+        *(("is gone", n) for n in earlier if n not in later),
+    ]
+    if not changes or len(changes) > _COLUMNS_NAMED:
+        return ""
+    shape = f" ({before.preview} → {after.preview})" if before.preview != after.preview else ""
+    return ", ".join(f"column {name} {what}" for what, name in changes) + shape
+
+
+#: More columns than these are not named one by one.
+_COLUMNS_NAMED: Final = 8
 
 
 def _shown(part: Part | None) -> str:

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 __all__ = [
     "ENTRY_FORMAT",
     "INDEX_TYPE",
+    "Acceptance",
+    "Blocked",
     "Bypass",
     "Column",
     "Cost",
@@ -28,6 +30,7 @@ __all__ = [
     "Part",
     "PartKind",
     "Read",
+    "ReadKind",
     "Reason",
     "SettingRef",
     "SourceRef",
@@ -43,8 +46,13 @@ ENTRY_FORMAT = 1
 INDEX_TYPE = "index"
 
 PartKind: TypeAlias = Literal[
-    "argument", "code", "config", "setting", "source", "version", "checkpoint"
+    "argument", "code", "config", "setting", "source", "version", "checkpoint", "table", "file"
 ]
+
+#: How a function got at what it read: by calling a checkpoint, by `load(name, ...)`, from
+#: the plain table of a name, by listing what there is, or from a file that counted in the
+#: key of a checkpoint that it called.
+ReadKind: TypeAlias = Literal["call", "name", "table", "listing", "file"]
 
 
 def utc_now() -> datetime:
@@ -97,6 +105,7 @@ class Part:
         digest: Its fingerprint.
         preview: A short text of it for people; never a secret.
         where: Where it was stated, such as ``config.yaml:12``.
+        columns: For a frame, the label of each column with the digest of its values.
     """
 
     kind: PartKind
@@ -104,6 +113,13 @@ class Part:
     digest: str
     preview: str = ""
     where: str = ""
+    columns: tuple[tuple[str, str], ...] = ()
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Part:
+        """Return the part that was plain data."""
+        columns = tuple((str(label), str(digest)) for label, digest in data["columns"])
+        return cls(**{**data, "columns": columns})
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +132,8 @@ class Key:
         parts: The parts, each kept apart so that a miss can name its cause.
         rules: The version of the fingerprint rules that made it.
         untracked: What the function reaches and the key does not watch.
+        code: The digest of all code and of how it hangs together; empty if a version
+            stands for it.
     """
 
     name: str
@@ -123,6 +141,7 @@ class Key:
     parts: tuple[Part, ...]
     rules: int
     untracked: tuple[str, ...] = ()
+    code: str = ""
 
     def to_json(self) -> dict[str, Any]:
         """Return the key as plain data."""
@@ -134,25 +153,80 @@ class Key:
         return cls(
             name=data["name"],
             digest=data["digest"],
-            parts=tuple(Part(**part) for part in data["parts"]),
+            parts=tuple(map(Part.from_json, data["parts"])),
             rules=data["rules"],
             untracked=tuple(data["untracked"]),
+            code=data["code"],
         )
 
 
 @dataclass(frozen=True, slots=True)
 class Read:
-    """A checkpoint that a function called while it ran.
+    """Something stored that a function read while it ran, absence included.
 
     Attributes:
-        name: The checkpoint that was read.
-        key: The digest of the key it was read under.
-        content: The digest of the frame that came back.
+        name: The checkpoint or table; empty for a listing of all.
+        key: The digest of the key it was called under; empty if it was read by its name.
+        content: The version that was read: the digest of the frame, or of the table as it
+            was found. Empty if there was none.
+        kind: How it was read.
+        arguments: For a read by name, the arguments that the result had to have, each as a
+            digest.
+        store: The database it was read from, relative to the folder of the reader's own;
+            empty for that one itself.
+        standing: For a call, the digest of what the checkpoint meant besides its arguments.
     """
 
     name: str
     key: str
     content: str
+    kind: ReadKind = "call"
+    arguments: tuple[tuple[str, str], ...] = ()
+    store: str = ""
+    standing: str = ""
+
+    @property
+    def place(self) -> tuple[object, ...]:
+        """What was asked for, whatever was found."""
+        return self.kind, self.store, self.name, self.key, self.arguments
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Read:
+        """Return the read that was plain data."""
+        arguments = tuple((str(name), str(digest)) for name, digest in data["arguments"])
+        return cls(**{**data, "arguments": arguments})
+
+
+@dataclass(frozen=True, slots=True)
+class Acceptance:
+    """A statement that a stored result holds for newer code as well.
+
+    Attributes:
+        accepted_at: When it was stated (UTC).
+        key: The digest of the key that the result had until then.
+        changes: What had changed in the code, for people.
+        how: Who stated it: ``accept()`` or ``on_code_change``.
+    """
+
+    accepted_at: datetime
+    key: str
+    changes: tuple[str, ...]
+    how: str = "accept()"
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the statement as plain data."""
+        return {
+            "accepted_at": self.accepted_at.isoformat(),
+            "key": self.key,
+            "changes": list(self.changes),
+            "how": self.how,
+        }
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Acceptance:
+        """Return the statement that `to_json` wrote."""
+        moment = utc_from_text(data["accepted_at"])
+        return cls(moment, data["key"], tuple(data["changes"]), data["how"])
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,12 +300,14 @@ class Entry:
         size_bytes: The size of the segment file.
         cost: What it took.
         run_id: The run that computed it.
-        reads: The checkpoints that the function called.
+        reads: What the function read from stores while it ran.
         inputs: The checkpoints whose frames were handed to it as arguments.
         library: The version of this library that wrote it.
         description: A sentence for people.
         reason: Why it was computed.
         config_hash: The digest of the whole config that was in force.
+        accepted: The statements by which it holds for the code of its key, oldest first;
+            none if that code computed it.
     """
 
     key: Key
@@ -253,6 +329,12 @@ class Entry:
     description: str = ""
     reason: str = ""
     config_hash: str = ""
+    accepted: tuple[Acceptance, ...] = ()
+
+    @property
+    def known_at(self) -> datetime:
+        """When it became a result of its key: computed, or last accepted (UTC)."""
+        return self.accepted[-1].accepted_at if self.accepted else self.created_at
 
     @property
     def name(self) -> str:
@@ -291,6 +373,7 @@ class Entry:
             "reads": [asdict(read) for read in self.reads],
             "inputs": [asdict(read) for read in self.inputs],
             "untracked": list(self.key.untracked),
+            "accepted": [each.to_json() for each in self.accepted],
         }
         return Step(self.name, self.cost.started_at, details)
 
@@ -320,6 +403,7 @@ class Entry:
             "description": self.description,
             "reason": self.reason,
             "config_hash": self.config_hash,
+            "accepted": [each.to_json() for each in self.accepted],
         }
 
     @classmethod
@@ -348,12 +432,13 @@ class Entry:
                     utc_from_text(data["cost"]["started_at"]), float(data["cost"]["elapsed_s"])
                 ),
                 run_id=data["run_id"],
-                reads=tuple(Read(**read) for read in data["reads"]),
-                inputs=tuple(Read(**read) for read in data["inputs"]),
+                reads=tuple(map(Read.from_json, data["reads"])),
+                inputs=tuple(map(Read.from_json, data["inputs"])),
                 library=data["library"],
                 description=data["description"],
                 reason=data["reason"],
                 config_hash=data["config_hash"],
+                accepted=tuple(map(Acceptance.from_json, data["accepted"])),
             )
         except (KeyError, TypeError, AttributeError) as problem:
             raise ValueError(f"not an entry: {problem!r}") from problem
@@ -376,6 +461,7 @@ class Difference:
         before: How it was, for people; empty when it was not there.
         after: How it is now; empty when it is gone.
         where: Where the present value was stated.
+        hint: What else there is to say, in words.
     """
 
     kind: PartKind
@@ -383,16 +469,22 @@ class Difference:
     before: str = ""
     after: str = ""
     where: str = ""
+    hint: str = ""
 
     def __str__(self) -> str:
         """Return one clause, such as ``min_depth: 30.0 → 20.0``."""
         if self.kind == "code":
             return f"{self.label} {_code_verb(self.before, self.after)}"
+        if self.kind in ("table", "checkpoint", "file"):
+            verb = f"{self.hint} is" if self.hint else ":"
+            version = _version(self.before, self.after)
+            return f"{self.kind} {self.label}{verb} {version}{self.where}"
         label = (
             self.label if self.kind in ("argument", "setting") else f"{self.kind} {self.label}"
         )
         where = f" ({self.where})" if self.where else ""
-        return f"{label}: {self.before or '(none)'} → {self.after or '(none)'}{where}"
+        change = f"{self.before or '(none)'} → {self.after or '(none)'}"
+        return f"{label}: {self.hint or change}{where}"
 
 
 def _code_verb(before: str, after: str) -> str:
@@ -401,6 +493,12 @@ def _code_verb(before: str, after: str) -> str:
     if not after:
         return "is no longer used"
     return "changed" if before == after else f"changed: {before} → {after}"
+
+
+def _version(before: str, after: str) -> str:
+    if not after:
+        return "gone"
+    return "another version" if before else "there now, and was not"
 
 
 @dataclass(frozen=True, slots=True)
@@ -422,28 +520,73 @@ class Reason:
         return self.summary
 
 
+def _with_untracked(line: str, untracked: tuple[str, ...]) -> str:
+    return f"{line}\nnot watched: {', '.join(untracked)}" if untracked else line
+
+
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """A stored result answers the call."""
+    """A stored result answers the call.
+
+    Attributes:
+        entry: The result.
+        accepts: What changed in the code, if the call states that the result holds for it.
+    """
 
     entry: Entry
+    accepts: Reason | None = None
+
+    @property
+    def untracked(self) -> tuple[str, ...]:
+        """What the function reaches and the key does not watch."""
+        return self.entry.key.untracked
 
     def __str__(self) -> str:
-        """Return what is stored, in one line."""
+        """Return what is stored, and what is not watched."""
         entry = self.entry
         shape = f"{entry.row_count:,} × {entry.column_count:,}"
-        return f"hit: {entry.name} {shape}, computed {entry.created_at:%Y-%m-%d %H:%M} UTC"
+        line = f"hit: {entry.name} {shape}, computed {entry.created_at:%Y-%m-%d %H:%M} UTC"
+        line += f", accepted for: {self.accepts}" if self.accepts else ""
+        return _with_untracked(line, self.untracked)
 
 
 @dataclass(frozen=True, slots=True)
 class Miss:
-    """The function has to run, and this is why."""
+    """The function has to run, and this is why.
+
+    Attributes:
+        reason: Why nothing stored answers.
+        untracked: What the function reaches and the key does not watch.
+    """
 
     reason: Reason
+    untracked: tuple[str, ...] = ()
 
     def __str__(self) -> str:
-        """Return the reason, in one line."""
-        return f"miss: {self.reason}"
+        """Return the reason, and what is not watched."""
+        return _with_untracked(f"miss: {self.reason}", self.untracked)
+
+
+@dataclass(frozen=True, slots=True)
+class Blocked:
+    """The function would have to run for changed code alone, and much work is stored.
+
+    A call raises `CodeChangedError`, before anything runs.
+
+    Attributes:
+        reason: What changed.
+        entry: The stored result that only the code parts from the call.
+        untracked: What the function reaches and the key does not watch.
+    """
+
+    reason: Reason
+    entry: Entry
+    untracked: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        """Return the reason, and what is not watched."""
+        line = f"blocked: {self.reason}; accept(...) or refresh(...) decides"
+        return _with_untracked(line, self.untracked)
 
 
 @dataclass(frozen=True, slots=True)
@@ -457,4 +600,4 @@ class Bypass:
         return f"bypass: {self.reason}"
 
 
-Decision: TypeAlias = Hit | Miss | Bypass
+Decision: TypeAlias = Hit | Miss | Blocked | Bypass

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from usher_pipeline.persistence.backend import Backend
     from usher_pipeline.records import Entry
 
-__all__ = ["imported", "place", "register", "require_sole"]
+__all__ = ["find", "imported", "place", "register", "require_sole"]
 
 
 def place(function: Any) -> str:
@@ -54,6 +54,11 @@ def _same(first: Any, second: Any) -> bool:
 def _file(function: Any) -> str:
     code = getattr(inspect.unwrap(function), "__code__", None)
     return os.path.realpath(code.co_filename) if code is not None else ""
+
+
+def find(name: str) -> Any:
+    """Return the wrapped function that has a name in this process, or None."""
+    return _registry.get(name)
 
 
 def require_sole(declared: Declaration, backend: Backend) -> None:

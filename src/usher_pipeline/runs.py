@@ -14,9 +14,9 @@ import os
 import sys
 import threading
 import warnings
-import weakref
 from contextlib import suppress
 from contextvars import ContextVar
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, ParamSpec, Self, TypeVar
 from uuid import uuid4
 
@@ -26,10 +26,13 @@ from usher_pipeline.config import settings
 from usher_pipeline.errors import StoreError, UndeclaredConfigError, UsherError, UsherWarning
 from usher_pipeline.fingerprint.ownership import Ownership
 from usher_pipeline.persistence.local import LocalBackend
-from usher_pipeline.records import Read, utc_now
+from usher_pipeline.persistence.reads import current_call, tell_what_is_meant
+from usher_pipeline.planning import COSTLY_S
+from usher_pipeline.records import utc_now
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Mapping
+    from datetime import datetime
     from pathlib import Path
     from types import TracebackType
 
@@ -53,6 +56,7 @@ class _Configured:
         self.store: str | os.PathLike[str] | None = None
         self.strict = False
         self.lock_timeout_s = 30.0
+        self.costly_s = COSTLY_S
 
 
 _configured = _Configured()
@@ -64,6 +68,7 @@ def configure(
     store: str | os.PathLike[str] | None = None,
     strict: bool | None = None,
     lock_timeout_s: float | None = None,
+    costly_s: float | None = None,
 ) -> None:
     """Say for the rest of the process where the config and the store are.
 
@@ -74,6 +79,8 @@ def configure(
         store: The DuckDB file of the store; created with the first result.
         strict: Raise when a result can not be stored, instead of warning.
         lock_timeout_s: How long to wait while others hold the database, in seconds.
+        costly_s: What took at least this long is not computed again only because code
+            changed, in seconds; 600 unless set. See `on_code_change` of `checkpoint`.
 
     >>> configure(lock_timeout_s=10)
     """
@@ -85,10 +92,65 @@ def configure(
         _configured.strict = strict
     if lock_timeout_s is not None:
         _configured.lock_timeout_s = lock_timeout_s
+    if costly_s is not None:
+        _configured.costly_s = costly_s
     _implicit.forget_choices()
 
 
 # --- runs -------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class _Meaning:
+    """What a run returned under a name, and when it last did (UTC)."""
+
+    backend: LocalBackend
+    entry: Entry
+    at: datetime
+
+
+class InForce:
+    """What is in force around the calls of a run, as keys ask for it.
+
+    Args:
+        run: The run.
+        anew: Ask probes again, whatever they answered before.
+    """
+
+    def __init__(self, run: Run, *, anew: bool = False) -> None:
+        self.run = run
+        self.config = run._config_in_force()  # noqa: SLF001 - this module's own
+        self.anew = anew
+
+    def ownership(self, function: Any) -> Ownership:
+        """Return which code counts for a function."""
+        root = settings.project_root()
+        return Ownership.of(function, str(root), frozenset(settings.first_party(root)))
+
+    def setting(self, path: str) -> Setting | None:
+        """Return a config value, or None when there is no such path."""
+        try:
+            return self.config.get(path)
+        except LookupError:
+            return None
+
+    def section(self, path: str) -> Setting:
+        """Return a config value or section with where it was stated."""
+        return self.config.get(path)
+
+    def source(self, name: str) -> Setting:
+        """Return the version of a source that the config states."""
+        return self.config.source(name)
+
+    def ask(self, name: str, probe: Callable[[], Any]) -> Any:
+        """Return what a probe answers: once in a block, at each call outside one."""
+        return probe() if self.anew else self.run.answer_of(name, probe)
+
+    def table(self, name: str) -> str:
+        """Return which version a plain name stands for; empty if there is none."""
+        backend = self.run.backend
+        meant = next((m for m in self.run.returned(backend.path) if m.entry.name == name), None)
+        return meant.entry.content if meant is not None else backend.table_version(name)
 
 
 class Run:
@@ -110,7 +172,8 @@ class Run:
         self.started_at = utc_now()
         self._steps: list[dict[str, Any]] = []
         self._noted: dict[tuple[str, ...], dict[str, Any]] = {}
-        self._meant: dict[tuple[str, str], tuple[LocalBackend, Entry]] = {}
+        self._meant: dict[tuple[str, str], _Meaning] = {}
+        self._pinned: dict[tuple[str, str], Entry | None] = {}
         self._answers: dict[tuple[str, int], Any] = {}
         self._backends: dict[str, LocalBackend] = {}
         self._view: ConfigView | None = None
@@ -120,7 +183,18 @@ class Run:
 
     @property
     def config(self) -> ConfigView:
-        """The config in force; in a block it is read once, at its first use."""
+        """The config in force; in a block it is read once, at its first use.
+
+        Raises:
+            UndeclaredConfigError: A checkpointed function asks, whose key watches single
+                paths; it takes them with `get`.
+        """
+        call = current_call()
+        if call is not None:
+            raise UndeclaredConfigError("(the whole config)", call.name, call.config)
+        return self._config_in_force()
+
+    def _config_in_force(self) -> ConfigView:
         if self._view is None or self._is_process:
             self._view = settings.view_in_force(self._config, _configured.config)
         return self._view
@@ -128,7 +202,7 @@ class Run:
     @property
     def store(self) -> Choice:
         """The path of the store in force, and why it is that one."""
-        return settings.store_in_force(self._store, _configured.store, self.config)
+        return settings.store_in_force(self._store, _configured.store, self._config_in_force())
 
     @property
     def backend(self) -> LocalBackend:
@@ -142,48 +216,29 @@ class Run:
                 self._backends[path] = LocalBackend(path, timeout_s=timeout_s, private=private)
             return self._backends[path]
 
+    def backend_at(self, path: Path) -> LocalBackend:
+        """Return the store of another database."""
+        with self._lock:
+            if str(path) not in self._backends:
+                timeout_s = _configured.lock_timeout_s
+                self._backends[str(path)] = LocalBackend(path, timeout_s=timeout_s)
+            return self._backends[str(path)]
+
     @property
     def strict(self) -> bool:
         """Whether a result that can not be stored is an error."""
         return _configured.strict
+
+    @property
+    def costly_s(self) -> float:
+        """How much work is not done again for an edit alone, in seconds."""
+        return _configured.costly_s
 
     def forget_choices(self) -> None:
         """Look again for config and store at the next call."""
         with self._lock:
             self._backends.clear()
             self._view = None
-
-    def ownership(self, function: Any) -> Ownership:
-        """Return which code counts for a function."""
-        root = settings.project_root()
-        return Ownership.of(function, str(root), frozenset(settings.first_party(root)))
-
-    # --- facts for keys ---
-
-    def setting(self, path: str) -> Setting | None:
-        """Return a config value, or None when there is no such path."""
-        try:
-            return self.config.get(path)
-        except LookupError:
-            return None
-
-    def section(self, path: str) -> Setting:
-        """Return a config value or section with where it was stated."""
-        return self.config.get(path)
-
-    def source(self, name: str) -> Setting:
-        """Return the version of a source that the config states."""
-        return self.config.source(name)
-
-    def ask(self, name: str, probe: Callable[[], Any]) -> Any:
-        """Return what a probe answers: once in a block, at each call outside one."""
-        if self._is_process:
-            return probe()
-        place = (name, id(probe))
-        with self._lock:
-            if place not in self._answers:
-                self._answers[place] = (probe, probe())
-            return self._answers[place][1]
 
     def get(self, path: str) -> Any:
         """Return a config value by its dotted path.
@@ -193,10 +248,20 @@ class Run:
             UndeclaredConfigError: A checkpointed function asks for a path that its
                 `config=[...]` does not name.
         """
-        frame = _calls.get()
-        if frame is not None and not _covers(frame.config, path):
-            raise UndeclaredConfigError(path, frame.name, frame.config)
-        return self.config.get(path).value
+        call = current_call()
+        if call is not None and not _covers(call.config, path):
+            raise UndeclaredConfigError(path, call.name, call.config)
+        return self._config_in_force().get(path).value
+
+    def answer_of(self, name: str, probe: Callable[[], Any]) -> Any:
+        """Return what a probe for a source answers: once in a block, else at each call."""
+        if self._is_process:
+            return probe()
+        place = (name, id(probe))
+        with self._lock:
+            if place not in self._answers:
+                self._answers[place] = (probe, probe())
+            return self._answers[place][1]
 
     # --- what happened ---
 
@@ -218,7 +283,30 @@ class Run:
                 self._steps.append(step)
             noted["calls"] += 1
             noted["used_at"] = utc_now().isoformat()
-            self._meant[str(backend.path), entry.name] = (backend, entry)
+            meaning = _Meaning(backend, entry, utc_now())
+            self._meant[str(backend.path), entry.name] = meaning
+
+    def meaning(self, backend: LocalBackend, name: str) -> Entry | None:
+        """Return what a plain name means in this run, or None.
+
+        It is what the run itself last returned under the name; else the one that was
+        current when the run first asked, which in a block stays so until it ends.
+        """
+        place = (str(backend.path), name)
+        with self._lock:
+            meant = self._meant.get(place)
+            if meant is not None:
+                return meant.entry
+            if self._is_process:
+                return backend.current(name)
+            if place not in self._pinned:
+                self._pinned[place] = backend.current(name)
+            return self._pinned[place]
+
+    def returned(self, path: Path) -> list[_Meaning]:
+        """Return what this run itself last returned under each name of a store."""
+        with self._lock:
+            return [meant for meant in self._meant.values() if meant.backend.path == path]
 
     def note_unsaved(self, name: str, outcome: str, details: Mapping[str, Any]) -> None:
         """Remember a call whose result is not in the store."""
@@ -231,7 +319,7 @@ class Run:
 
     def metadata(self) -> dict[str, Any]:
         """Return the provenance of the run so far, as plain data."""
-        config = self.config
+        config = self._config_in_force()
         steps = self.steps()
         versions = {name: setting.value for name, setting in config.sources().items()}
         for step in steps:
@@ -257,7 +345,7 @@ class Run:
             )
         self._begin()
         # A config that can not be read is an error here, and not in the middle of the work.
-        _ = self.config
+        _ = self._config_in_force()
         _active.append(self)
         self._token = _own.set(self)
         return self
@@ -304,12 +392,12 @@ class Run:
         """Publish what this run meant by each name, and what was left from before."""
         with self._lock:
             kept = list(self._meant.values())
-            backends = {str(backend.path): backend for backend, _ in kept}
+            backends = {str(each.backend.path): each.backend for each in kept}
             backends |= self._backends
         if meant:
-            for backend, entry in kept:
+            for each in kept:
                 with suppress(OSError):
-                    backend.mean(entry)
+                    each.backend.mean(each.entry, each.at)
         for backend in backends.values():
             # What stays undone is marked on disk, and the next opener does it.
             with suppress(OSError, StoreError):
@@ -370,65 +458,16 @@ def _publish_at_exit() -> None:
         _implicit.publish(meant=True)
 
 
-# --- calls inside calls -----------------------------------------------------------------
+def _returned_in(path: Path) -> list[tuple[Entry, datetime]]:
+    """Return what the present run returned under the names of a store, and when."""
+    return [(meant.entry, meant.at) for meant in current_run().returned(path)]
 
 
-class Call:
-    """A checkpointed function that is running.
-
-    Attributes:
-        name: The checkpoint.
-        config: The config paths that it declares.
-        reads: What it called, in the order of the first call.
-    """
-
-    def __init__(self, name: str, config: tuple[str, ...]) -> None:
-        self.name = name
-        self.config = config
-        self.reads: dict[tuple[str, str], Read] = {}
-
-    def __enter__(self) -> Self:
-        self._token = _calls.set(self)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        _calls.reset(self._token)
-
-
-_calls: ContextVar[Call | None] = ContextVar("usher_calls", default=None)
-
-
-def record_read(entry: Entry) -> None:
-    """Note on the function that is running, if any, which entry it was given."""
-    call = _calls.get()
-    if call is not None:
-        read = Read(entry.name, entry.key.digest, entry.content)
-        call.reads.setdefault((read.name, read.key), read)
+tell_what_is_meant(_returned_in)
 
 
 def _covers(declared: tuple[str, ...], path: str) -> bool:
     return any(path == known or path.startswith(f"{known}.") for known in declared)
-
-
-# --- which frame came from where --------------------------------------------------------
-
-_origins: Final[dict[int, tuple[weakref.ref[Any], Entry, LocalBackend]]] = {}
-
-
-def remember_origin(frame: Any, entry: Entry, backend: LocalBackend) -> None:
-    """Remember which entry a frame is, for as long as the frame lives."""
-    place = id(frame)
-    with suppress(TypeError):
-        reference = weakref.ref(frame, lambda _: _origins.pop(place, None))
-        _origins[place] = (reference, entry, backend)
-
-
-def origin_of(frame: Any) -> tuple[Entry, LocalBackend] | None:
-    """Return the entry that a frame came from, if it is a checkpoint's result."""
-    known = _origins.get(id(frame))
-    if known is None or known[0]() is not frame:
-        return None
-    return known[1], known[2]
 
 
 # --- saying it --------------------------------------------------------------------------
@@ -462,67 +501,3 @@ class _Voice:
 
 
 voice: Final = _Voice()
-
-
-# --- out --------------------------------------------------------------------------------
-
-
-def export(frame: Any, path: str | os.PathLike[str]) -> Path:
-    """Write a frame to a file, with its provenance as JSON beside it.
-
-    The sidecar holds the steps that led to the frame, each with the time and the run that
-    really computed it. A frame that is not itself the result of a checkpoint gets all
-    steps of the run so far.
-
-    Args:
-        frame: A polars or pandas DataFrame.
-        path: Where to: ``.parquet``, ``.csv``, ``.tsv``, ``.arrow``, ``.feather`` or
-            ``.json``. Folders are created.
-
-    Returns:
-        The path.
-
-    Raises:
-        UnsupportedFrameError: It is no frame, or the ending names no known format.
-
-    >>> import polars as pl, tempfile, pathlib
-    >>> with tempfile.TemporaryDirectory() as folder:
-    ...     path = export(pl.DataFrame({"gene": ["USH2A"]}), pathlib.Path(folder, "g.parquet"))
-    ...     sorted(file.name for file in pathlib.Path(folder).iterdir())
-    ['g.parquet', 'g.provenance.json']
-    """
-    from usher_pipeline.persistence.export import write_frame
-    from usher_pipeline.persistence.provenance import write_sidecar
-
-    target = write_frame(frame, os.fspath(path))
-    write_sidecar(target, _provenance_of(frame, target))
-    return target
-
-
-def _provenance_of(frame: Any, target: Path) -> dict[str, Any]:
-    from usher_pipeline.fingerprint.frames import frame_digest
-    from usher_pipeline.frames import adapter_for
-
-    adapter = adapter_for(frame)
-    assert adapter is not None  # noqa: S101 - it was just written
-    rows, columns = adapter.shape(frame)
-    metadata = current_run().metadata()
-    output: dict[str, Any] = {"file": target.name, "row_count": rows, "column_count": columns}
-    origin = origin_of(frame)
-    if origin is not None:
-        entry, backend = origin
-        with suppress(StoreError):
-            metadata["processing_steps"] = backend.lineage(entry)
-        output |= {"checkpoint": entry.name, "key": entry.key.digest, "content": entry.content}
-        if frame_digest(adapter.to_arrow(frame)) != entry.content:
-            # Somebody changed the frame in place after it was returned.
-            metadata["processing_steps"] += _unlisted(metadata["processing_steps"])
-            output |= {"content": None, "note": "changed after the checkpoint returned it"}
-    else:
-        output["note"] = "not itself a checkpoint's result; the steps are those of the run"
-    return metadata | {"output": output, "exported_at": utc_now().isoformat()}
-
-
-def _unlisted(steps: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
-    known = {step.get("details", {}).get("key") for step in steps}
-    return (s for s in current_run().steps() if s.get("details", {}).get("key") not in known)

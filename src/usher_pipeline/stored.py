@@ -4,59 +4,99 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from usher_pipeline import runs
+from usher_pipeline import display, runs
 from usher_pipeline.errors import CheckpointMissError
+from usher_pipeline.exporting import remember_origin
 from usher_pipeline.fingerprint import values
 from usher_pipeline.frames import adapter_of_kind
+from usher_pipeline.persistence.reads import record
+from usher_pipeline.records import Read
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from usher_pipeline.persistence.local import LocalBackend
     from usher_pipeline.records import Entry
+    from usher_pipeline.runs import Run
 
-__all__ = ["entries", "load"]
+__all__ = ["entries", "find", "load"]
 
 
 def load(name: str, /, **arguments: Any) -> Any:
     """Return the stored result of a checkpoint, without its function.
 
+    A plain name means what this run last returned under it, else what is published.
+
     Args:
         name: The checkpoint.
-        **arguments: Arguments that the stored call must have had; the newest result that
-            fits is returned.
+        **arguments: Arguments that the stored call must have had; where the plain name
+            means another call, the newest result that fits is returned.
+
+    Returns:
+        The frame, as the function returned it.
 
     Raises:
         CheckpointMissError: Nothing stored fits.
+        FingerprintError: An argument has no fingerprint.
     """
     run = runs.current_run()
     backend = run.backend
-    stored = backend.recent(name)
-    fitting = [entry for entry in stored if _fits(entry, arguments)]
-    for entry in fitting:
+    wanted = {label: _digest(label, value) for label, value in arguments.items()}
+    for entry in _fitting(run, backend, name, wanted):
         packed = backend.load(entry)
         if packed is not None:
             frame = adapter_of_kind(packed.kind).from_arrow(packed.table, packed.schema)
             run.note(backend, entry, "hit")
-            runs.record_read(entry)
-            runs.remember_origin(frame, entry, backend)
+            record(_read_of(name, wanted, entry), backend.path)
+            remember_origin(frame, entry, backend)
             return frame
-    raise CheckpointMissError(name, _why_not(arguments, stored, backend))
+    record(_read_of(name, wanted, None), backend.path)
+    raise CheckpointMissError(name, _why_not(arguments, backend.recent(name), backend))
 
 
-def _fits(entry: Entry, arguments: Mapping[str, Any]) -> bool:
-    stored = {p.label: p.digest for p in entry.key.parts if p.kind in ("argument", "source")}
-    return all(
-        stored.get(name)
-        in (values.digest(value, path=name), values.secret_digest(value, path=name))
-        for name, value in arguments.items()
-    )
+def find(
+    run: Run, backend: LocalBackend, name: str, arguments: Mapping[str, str]
+) -> Entry | None:
+    """Return the entry that `load` would return, given the digests of the arguments.
+
+    Args:
+        run: The run that asks.
+        backend: The store.
+        name: The checkpoint.
+        arguments: Argument → its digest.
+    """
+    return next(_fitting(run, backend, name, arguments), None)
 
 
-def _why_not(
-    arguments: Mapping[str, Any], stored: Sequence[Entry], backend: LocalBackend
-) -> str:
-    if not stored:
+def _digest(label: str, value: Any) -> str:
+    """Return how the value of an argument was digested, had it been the one."""
+    is_secret = display.is_credential(label)
+    return (values.secret_digest if is_secret else values.digest)(value, path=label)
+
+
+def _fitting(
+    run: Run, backend: LocalBackend, name: str, wanted: Mapping[str, str]
+) -> Iterator[Entry]:
+    """Yield the entries that fit: what the name means first, then the newest."""
+    meant = run.meaning(backend, name)
+    others = (entry for entry in backend.recent(name, None) if entry != meant)
+    for entry in (*((meant,) if meant is not None else ()), *others):
+        if _fits(entry, wanted):
+            yield entry
+
+
+def _fits(entry: Entry, wanted: Mapping[str, str]) -> bool:
+    kept = {p.label: p.digest for p in entry.key.parts if p.kind in ("argument", "source")}
+    return all(kept.get(label) == digest for label, digest in wanted.items())
+
+
+def _read_of(name: str, wanted: Mapping[str, str], entry: Entry | None) -> Read:
+    content = entry.content if entry is not None else ""
+    return Read(name, "", content, "name", tuple(sorted(wanted.items())))
+
+
+def _why_not(arguments: Mapping[str, Any], kept: Sequence[Entry], backend: LocalBackend) -> str:
+    if not kept:
         known = ", ".join(map(repr, backend.names()[:12])) or "none"
         return (
             f"the store {str(backend.path)!r} has no checkpoint of that name (it has {known})"
@@ -64,12 +104,10 @@ def _why_not(
     if not arguments:
         return "the stored results are lost or damaged"
     nearest = ", ".join(
-        f"{part.label}={part.preview}"
-        for part in stored[0].key.parts
-        if part.kind == "argument"
+        f"{part.label}={part.preview}" for part in kept[0].key.parts if part.kind == "argument"
     )
     having = nearest or "no arguments"
-    return f"none of {len(stored)} stored results fits (the newest has {having})"
+    return f"none of {len(kept)} stored results fits (the newest has {having})"
 
 
 def entries(name: str | None = None) -> list[Entry]:
@@ -77,8 +115,11 @@ def entries(name: str | None = None) -> list[Entry]:
 
     Args:
         name: Only of this checkpoint.
+
+    Returns:
+        The latest entry of each key.
     """
     backend = runs.current_run().backend
     names = [name] if name is not None else backend.names()
-    found = [entry for each in names for entry in backend.recent(each)]
-    return sorted(found, key=lambda entry: entry.created_at, reverse=True)
+    found = [entry for each in names for entry in backend.recent(each, None)]
+    return sorted(found, key=lambda entry: entry.known_at, reverse=True)

@@ -110,7 +110,7 @@ def test_the_table_is_read_again_when_it_changed(
     import time
 
     now = time.time_ns
-    monkeypatch.setattr("usher_pipeline.config.values.time.time_ns", lambda: now() + 10**11)
+    monkeypatch.setattr("usher_pipeline.fingerprint.files.time.time_ns", lambda: now() + 10**11)
     table(project, "first_party = ['a']")
     assert first_party() == first_party() == ["a"]
     time.sleep(0.02)

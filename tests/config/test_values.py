@@ -15,8 +15,9 @@ from pydantic import BaseModel
 
 from usher_pipeline.config import PipelineConfig, load_config, read_config
 from usher_pipeline.config.canonical import digest
-from usher_pipeline.config.values import REQUIRED, ConfigView, Loaded, Setting, signature, view
+from usher_pipeline.config.values import REQUIRED, ConfigView, Loaded, Setting, view
 from usher_pipeline.errors import ConfigError, UnknownSettingError, UnknownSourceError
+from usher_pipeline.fingerprint.files import signature
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -351,7 +352,7 @@ def later(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let a minute pass, so that files count as settled."""
     now = time.time_ns
     monkeypatch.setattr(
-        "usher_pipeline.config.values.time.time_ns", lambda: now() + 60_000_000_000
+        "usher_pipeline.fingerprint.files.time.time_ns", lambda: now() + 60_000_000_000
     )
 
 

@@ -14,13 +14,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from usher_pipeline.config.values import REQUIRED, ConfigView, Setting, signature, view
+from usher_pipeline.config.values import REQUIRED, ConfigView, Setting, view
 from usher_pipeline.errors import ConfigError
+from usher_pipeline.fingerprint.files import signature
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from usher_pipeline.config.values import Signature
+    from usher_pipeline.fingerprint.files import Signature
 
 __all__ = [
     "REQUIRED",
@@ -140,13 +141,13 @@ def first_party(root: Path | None = None) -> list[str]:
         ConfigError: The entry is neither a text nor a list of texts.
     """
     root = root or project_root()
-    stated = tool_table(root).get("first_party", [])
+    stated = _table(root).get("first_party", [])
     names = [stated] if isinstance(stated, str) else stated
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         raise ConfigError(
             root / _PYPROJECT, "tool.usher.first_party: expected a list of package names"
         )
-    return names
+    return list(names)
 
 
 # --- what is in force -------------------------------------------------------------------

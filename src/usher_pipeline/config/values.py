@@ -7,7 +7,6 @@ Neither pydantic nor YAML is loaded before one is needed.
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,9 +14,12 @@ from typing import TYPE_CHECKING, Any, Final, final
 
 from usher_pipeline.config.canonical import digest, members, plain
 from usher_pipeline.errors import ConfigError, UnknownSettingError, UnknownSourceError
+from usher_pipeline.fingerprint.files import signature
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from usher_pipeline.fingerprint.files import Signature
 
 __all__ = [
     "REQUIRED",
@@ -25,8 +27,6 @@ __all__ = [
     "Loaded",
     "LoadedConfig",
     "Setting",
-    "Signature",
-    "signature",
     "view",
 ]
 
@@ -310,29 +310,9 @@ def _still_true(
 
 # --- files that are read again only when they changed -------------------------------------
 
-Signature = tuple[int, int, int, int]
-
-#: A file that changed this short a time ago may change again within one tick of its clock.
-_SETTLED_NS: Final = 1_000_000_000
-
 _MOST_DOCUMENTS: Final = 64
 
 _documents: Final[dict[str, tuple[Signature, LoadedConfig]]] = {}
-
-
-def signature(path: str | os.PathLike[str]) -> tuple[Signature, bool] | None:
-    """Return what tells that a file was changed, and whether that can be relied on.
-
-    Returns:
-        Times, size and inode; and False when the file is so young that another change may
-        leave them as they are. None when there is no such file.
-    """
-    try:
-        stat = os.stat(path)  # noqa: PTH116 - on the way of every call
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    settled = time.time_ns() - stat.st_ctime_ns > _SETTLED_NS
-    return (stat.st_mtime_ns, stat.st_ctime_ns, stat.st_size, stat.st_ino), settled
 
 
 def _document(path: Path, named_by: str) -> LoadedConfig:

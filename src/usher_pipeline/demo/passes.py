@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from usher_pipeline.demo import api, pipeline
 from usher_pipeline.errors import StoreError
-from usher_pipeline.runs import export, run
+from usher_pipeline.exporting import export
+from usher_pipeline.runs import run
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -60,16 +60,8 @@ _CLASS_WRITERS: Final = frozenset(
 _REMEMBERED: Final = 4096
 
 
-@dataclass(frozen=True, slots=True)
-class _Binding:
-    """A name that was followed: where it was looked up, and what it meant."""
-
-    space: Any
-    name: str
-    meant: Any
-
-    def holds(self) -> bool:
-        return _look_up(self.space, self.name) is self.meant
+#: A name that was followed: where it was looked up, its spelling, and what it meant.
+_Binding: TypeAlias = tuple[Any, str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,20 +85,29 @@ class CodeGraph:
             module names do not enter it.
         untracked: What is reached and not watched, in words.
         checkpoints: The checkpointed functions that are reached.
+        names: The names that were followed in the globals of modules.
+        attributes: Those that were followed elsewhere.
+        states: The values that can change in place.
     """
 
     parts: list[Part] = field(default_factory=list)
     digest: str = ""
     untracked: list[str] = field(default_factory=list)
     checkpoints: list[Any] = field(default_factory=list)
-    bindings: list[_Binding] = field(default_factory=list)
+    names: list[_Binding] = field(default_factory=list)
+    attributes: list[_Binding] = field(default_factory=list)
     states: list[_State] = field(default_factory=list)
 
     def is_current(self) -> bool:
         """Tell whether every name still means what it meant and nothing changed in place."""
-        return all(binding.holds() for binding in self.bindings) and all(
-            state.holds() for state in self.states
-        )
+        # This is on the way of every call: loops without a call for each name.
+        for space, name, meant in self.names:
+            if space.get(name, _MISSING) is not meant:
+                return False
+        for space, name, meant in self.attributes:
+            if _look_up(space, name) is not meant:
+                return False
+        return all(state.holds() for state in self.states)
 
 
 _Rule: TypeAlias = "tuple[Ownership, bool]"
@@ -651,7 +652,8 @@ class _Walk:
         node.targets.append(part.number)
 
     def watch(self, space: Any, name: str, meant: Any) -> None:
-        self.graph.bindings.append(_Binding(space, name, meant))
+        watched = self.graph.names if type(space) is dict else self.graph.attributes
+        watched.append((space, name, meant))
 
     def untracked(self, what: str) -> None:
         if what not in self.graph.untracked:

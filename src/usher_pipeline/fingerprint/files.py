@@ -1,24 +1,71 @@
 """Files and folders → a digest of their content.
 
 A file that did not change is read once per process: its digest is remembered under
-path, size, modification time and inode.
+times, size and inode.
 """
 
 from __future__ import annotations
 
 import os
 import stat
-from typing import TYPE_CHECKING
+import time
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 import xxhash
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
-__all__ = ["path_digest"]
+__all__ = ["Noticed", "Signature", "noticed", "path_digest", "signature"]
 
-_CHUNK_BYTES = 1 << 20
-_known: dict[tuple[str, int, int, int], str] = {}
+_CHUNK_BYTES: Final = 1 << 20
+
+#: A file that changed this short a time ago may change again within one tick of its clock.
+_SETTLED_NS: Final = 1_000_000_000
+
+#: Times of content and of inode, size, inode.
+Signature: TypeAlias = tuple[int, int, int, int]
+
+_known: Final[dict[str, tuple[Signature, str]]] = {}
+#: A path as it was given → the absolute one, and the digest of what it led to.
+Noticed: TypeAlias = "dict[Path, tuple[Path, str]]"
+
+_noticed: ContextVar[Noticed | None] = ContextVar("usher_files", default=None)
+
+
+def signature(path: str | os.PathLike[str]) -> tuple[Signature, bool] | None:
+    """Return what tells that a file was changed, and whether that can be relied on.
+
+    The time of the inode is in it, since the time of the content can be set at will.
+
+    Returns:
+        Times, size and inode; and False when the file is so young that another change may
+        leave them as they are. None when there is no such file.
+    """
+    try:
+        facts = os.stat(path)  # noqa: PTH116 - on the way of every call
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    return _signature(facts)
+
+
+def _signature(facts: os.stat_result) -> tuple[Signature, bool]:
+    settled = time.time_ns() - facts.st_ctime_ns > _SETTLED_NS
+    return (facts.st_mtime_ns, facts.st_ctime_ns, facts.st_size, facts.st_ino), settled
+
+
+@contextmanager
+def noticed() -> Iterator[Noticed]:
+    """Collect every path that is digested in the block, with its digest."""
+    found: Noticed = {}
+    token = _noticed.set(found)
+    try:
+        yield found
+    finally:
+        _noticed.reset(token)
 
 
 def path_digest(path: Path) -> str:
@@ -38,6 +85,14 @@ def path_digest(path: Path) -> str:
     >>> path_digest(Path("no/such/file"))
     'missing'
     """
+    digest = _digest(path)
+    collected = _noticed.get()
+    if collected is not None:
+        collected[path] = path.absolute(), digest
+    return digest
+
+
+def _digest(path: Path) -> str:
     try:
         facts = path.stat()
     except (FileNotFoundError, NotADirectoryError):
@@ -50,19 +105,24 @@ def path_digest(path: Path) -> str:
 
 
 def _file_digest(path: Path, facts: os.stat_result) -> str:
-    memo = (os.path.abspath(path), facts.st_size, facts.st_mtime_ns, facts.st_ino)  # noqa: PTH100
-    if memo not in _known:
-        hasher = xxhash.xxh3_128()
-        with path.open("rb") as file:
-            while chunk := file.read(_CHUNK_BYTES):
-                hasher.update(chunk)
-        _known[memo] = hasher.hexdigest()
-    return _known[memo]
+    place = os.path.abspath(path)  # noqa: PTH100 - links stay as they are
+    state, settled = _signature(facts)
+    known = _known.get(place)
+    if known is not None and known[0] == state:
+        return known[1]
+    hasher = xxhash.xxh3_128()
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK_BYTES):
+            hasher.update(chunk)
+    digest = hasher.hexdigest()
+    if settled:
+        _known[place] = state, digest
+    return digest
 
 
 def _folder_digest(path: Path) -> str:
     hasher = xxhash.xxh3_128()
     for child in sorted(path.iterdir(), key=lambda child: os.fsencode(child.name)):
-        for piece in (os.fsencode(child.name), path_digest(child).encode()):
+        for piece in (os.fsencode(child.name), _digest(child).encode()):
             hasher.update(len(piece).to_bytes(8, "little") + piece)
     return hasher.hexdigest()

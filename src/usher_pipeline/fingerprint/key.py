@@ -9,23 +9,43 @@ from __future__ import annotations
 
 import inspect
 from dataclasses import dataclass, field
-from functools import partial
-from pathlib import PurePath
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from functools import cached_property, partial
+from pathlib import Path, PurePath
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol, TypeAlias
 
 import xxhash
 
 from usher_pipeline import display
 from usher_pipeline.errors import FingerprintError
-from usher_pipeline.fingerprint import code, values
+from usher_pipeline.fingerprint import code, files, values
+from usher_pipeline.frames import adapter_for
 from usher_pipeline.records import Key, Part, PartKind, SettingRef, SourceRef
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
+    from usher_pipeline.fingerprint.code import CodeGraph
     from usher_pipeline.fingerprint.ownership import Ownership
 
-__all__ = ["KEY_RULES", "LOOK_UP", "Bound", "Declaration", "Facts", "Stated", "bind", "key_of"]
+__all__ = [
+    "KEY_RULES",
+    "LOOK_UP",
+    "Bound",
+    "Context",
+    "Declaration",
+    "Facts",
+    "Measured",
+    "Stated",
+    "bind",
+    "context_of",
+    "files_of",
+    "key_of",
+    "measure",
+    "rekeyed",
+    "standing_of",
+    "stands_as",
+    "stated_now",
+]
 
 #: The version of the rules by which keys are made; another one matches nothing older.
 KEY_RULES: Final = 1
@@ -34,6 +54,16 @@ KEY_RULES: Final = 1
 LOOK_UP: Final = object()
 
 _HIDDEN: Final = "(hidden)"
+_MISSING: Final = object()
+_SIMPLE: Final = (
+    inspect.Parameter.POSITIONAL_OR_KEYWORD,
+    inspect.Parameter.KEYWORD_ONLY,
+)
+
+
+#: Kind and label of what counts already, with its digest.
+_Known: TypeAlias = "dict[tuple[PartKind, str], str]"
+_Counted: TypeAlias = "list[tuple[PartKind, str, str]]"
 
 
 class Stated(Protocol):
@@ -63,8 +93,11 @@ class Facts(Protocol):
     def ask(self, name: str, probe: Callable[[], Any]) -> Any:
         """Return what a probe for a source answers."""
 
+    def table(self, name: str) -> str:
+        """Return which version a plain name stands for; empty if there is none."""
 
-@dataclass(frozen=True, slots=True)
+
+@dataclass(frozen=True)
 class Declaration:
     """What a decorator says about a function.
 
@@ -74,8 +107,11 @@ class Declaration:
         signature: Its signature.
         sources: Source name → version, probe, or `LOOK_UP`.
         config: The dotted config paths that count.
+        inputs: The tables that the function reads in ways that can not be seen.
+        files: The parameters whose texts name files, which count by content.
         ignore: The parameters that do not count.
         version: What replaces the tracking of code, if anything.
+        on_code_change: What to do when only code changed.
     """
 
     name: str
@@ -83,8 +119,26 @@ class Declaration:
     signature: inspect.Signature
     sources: Mapping[str, Any] = field(default_factory=dict)
     config: tuple[str, ...] = ()
+    inputs: tuple[str, ...] = ()
+    files: frozenset[str] = frozenset()
     ignore: frozenset[str] = frozenset()
     version: str | None = None
+    on_code_change: str = "guard"
+
+    @cached_property
+    def defaults(self) -> dict[str, Any]:
+        """Parameter → default, where there is one."""
+        empty = inspect.Parameter.empty
+        parameters = self.signature.parameters.values()
+        return {p.name: p.default for p in parameters if p.default is not empty}
+
+    @cached_property
+    def positional(self) -> int:
+        """How many arguments may be given by place; -1 if binding takes more than names."""
+        kinds = [parameter.kind for parameter in self.signature.parameters.values()]
+        if any(kind not in _SIMPLE for kind in kinds):
+            return -1
+        return kinds.count(inspect.Parameter.POSITIONAL_OR_KEYWORD)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,16 +146,27 @@ class Bound:
     """A call with every argument known.
 
     Attributes:
+        signature: The signature of the function.
         arguments: Parameter → value, in the order of the signature.
         origins: Parameter → where its value was stated, if it was not in the call.
-        args: What to call the function with.
-        kwargs: What to call the function with.
     """
 
-    arguments: Mapping[str, Any]
+    signature: inspect.Signature
+    arguments: dict[str, Any]
     origins: Mapping[str, str]
-    args: tuple[Any, ...]
-    kwargs: Mapping[str, Any]
+
+    @property
+    def args(self) -> tuple[Any, ...]:
+        """What to call the function with, by place."""
+        return inspect.BoundArguments(self.signature, self.arguments).args
+
+    @property
+    def kwargs(self) -> Mapping[str, Any]:
+        """What to call the function with, by name."""
+        return inspect.BoundArguments(self.signature, self.arguments).kwargs
+
+
+# --- binding ----------------------------------------------------------------------------
 
 
 def bind(
@@ -120,13 +185,35 @@ def bind(
         UnknownSettingError: A `setting(...)` without default leads nowhere.
         UnknownSourceError: Nobody states the version of a `source(...)`.
     """
+    arguments = _arguments(declared, args, kwargs)
+    origins: dict[str, str] = {}
+    for name, value in arguments.items():
+        if isinstance(value, (SettingRef, SourceRef)):
+            arguments[name], origins[name] = _resolve(value, facts)
+    return Bound(declared.signature, arguments, origins)
+
+
+def _arguments(
+    declared: Declaration, args: tuple[Any, ...], kwargs: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return what `Signature.bind` and `apply_defaults` give, several times as fast."""
+    parameters = declared.signature.parameters
+    if len(args) <= declared.positional:
+        given = dict(zip(parameters, args, strict=False))
+        if given.keys().isdisjoint(kwargs) and parameters.keys() >= kwargs.keys():
+            given |= kwargs
+            defaults = declared.defaults
+            found = {
+                name: given[name] if name in given else defaults.get(name, _MISSING)
+                for name in parameters
+            }
+            # By identity: a frame may answer `==` in its own way.
+            if not any(value is _MISSING for value in found.values()):
+                return found
+    # Whatever is not plain, and every error, is Python's own to say.
     bound = declared.signature.bind(*args, **kwargs)
     bound.apply_defaults()
-    origins: dict[str, str] = {}
-    for name, value in bound.arguments.items():
-        if isinstance(value, (SettingRef, SourceRef)):
-            bound.arguments[name], origins[name] = _resolve(value, facts)
-    return Bound(bound.arguments, origins, bound.args, bound.kwargs)
+    return dict(bound.arguments)
 
 
 def _resolve(reference: SettingRef | SourceRef, facts: Facts) -> tuple[Any, str]:
@@ -142,6 +229,83 @@ def _resolve(reference: SettingRef | SourceRef, facts: Facts) -> tuple[Any, str]
     return reference.default, "default"
 
 
+# --- measuring --------------------------------------------------------------------------
+
+
+class _Piece(NamedTuple):
+    """A part before it is put into words."""
+
+    kind: PartKind
+    label: str
+    digest: str
+    value: Any
+    where: str
+
+    def part(self) -> Part:
+        hidden = display.is_credential(self.label)
+        is_name = self.kind in ("source", "version", "table") and isinstance(self.value, str)
+        shown = self.value if is_name else display.preview(self.value)
+        columns = () if hidden or self.kind != "argument" else _columns(self.value)
+        preview = _HIDDEN if hidden else shown
+        return Part(self.kind, self.label, self.digest, preview, self.where, columns)
+
+
+def _columns(value: Any) -> tuple[tuple[str, str], ...]:
+    """Return the digest of each column of a frame; nothing for another value."""
+    adapter = adapter_for(value)
+    if adapter is None:
+        return ()
+    from usher_pipeline.fingerprint.frames import column_digests
+
+    packed = adapter.to_arrow(value)
+    names = packed.schema["sql_names"]
+    return tuple(zip(map(str, names), column_digests(packed.table), strict=True))
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What a call means besides its arguments.
+
+    Attributes:
+        pieces: Config, sources, inputs and version, its own and those of the checkpoints
+            that it reaches.
+        graph: Its code; None where a version stands for it.
+    """
+
+    pieces: tuple[_Piece, ...]
+    graph: CodeGraph | None
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """A call with its digest; the parts are put into words only when somebody asks.
+
+    Attributes:
+        name: The checkpoint.
+        digest: The digest of the key.
+        arguments: The arguments.
+        context: All else.
+    """
+
+    name: str
+    digest: str
+    arguments: tuple[_Piece, ...]
+    context: Context
+
+    def key(self) -> Key:
+        """Return the key, with a preview of every part."""
+        pieces = (*self.arguments, *self.context.pieces)
+        graph = self.context.graph
+        return Key(
+            name=self.name,
+            digest=self.digest,
+            parts=(*(piece.part() for piece in pieces), *(graph.parts if graph else ())),
+            rules=KEY_RULES,
+            untracked=tuple(graph.untracked) if graph else (),
+            code=graph.digest if graph else "",
+        )
+
+
 def key_of(declared: Declaration, bound: Bound, facts: Facts, ownership: Ownership) -> Key:
     """Return the key of a bound call.
 
@@ -154,104 +318,235 @@ def key_of(declared: Declaration, bound: Bound, facts: Facts, ownership: Ownersh
     Raises:
         FingerprintError: An argument has no fingerprint.
     """
-    measure = _Measure(declared, ownership)
-    parts = [*_argument_parts(declared, bound, measure)]
-    parts += _declared_parts(declared, facts, measure, known={(p.kind, p.label) for p in parts})
-    untracked: tuple[str, ...] = ()
-    code_digest = ""
-    if declared.version is None:
-        graph = code.graph_of(declared.function, ownership)
-        parts += _inherited_parts(graph.checkpoints, facts, measure, parts)
-        parts += graph.parts
-        untracked, code_digest = tuple(graph.untracked), graph.digest
-    hasher = xxhash.xxh3_128()
-    plain = sorted((p.kind, p.label, p.digest) for p in parts if p.kind != "code")
-    for piece in ("usher key", str(KEY_RULES), declared.name, code_digest, *sum(plain, ())):
-        data = piece.encode("utf-8", "surrogatepass")
-        hasher.update(len(data).to_bytes(8, "little") + data)
-    return Key(declared.name, hasher.hexdigest(), tuple(parts), KEY_RULES, untracked)
+    return measure(declared, bound, facts, ownership).key()
 
 
-class _Measure:
-    """Makes parts out of values, for one function."""
+def measure(
+    declared: Declaration, bound: Bound, facts: Facts, ownership: Ownership
+) -> Measured:
+    """Return the digest of a bound call, with all that its key is made of.
+
+    Args:
+        declared: The function.
+        bound: The call.
+        facts: What is in force.
+        ownership: Which code counts as the user's own.
+
+    Raises:
+        FingerprintError: An argument has no fingerprint.
+    """
+    arguments = tuple(_argument_pieces(declared, bound, _Scale(declared, ownership)))
+    context = context_of(declared, facts, ownership, arguments)
+    counted = [(p.kind, p.label, p.digest) for p in (*arguments, *context.pieces)]
+    digest = _digest(declared.name, context.graph.digest if context.graph else "", counted)
+    return Measured(declared.name, digest, arguments, context)
+
+
+def _digest(name: str, code_digest: str, counted: _Counted) -> str:
+    """Return the digest of a key: its pieces as netstrings, in the order of their names.
+
+    Netstrings (https://cr.yp.to/proto/netstrings.txt) can not run into one another.
+    """
+    counted.sort()
+    pieces = ["usher key", str(KEY_RULES), name, code_digest, *sum(counted, ())]
+    text = "".join([f"{len(piece)}:{piece}," for piece in pieces])
+    return xxhash.xxh3_128_hexdigest(text.encode("utf-8", "surrogatepass"))
+
+
+def rekeyed(key: Key, context: Context) -> Key:
+    """Return what a stored key would be with the code as it is now.
+
+    Args:
+        key: The key of an entry.
+        context: What the function means now.
+    """
+    graph = context.graph
+    kept = tuple(part for part in key.parts if part.kind != "code")
+    counted = [(part.kind, part.label, part.digest) for part in kept]
+    code_digest = graph.digest if graph else ""
+    return Key(
+        name=key.name,
+        digest=_digest(key.name, code_digest, counted),
+        parts=(*kept, *(graph.parts if graph else ())),
+        rules=KEY_RULES,
+        untracked=tuple(graph.untracked) if graph else (),
+        code=code_digest,
+    )
+
+
+def stands_as(key: Key, context: Context) -> bool:
+    """Tell whether a stored key agrees with what a function means now, arguments aside.
+
+    Args:
+        key: The key of an entry.
+        context: What the function means now.
+    """
+    known = {(part.kind, part.label): part.digest for part in key.parts}
+    return all(known.get((p.kind, p.label)) == p.digest for p in context.pieces)
+
+
+class _Scale:
+    """Makes pieces out of values, for one function."""
 
     def __init__(self, declared: Declaration, ownership: Ownership) -> None:
-        self.function = f"{declared.function.__qualname__}()"
+        self.function = declared.function
         self.code_of = partial(code.code_digest, ownership=ownership)
 
-    def part(self, kind: PartKind, label: str, value: Any, where: str = "") -> Part:
+    def piece(self, kind: PartKind, label: str, value: Any, where: str = "") -> _Piece:
+        secret = display.is_credential(label)
+        digest = values.secret_digest if secret else values.digest
         try:
-            if display.is_credential(label):
-                digest = values.secret_digest(value, path=label, code_of=self.code_of)
-                return Part(kind, label, digest, _HIDDEN, where)
-            digest = values.digest(value, path=label, code_of=self.code_of)
+            found = digest(value, path=label, code_of=self.code_of)
         except FingerprintError as problem:
-            raise problem.within(self.function) from None
-        is_name = kind in ("source", "version") and isinstance(value, str)
-        return Part(kind, label, digest, value if is_name else display.preview(value), where)
+            raise problem.within(f"{self.function.__qualname__}()") from None
+        return _Piece(kind, label, found, value, where)
 
 
-def _argument_parts(declared: Declaration, bound: Bound, measure: _Measure) -> Iterator[Part]:
+def _argument_pieces(declared: Declaration, bound: Bound, scale: _Scale) -> Iterator[_Piece]:
     parameters = declared.signature.parameters
     for name, value in bound.arguments.items():
         if name in declared.ignore:
             continue
         reference = parameters[name].default
-        where = bound.origins.get(name, "")
+        where = bound.origins.get(name, "") if bound.origins else ""
         if isinstance(reference, SourceRef):
-            yield measure.part("source", reference.name, value, where)
-        elif parameters[name].kind is inspect.Parameter.VAR_KEYWORD:
-            yield measure.part("argument", name, dict(sorted(value.items())), where)
-        else:
-            yield measure.part("argument", name, value, "" if where == "default" else where)
+            yield scale.piece("source", reference.name, value, where)
+            continue
+        counted = _as_paths(value) if name in declared.files else value
+        if parameters[name].kind is inspect.Parameter.VAR_KEYWORD:
+            counted = dict(sorted(value.items()))
+        yield scale.piece("argument", name, counted, "" if where == "default" else where)
 
 
-def _declared_parts(
-    declared: Declaration, facts: Facts, measure: _Measure, known: set[tuple[str, str]]
-) -> Iterator[Part]:
+def _as_paths(value: Any) -> Any:
+    """Return texts as paths, whose content counts."""
+    if isinstance(value, str):
+        return Path(value)
+    if isinstance(value, (list, tuple)):
+        return [_as_paths(item) for item in value]
+    return value
+
+
+def context_of(
+    declared: Declaration,
+    facts: Facts,
+    ownership: Ownership,
+    arguments: tuple[_Piece, ...] = (),
+) -> Context:
+    """Return what a call means besides its arguments.
+
+    Args:
+        declared: The function.
+        facts: What is in force.
+        ownership: Which code counts as the user's own.
+        arguments: The arguments; a source among them already has its version.
+    """
+    scale = _Scale(declared, ownership)
+    known = {(piece.kind, piece.label): piece.digest for piece in arguments}
+    pieces: list[_Piece] = []
+    if declared.sources or declared.config or declared.inputs or declared.version is not None:
+        pieces += _declared_pieces(declared, facts, scale, known)
+    graph = None
+    if declared.version is None:
+        graph = code.graph_of(declared.function, ownership)
+        if graph.checkpoints:
+            known |= {(piece.kind, piece.label): piece.digest for piece in pieces}
+            pieces += _inherited_pieces(graph.checkpoints, facts, scale, known)
+    return Context(tuple(pieces), graph)
+
+
+def _declared_pieces(
+    declared: Declaration,
+    facts: Facts,
+    scale: _Scale,
+    known: Mapping[tuple[PartKind, str], str],
+) -> Iterator[_Piece]:
     for path in declared.config:
         stated = facts.section(path)
-        yield measure.part("config", path, stated.value, stated.origin)
+        yield scale.piece("config", path, stated.value, stated.origin)
     for name, version in declared.sources.items():
         # A parameter with source(...) already says which version the function was handed.
         if ("source", name) not in known:
-            yield _source_part(name, version, facts, measure)
+            yield _source_piece(name, version, facts, scale)
+    for name in declared.inputs:
+        version = facts.table(name)
+        yield _Piece("table", name, version or "missing", version[:8] or "missing", "")
     if declared.version is not None:
-        yield measure.part("version", declared.name, declared.version)
+        yield scale.piece("version", declared.name, declared.version)
 
 
-def _source_part(name: str, version: Any, facts: Facts, measure: _Measure) -> Part:
+def _source_piece(name: str, version: Any, facts: Facts, scale: _Scale) -> _Piece:
     if version is LOOK_UP:
         stated = facts.source(name)
-        return measure.part("source", name, stated.value, stated.origin)
+        return scale.piece("source", name, stated.value, stated.origin)
     if callable(version) and not isinstance(version, (type, PurePath)):
-        return measure.part("source", name, facts.ask(name, version), "probe")
-    return measure.part("source", name, version)
+        return scale.piece("source", name, facts.ask(name, version), "probe")
+    return scale.piece("source", name, version)
 
 
-def _inherited_parts(
-    checkpoints: list[Any], facts: Facts, measure: _Measure, own: list[Part]
-) -> Iterator[Part]:
+def _inherited_pieces(
+    checkpoints: list[Any], facts: Facts, scale: _Scale, known: _Known
+) -> Iterator[_Piece]:
     """Yield what the checkpointed functions that are reached depend on besides code."""
-    known = {(part.kind, part.label): part.digest for part in own}
     for checkpoint in checkpoints:
         inner: Declaration = checkpoint.__usher_declaration__
-        for part in _dependencies(inner, facts, measure):
-            digest = known.get((part.kind, part.label))
-            if digest == part.digest:
+        for piece in _dependencies(inner, facts, scale):
+            kind: PartKind = piece.kind
+            digest = known.get((kind, piece.label))
+            if digest == piece.digest:
                 continue
-            label = part.label if digest is None else f"{part.label} of {inner.name}"
-            if (part.kind, label) not in known:
-                known[part.kind, label] = part.digest
-                yield Part(part.kind, label, part.digest, part.preview, part.where)
+            label = piece.label if digest is None else f"{piece.label} of {inner.name}"
+            if (kind, label) not in known:
+                known[kind, label] = piece.digest
+                yield piece._replace(label=label)
 
 
-def _dependencies(declared: Declaration, facts: Facts, measure: _Measure) -> Iterator[Part]:
-    yield from _declared_parts(declared, facts, measure, set())
+def _dependencies(declared: Declaration, facts: Facts, scale: _Scale) -> Iterator[_Piece]:
+    yield from _declared_pieces(declared, facts, scale, {})
     for parameter in declared.signature.parameters.values():
         reference = parameter.default
         if isinstance(reference, SourceRef):
-            yield _source_part(reference.name, LOOK_UP, facts, measure)
+            yield _source_piece(reference.name, LOOK_UP, facts, scale)
         elif isinstance(reference, SettingRef):
             value, origin = _resolve(reference, facts)
-            yield measure.part("setting", reference.path, value, origin)
+            yield scale.piece("setting", reference.path, value, origin)
+
+
+def standing_of(declared: Declaration, facts: Facts, ownership: Ownership) -> str:
+    """Return a digest of what a checkpoint means besides the arguments of any call.
+
+    Args:
+        declared: The function.
+        facts: What is in force.
+        ownership: Which code counts as the user's own.
+    """
+    context = context_of(declared, facts, ownership)
+    pieces = (*context.pieces, *_dependencies(declared, facts, _Scale(declared, ownership)))
+    counted = [(piece.kind, piece.label, piece.digest) for piece in pieces]
+    return _digest(declared.name, context.graph.digest if context.graph else "", counted)
+
+
+# --- what may change while a function runs ----------------------------------------------
+
+
+def files_of(measured: Measured) -> files.Noticed:
+    """Return every file and folder that counts in a call, with the digest of its content."""
+    with files.noticed() as found:
+        graph = measured.context.graph
+        held = [state.value for state in graph.states] if graph else []
+        pieces = (*measured.arguments, *measured.context.pieces)
+        for value in (*(piece.value for piece in pieces), *held):
+            values.notice_files(value)
+    return found
+
+
+def stated_now(declared: Declaration, facts: Facts, ownership: Ownership) -> dict[str, str]:
+    """Return config, sources and inputs of a function as they are now: label → digest.
+
+    Args:
+        declared: The function.
+        facts: What is in force; its probes are asked anew.
+        ownership: Which code counts as the user's own.
+    """
+    pieces = _declared_pieces(declared, facts, _Scale(declared, ownership), {})
+    return {f"{piece.kind} {piece.label}": piece.digest for piece in pieces}

@@ -45,11 +45,11 @@ from usher_pipeline.fingerprint.encoder import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Mapping
 
     from usher_pipeline.fingerprint.encoder import Write
 
-__all__ = ["CodeOf", "digest", "encode", "register", "secret_digest"]
+__all__ = ["CodeOf", "digest", "encode", "notice_files", "register", "secret_digest"]
 
 T = TypeVar("T")
 
@@ -110,9 +110,22 @@ def digest(value: Any, *, path: str = "value", code_of: CodeOf | None = None) ->
     >>> digest(1) == digest(1), digest(1) == digest(True), digest(1) == digest(1.0)
     (True, False, False)
     """
+    plain = _PLAIN.get(type(value))
+    if plain is not None:
+        return xxhash.xxh3_128_hexdigest(plain(value))
     hasher = xxhash.xxh3_128()
     encode(value, hasher.update, path=path, code_of=code_of)
     return hasher.hexdigest()
+
+
+def notice_files(value: Any) -> None:
+    """Digest every file and folder inside a value, for `files.noticed` to collect."""
+    with suppress(FingerprintError):
+        encode(value, _forget, code_of=lambda _: b"code")
+
+
+def _forget(_: bytes) -> None:
+    """Take bytes that nobody needs."""
 
 
 def secret_digest(value: Any, *, path: str = "value", code_of: CodeOf | None = None) -> str:
@@ -154,35 +167,51 @@ def register(kind: type[T], encoder: Callable[[T], Any]) -> None:
 # --- plain values -----------------------------------------------------------------------
 
 
-def _none(encoder: Encoder, _: None) -> None:
-    encoder.write(b"n")
+# The most frequent types are bytes at once; an encoder that writes them is made of that.
 
 
-def _bool(encoder: Encoder, value: bool) -> None:  # noqa: FBT001 - the value itself
-    encoder.write(b"T" if value else b"L")
+def _none(_: None) -> bytes:
+    return b"n"
 
 
-def _int(encoder: Encoder, value: int) -> None:
+def _bool(value: bool) -> bytes:  # noqa: FBT001 - the value itself
+    return b"T" if value else b"L"
+
+
+def _int(value: int) -> bytes:
     if -(2**63) <= value < 2**63:
-        encoder.write(b"i" + _INT64(value))
-    else:
-        size = value.bit_length() // 8 + 1
-        encoder.framed(b"I", value.to_bytes(size, "little", signed=True))
+        return b"i" + _INT64(value)
+    size = value.bit_length() // 8 + 1
+    return b"I" + _INT64(size) + value.to_bytes(size, "little", signed=True)
 
 
-def _float(encoder: Encoder, value: float) -> None:
-    encoder.write(_NAN if value != value else b"f" + _FLOAT64(value))  # noqa: PLR0124 - NaN
+def _float(value: float) -> bytes:
+    return _NAN if value != value else b"f" + _FLOAT64(value)  # noqa: PLR0124 - NaN
+
+
+def _str(value: str) -> bytes:
+    data = value.encode("utf-8", "surrogatepass")
+    return b"s" + _INT64(len(data)) + data
+
+
+_PLAIN: Final[Mapping[type, Callable[[Any], bytes]]] = {
+    type(None): _none,
+    bool: _bool,
+    int: _int,
+    float: _float,
+    str: _str,
+}
+
+
+def _written(plain: Callable[[Any], bytes]) -> Encode:
+    def write(encoder: Encoder, value: Any) -> None:
+        encoder.write(plain(value))
+
+    return write
 
 
 def _complex(encoder: Encoder, value: complex) -> None:
-    encoder.write(b"c")
-    _float(encoder, value.real)
-    _float(encoder, value.imag)
-
-
-def _str(encoder: Encoder, value: str) -> None:
-    data = value.encode("utf-8", "surrogatepass")
-    encoder.write(b"s" + _INT64(len(data)) + data)
+    encoder.write(b"c" + _float(value.real) + _float(value.imag))
 
 
 def _bytes(encoder: Encoder, value: bytes) -> None:
@@ -437,12 +466,8 @@ def _unknown(_: Encoder, value: Any) -> None:
 # --- which is which ---------------------------------------------------------------------
 
 _ENCODERS: dict[type, Encode] = {
-    type(None): _none,
-    bool: _bool,
-    int: _int,
-    float: _float,
+    **{kind: _written(plain) for kind, plain in _PLAIN.items()},
     complex: _complex,
-    str: _str,
     bytes: _bytes,
     bytearray: _bytearray,
     type(Ellipsis): _singleton(b"."),

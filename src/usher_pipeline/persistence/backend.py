@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
     from contextlib import AbstractContextManager
+    from datetime import datetime
     from pathlib import Path
 
     from usher_pipeline.frames import Packed
-    from usher_pipeline.records import Entry
+    from usher_pipeline.records import Acceptance, Entry, Key
 
 __all__ = ["Backend"]
 
@@ -25,8 +26,17 @@ class Backend(Protocol):
     def find(self, name: str, key: str) -> Entry | None:
         """Return the latest entry under a key, or None."""
 
-    def recent(self, name: str) -> list[Entry]:
+    def recent(self, name: str, limit: int | None = 64) -> list[Entry]:
         """Return the newest entries of a name, the latest of each key, newest first."""
+
+    def current(self, name: str) -> Entry | None:
+        """Return the entry that a plain name stands for, or soon will, or None."""
+
+    def table_version(self, name: str) -> str:
+        """Return what the plain table of a name holds, as a digest; empty if there is none."""
+
+    def listing_version(self) -> str:
+        """Return a digest of which tables there are and when each was saved."""
 
     def names(self) -> list[str]:
         """Return every name that has an entry."""
@@ -40,8 +50,14 @@ class Backend(Protocol):
     def save(self, entry: Entry, packed: Packed) -> Entry:
         """Store a result; return its entry with its number. It is there once this returns."""
 
-    def mean(self, entry: Entry) -> None:
-        """Make an entry the one that its plain name stands for, now or soon."""
+    def accept(self, entry: Entry, key: Key, statement: Acceptance) -> Entry:
+        """Make a result one of a newer key as well; return that entry."""
+
+    def mean(self, entry: Entry, at: datetime | None = None) -> None:
+        """Make an entry the one that its plain name stands for since then, now or soon."""
+
+    def settle(self, names: Iterable[str]) -> None:
+        """Publish what is meant by some names, and wait for it."""
 
     def publish(self) -> bool:
         """Bring the plain tables up to date; tell whether nothing is left to do."""

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import warnings
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Final, Self
 
 from usher_pipeline._version import __version__
 from usher_pipeline.errors import (
@@ -14,17 +15,20 @@ from usher_pipeline.errors import (
     StoreBusyError,
     StoreClosedError,
     UnknownTableError,
+    UsherWarning,
 )
 from usher_pipeline.fingerprint import frames as fingerprints
+from usher_pipeline.fingerprint.files import path_digest
 from usher_pipeline.frames import adapter_for, adapter_of_kind
 from usher_pipeline.persistence import engine, tables
 from usher_pipeline.persistence.local import LocalBackend
 from usher_pipeline.persistence.provenance import write_sidecar
+from usher_pipeline.persistence.reads import current_call, meant_in, record
 from usher_pipeline.persistence.segments import check_name
-from usher_pipeline.records import utc_now
+from usher_pipeline.records import Read, utc_now
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from datetime import datetime
     from types import TracebackType
 
@@ -140,8 +144,11 @@ class PipelineStore:
             as_polars: Return polars; False returns pandas.
         """
         self._require_open()
-        self._backend.publish()
+        self._publish()
         stored = self._backend.tables.fetch(table_name)
+        if current_call() is not None:
+            version = stored.version() if stored is not None else ""
+            self._record(table_name, version)
         if stored is None:
             return None
         kind = _POLARS if as_polars else _PANDAS
@@ -153,7 +160,8 @@ class PipelineStore:
     def has_checkpoint(self, table_name: str) -> bool:
         """Tell whether a table was saved under a name; looks at metadata alone."""
         self._require_open()
-        self._backend.publish()
+        self._publish()
+        self._record_tables([table_name])
         return bool(self._backend.tables.rows(table_name))
 
     def list_checkpoints(self) -> list[dict[str, Any]]:
@@ -164,7 +172,8 @@ class PipelineStore:
             for the result of a checkpointed function its `key`.
         """
         self._require_open()
-        self._backend.publish()
+        self._publish()
+        self._record_listing()
         return [
             {
                 "table_name": row.table_name,
@@ -196,13 +205,16 @@ class PipelineStore:
             The result; a frame without columns for a statement that has none.
         """
         self._require_open()
-        self._backend.publish()
+        self._publish()
         path = self._backend.path
         connection = engine.native(path, timeout_s=self._backend.timeout_s)
         try:
             cursor = connection.cursor()
             try:
+                # Looked at before and after: other threads may write between the two.
+                self._record_query(cursor, query)
                 table = engine.to_arrow(cursor, query, params)
+                self._record_query(cursor, query)
             finally:
                 cursor.close()
         finally:
@@ -218,6 +230,9 @@ class PipelineStore:
         caller resolve as DuckDB lets them.
         """
         self._require_open()
+        _warn_of_unseen_reads()
+        for entry, at in meant_in(self._backend.path):
+            self._backend.mean(entry, at)
         if self._conn is None or self._native_pid != os.getpid():
             self._backend.publish(self._backend.timeout_s)
             self._conn = engine.native(self._backend.path, timeout_s=self._backend.timeout_s)
@@ -239,7 +254,8 @@ class PipelineStore:
             UnknownTableError: There is no such table; nothing is written.
         """
         self._require_open()
-        self._backend.publish()
+        self._publish()
+        self._record_tables([table_name])
         if not self._has_table(table_name):
             raise UnknownTableError(self.db_path, table_name, self._backend.tables.names())
         target = Path(output_path).absolute()
@@ -309,12 +325,69 @@ class PipelineStore:
     ) -> None:
         self.close()
 
+    # --- what a checkpointed function reads here ---
+
+    def _publish(self) -> None:
+        """Bring the tables up to what the present run means by their names."""
+        for entry, at in meant_in(self._backend.path):
+            self._backend.mean(entry, at)
+        self._backend.publish()
+
+    def _record_query(self, cursor: duckdb.DuckDBPyConnection, query: str) -> None:
+        if current_call() is None:
+            return
+        names = engine.tables_read(cursor, query)
+        known = self._backend.tables.names()
+        if names is None:
+            self._record_tables(known)
+            return
+        if engine.reads_catalog(query, names):
+            self._record_listing()
+        spelled = {name.casefold(): name for name in known}
+        for name in names:
+            if name.casefold() not in spelled and Path(name).exists():
+                # As in FROM 'genes.parquet'.
+                digest = path_digest(Path(name))
+                record(Read(name, "", digest, "file"), self._backend.path)
+            else:
+                self._record_tables([spelled.get(name.casefold(), name)])
+
+    def _record_tables(self, names: Iterable[str]) -> None:
+        if current_call() is not None:
+            for name in names:
+                self._record(name, self._backend.table_version(name))
+
+    def _record_listing(self) -> None:
+        if current_call() is not None:
+            version = self._backend.listing_version()
+            record(Read("", "", version, "listing"), self._backend.path)
+
+    def _record(self, name: str, version: str) -> None:
+        record(Read(name, "", version, "table"), self._backend.path)
+
     def _has_table(self, name: str) -> bool:
         return name in self._backend.tables.names()
 
     def _require_open(self) -> None:
         if self._closed:
             raise StoreClosedError(self.db_path)
+
+
+def _warn_of_unseen_reads() -> None:
+    call = current_call()
+    if call is None or call.inputs or call.name in _warned:
+        return
+    _warned.add(call.name)
+    warnings.warn(
+        f"{call.name} reads the store through `conn`, where it can not be seen which tables "
+        "it reads: a change of them would go unseen. Name them in "
+        f'@checkpoint(name={call.name!r}, inputs=["…"]), or use execute_query(...).',
+        UsherWarning,
+        stacklevel=4,
+    )
+
+
+_warned: Final[set[str]] = set()
 
 
 def _sources(steps: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

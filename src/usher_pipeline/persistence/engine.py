@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, Final
 from usher_pipeline.errors import StoreBusyError, StoreError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterator, Mapping, Sequence
     from pathlib import Path
 
     import duckdb
@@ -290,6 +290,59 @@ def _explain(text: str) -> tuple[str, str]:
     if "Is a directory" in text:
         return "it is a folder, not a file", "Nothing was written. Give the path of a file."
     return f"DuckDB can not open it: {first_line}", "Nothing was written."
+
+
+def tables_read(connection: Any, query: str) -> frozenset[str] | None:
+    """Return the names of the tables that a query reads; None if it can not be told.
+
+    DuckDB names them for one statement without parameters, and not for PIVOT.
+
+    Args:
+        connection: Where the query would run.
+        query: The query; its parameters may be anything.
+    """
+    import duckdb
+
+    try:
+        statements = connection.extract_statements(query)
+        if len(statements) != 1:
+            return None
+        found: set[str] = connection.get_table_names(_without_parameters(query))
+    except duckdb.Error:
+        return None
+    return frozenset(found)
+
+
+#: Where SQL tells which tables there are.
+_CATALOG: Final = re.compile(
+    r"information_schema|duckdb_|pragma|sqlite_master|pg_|\bshow\b", re.IGNORECASE
+)
+
+
+def reads_catalog(query: str, names: Collection[str]) -> bool:
+    """Tell whether a query may ask which tables there are.
+
+    >>> reads_catalog("SHOW TABLES", []), reads_catalog("FROM genes", ["genes"])
+    (True, False)
+    """
+    return not names or _CATALOG.search(query) is not None
+
+
+#: Quoted text and names, comments, and what stands for a value in SQL.
+_TOKEN: Final = re.compile(
+    r"""'(?:[^']|'')*'|"(?:[^"]|"")*"|--[^\n]*|/\*.*?\*/|(?P<tag>\$\w*\$).*?(?P=tag)"""
+    r"""|(?P<parameter>\?\d*|\$\w+)""",
+    re.DOTALL,
+)
+
+
+def _without_parameters(query: str) -> str:
+    """Return a query with NULL for each parameter.
+
+    >>> _without_parameters("SELECT '?' FROM t WHERE a = ? AND b = $low -- ?")
+    "SELECT '?' FROM t WHERE a = NULL AND b = NULL -- ?"
+    """
+    return _TOKEN.sub(lambda token: "NULL" if token["parameter"] else token[0], query)
 
 
 def to_arrow(

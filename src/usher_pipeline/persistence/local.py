@@ -3,26 +3,37 @@
 from __future__ import annotations
 
 import json
+import threading
 import warnings
 from contextlib import suppress
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from usher_pipeline.errors import NameClashError, StoreBusyError, StoreError, UsherWarning
 from usher_pipeline.fingerprint import frames as fingerprints
+from usher_pipeline.fingerprint.files import signature
 from usher_pipeline.frames import Packed
+from usher_pipeline.persistence import reads
 from usher_pipeline.persistence.locking import single_flight
-from usher_pipeline.persistence.segments import Segments, check_name, folder_of, write_json
+from usher_pipeline.persistence.segments import (
+    RECENT_ENTRIES,
+    Segments,
+    check_name,
+    folder_of,
+    write_json,
+)
 from usher_pipeline.records import utc_from_text, utc_now
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Iterable, Mapping
     from contextlib import AbstractContextManager
     from datetime import datetime
 
+    from usher_pipeline.fingerprint.files import Signature
     from usher_pipeline.persistence.tables import Row, Tables
-    from usher_pipeline.records import Entry
+    from usher_pipeline.records import Acceptance, Entry, Key
 
 __all__ = ["LocalBackend", "resolved"]
 
@@ -57,6 +68,9 @@ class LocalBackend:
         self.private = private
         self.segments = Segments(folder_of(self.path))
         self._tables: Tables | None = None
+        self._lock = threading.Lock()
+        self._versions: dict[str, str] = {}
+        self._versions_of: tuple[Signature | None, ...] | None = None
 
     @property
     def tables(self) -> Tables:
@@ -79,12 +93,75 @@ class LocalBackend:
                 return _entry_of(row)
         return None
 
-    def recent(self, name: str) -> list[Entry]:
-        """Return the newest entries of a name, the latest of each key, newest first."""
-        found = self.segments.recent(name)
+    def recent(self, name: str, limit: int | None = RECENT_ENTRIES) -> list[Entry]:
+        """Return the newest entries of a name, the latest of each key, newest first.
+
+        Args:
+            name: The checkpoint.
+            limit: How many files are read at most; None for all.
+        """
+        found = self.segments.recent(name, limit)
         if found or not self.path.is_file():
             return found
         return [entry for row in self._rows(name) if (entry := _entry_of(row))]
+
+    def current(self, name: str) -> Entry | None:
+        """Return the entry that a plain name stands for, or soon will, or None."""
+        marked = [pending for pending in self.segments.pending() if pending.name == name]
+        for pending in reversed(marked):
+            entry = self.segments.find(name, pending.key)
+            if entry is not None:
+                return entry
+        published = self.segments.published(name)
+        entry = self.segments.read(name, published) if published else None
+        return entry or next(iter(self.recent(name)), None)
+
+    # --- versions of tables ---
+
+    def table_version(self, name: str) -> str:
+        """Return what the plain table of a name holds, as a digest; empty if there is none.
+
+        A published result has the digest of its frame, as long as the table holds just
+        that; anybody may have run UPDATE on it, so its rows are looked at. What was looked
+        at is remembered until the file changes.
+        """
+        marked = any(pending.name == name for pending in self.segments.pending())
+        entry = self.current(name) if marked else None
+        if entry is not None:
+            return entry.content
+        if not self.path.is_file():
+            return ""
+        return self._remembered(name, lambda: self._read_version(name))
+
+    def listing_version(self) -> str:
+        """Return a digest of which tables there are and when each was saved."""
+        from usher_pipeline.persistence.tables import listing_digest
+
+        return listing_digest(self.tables.rows(), self.tables.names())
+
+    def _read_version(self, name: str) -> str:
+        stored = self.tables.fetch(name)
+        return stored.version() if stored is not None else ""
+
+    def _remembered(self, name: str, look: Callable[[], str]) -> str:
+        state = self._file_state()
+        with self._lock:
+            if self._versions_of != state:
+                self._versions, self._versions_of = {}, state
+            known = self._versions.get(name)
+        if known is None:
+            known = look()
+            with self._lock:
+                if state is not None and state == self._file_state() == self._versions_of:
+                    self._versions[name] = known
+        return known
+
+    def _file_state(self) -> tuple[Signature | None, ...] | None:
+        """Return what tells that the database was changed; None if that is too fresh."""
+        found = signature(self.path), signature(f"{self.path}.wal")
+        if any(each is not None and not each[1] for each in found):
+            return None
+        return tuple(each[0] if each is not None else None for each in found)
 
     def names(self) -> list[str]:
         """Return every name that has an entry."""
@@ -167,6 +244,16 @@ class LocalBackend:
             marker.path.unlink(missing_ok=True)
             raise
 
+    def accept(self, entry: Entry, key: Key, statement: Acceptance) -> Entry:
+        """Make a result one of a newer key as well; return that entry.
+
+        The older one stays as it is. Both entries have a segment of their own, of one file
+        where the disk can do that, so that either can be removed without the other.
+        """
+        accepted = replace(entry, key=key, accepted=(*entry.accepted, statement))
+        self._prepare()
+        return self.segments.adopt(entry, accepted)
+
     def _prepare(self) -> None:
         folder = self.path.parent
         folder.mkdir(mode=0o755, parents=True, exist_ok=True)
@@ -204,11 +291,29 @@ class LocalBackend:
 
     # --- publishing ---
 
-    def mean(self, entry: Entry) -> None:
-        """Say that an entry is what its plain name stands for, unless it already is."""
+    def mean(self, entry: Entry, at: datetime | None = None) -> None:
+        """Say that an entry is what its plain name stands for, unless it already is.
+
+        Args:
+            entry: The entry.
+            at: Since when (UTC); what was meant later stays. Now unless given.
+        """
         if self.path.is_file() and self.segments.published(entry.name) == entry.stem:
             return
-        self.segments.mark(entry.name, entry.key.digest, utc_now())
+        self.segments.mark(entry.name, entry.key.digest, at or utc_now())
+
+    def settle(self, names: Iterable[str]) -> None:
+        """Publish what is meant by some names, and wait for it.
+
+        Raises:
+            StoreBusyError: Others held the database for longer than we may wait.
+        """
+        wanted = set(names)
+        for entry, at in reads.meant_in(self.path):
+            if entry.name in wanted:
+                self.mean(entry, at)
+        if any(pending.name in wanted for pending in self.segments.pending()):
+            self._publish_results(self.timeout_s)
 
     def publish(self, timeout_s: float = _PUBLISH_WAIT_S) -> bool:
         """Publish what is meant to be; what the database is too busy for stays marked."""

@@ -15,6 +15,7 @@ import os
 import re
 from contextlib import suppress
 from dataclasses import dataclass
+from shutil import copyfile
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote, unquote
 from uuid import uuid4
@@ -30,14 +31,23 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
-__all__ = ["Pending", "Sealed", "Segments", "check_name", "folder_of", "safe_name"]
+__all__ = [
+    "RECENT_ENTRIES",
+    "Pending",
+    "Sealed",
+    "Segments",
+    "check_name",
+    "folder_of",
+    "safe_name",
+]
 
 #: Tables of our own, and names that a database can not have in its main schema.
 _RESERVED: Final = frozenset({"_checkpoints", "_provenance"})
 _RESERVED_PREFIX: Final = "_usher_"
 
 _LONGEST_PLAIN: Final = 120
-_RECENT_ENTRIES: Final = 64
+#: How many files of a name are looked at for the nearest result.
+RECENT_ENTRIES: Final = 64
 _ENTRY_NAME: Final = re.compile(r"(?P<key>[0-9a-f]{32})-(?P<number>\d+)\.json")
 
 _verified: set[tuple[str, int, int, int]] = set()
@@ -150,7 +160,7 @@ class Segments:
             default=None,
         )
 
-    def recent(self, name: str, limit: int = _RECENT_ENTRIES) -> list[Entry]:
+    def recent(self, name: str, limit: int | None = RECENT_ENTRIES) -> list[Entry]:
         """Return the newest entries of a name, the latest of each key, newest first."""
         folder = self.folder / safe_name(name)
         latest: dict[str, Entry] = {}
@@ -158,7 +168,12 @@ class Segments:
             known = latest.get(entry.key.digest)
             if entry.name == name and (known is None or known.number < entry.number):
                 latest[entry.key.digest] = entry
-        return sorted(latest.values(), key=lambda entry: entry.created_at, reverse=True)
+        return sorted(latest.values(), key=lambda entry: entry.known_at, reverse=True)
+
+    def read(self, name: str, stem: str) -> Entry | None:
+        """Return the entry of a name whose files have a stem, or None."""
+        entry = read_entry(self.folder / safe_name(name) / f"{stem}.json")
+        return entry if entry is not None and entry.name == name else None
 
     def names(self) -> list[str]:
         """Return every name that has a result."""
@@ -261,6 +276,31 @@ class Segments:
             sealed.path.unlink(missing_ok=True)
             raise
         return entry
+
+    def adopt(self, entry: Entry, accepted: Entry) -> Entry:
+        """Write an entry for the segment of another one; return it with its number.
+
+        Args:
+            entry: Whose segment it is; where that is lost, only its table has the frame.
+            accepted: What to write.
+        """
+        folder = self.folder / safe_name(accepted.name)
+        _make_folder(self.folder)
+        _make_folder(folder)
+        temporary = folder / f".{uuid4().hex}.arrow.tmp"
+        try:
+            temporary.hardlink_to(self.segment(entry))
+        except OSError:
+            # Not every disk can give one file two names.
+            with suppress(FileNotFoundError):
+                copyfile(self.segment(entry), temporary)
+                _sync(temporary)
+        numbers = [int(name["number"]) for name in _entry_names(folder, accepted.key.digest)]
+        accepted = accepted.numbered(max(numbers, default=0) + 1)
+        if temporary.exists():
+            self._place(temporary, folder / f"{accepted.stem}.arrow")
+        write_json(folder / f"{accepted.stem}.json", accepted.to_json())
+        return accepted
 
     def _place(self, temporary: Path, final: Path) -> None:
         temporary.replace(final)

@@ -13,7 +13,10 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from xxhash import xxh3_128
+
 from usher_pipeline.errors import NameClashError, SchemaMismatchError, UnknownTableError
+from usher_pipeline.fingerprint.frames import column_digest, column_digests, combine
 from usher_pipeline.frames import adapter_of_kind, table_schema
 from usher_pipeline.persistence import engine, migrations
 from usher_pipeline.persistence.migrations import CHECKPOINTS, PROVENANCE
@@ -70,6 +73,38 @@ class Stored:
 
     table: pa.Table
     row: Row | None
+
+    def version(self) -> str:
+        """Return a digest of what the table holds: that of the frame it was made from.
+
+        Where somebody else made or changed the table, it is one of names, types and values.
+        """
+        found = restore(self)
+        if found is not None and self.row is not None:
+            digests = column_digests(found[2])
+            if combine(found[0], found[1], digests) == self.row.content:
+                return self.row.content
+        return _plain_digest(self.table)
+
+
+def _plain_digest(table: pa.Table) -> str:
+    """Return a digest of a table as SQL has it, whatever zone the connection shows."""
+    import pyarrow as pa
+
+    hasher = xxh3_128(b"usher table")
+    for name, column in zip(table.column_names, table.columns, strict=True):
+        kind = column.type
+        is_zoned = pa.types.is_timestamp(kind) and kind.tz is not None
+        plain = column.cast(pa.timestamp(kind.unit, "UTC")) if is_zoned else column
+        for text in (name, column_digest(plain)):
+            hasher.update(f"{len(text)}:{text},".encode("utf-8", "surrogatepass"))
+    return hasher.hexdigest()
+
+
+def listing_digest(rows: Sequence[Row], names: Sequence[str]) -> str:
+    """Return a digest of which tables there are and when each was saved."""
+    known = [[r.table_name, r.created_at.isoformat(), r.row_count, r.description] for r in rows]
+    return xxh3_128(json.dumps([sorted(known), sorted(names)]).encode()).hexdigest()
 
 
 def frame_facts(packed: Packed) -> dict[str, Any]:

@@ -1,0 +1,175 @@
+"""What a checkpointed function reads from stores while it runs.
+
+Whoever serves something stored calls `record`; it is noted on the function that is
+running around the caller, also when the caller is a thread or a pool of that function.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import ContextVar
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final, Self, TypeAlias
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from datetime import datetime
+    from pathlib import Path
+
+    from usher_pipeline.records import Entry, Read
+
+__all__ = ["Call", "current_call", "meant_in", "record", "tell_what_is_meant"]
+
+
+class Call:
+    """A checkpointed function that is running.
+
+    Attributes:
+        name: The checkpoint.
+        config: The config paths that it declares.
+        inputs: The tables that it declares.
+        home: The database of its own store.
+        reads: What it read, in the order of the first time.
+        torn: What it read twice and found in two versions, in words.
+    """
+
+    def __init__(
+        self, name: str, config: tuple[str, ...], inputs: tuple[str, ...], home: Path
+    ) -> None:
+        self.name = name
+        self.config = config
+        self.inputs = inputs
+        self.home = home
+        self.torn: list[str] = []
+        self.is_running = False
+        self._reads: dict[tuple[object, ...], Read] = {}
+        self._lock = threading.Lock()
+
+    @property
+    def reads(self) -> tuple[Read, ...]:
+        """What it read, in the order of the first time."""
+        return tuple(self._reads.values())
+
+    def note(self, read: Read, store: Path) -> None:
+        """Note one read of one store."""
+        if store != self.home:
+            read = replace(read, store=relative(store, self.home.parent))
+        with self._lock:
+            known = self._reads.setdefault(read.place, read)
+            if known.content != read.content:
+                self.torn.append(f"{read.kind} {read.name}" if read.name else "the tables")
+
+    def __enter__(self) -> Self:
+        _carry_into_threads()
+        self.is_running = True
+        self._token = _calls.set(self)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        _calls.reset(self._token)
+        self.is_running = False
+
+
+_calls: ContextVar[Call | None] = ContextVar("usher_calls", default=None)
+
+
+def current_call() -> Call | None:
+    """Return the checkpointed function that is running around the caller, if any."""
+    call = _calls.get()
+    if call is None:
+        call = threading.current_thread().__dict__.get("_usher_call")
+    # A thread may outlive the function that started it.
+    return call if call is not None and call.is_running else None
+
+
+def record(read: Read, store: Path) -> None:
+    """Note a read on the function that is running, if any.
+
+    Args:
+        read: What was read.
+        store: The database that it was read from, resolved.
+    """
+    call = current_call()
+    if call is not None:
+        call.note(read, store)
+
+
+def relative(path: Path, folder: Path) -> str:
+    """Return a path as seen from a folder, so that both can be moved together."""
+    return os.path.relpath(path, folder)
+
+
+# --- threads ----------------------------------------------------------------------------
+
+
+def _carry_into_threads() -> None:
+    """Let threads and pools know in which function they were started, from now on.
+
+    A context variable does not reach a thread (PEP 567), and what a pool reads would be
+    read by nobody: a result would be served after its input changed.
+    """
+    if threading.Thread.start is _plain_start:
+        threading.Thread.start = _start  # type: ignore[method-assign,assignment]
+        ThreadPoolExecutor.submit = _submit  # type: ignore[method-assign,assignment]
+
+
+_plain_start: Final = threading.Thread.start
+_plain_submit: Final = ThreadPoolExecutor.submit
+
+
+def _start(thread: threading.Thread) -> None:
+    call = current_call()
+    if call is not None:
+        thread.__dict__["_usher_call"] = call
+    _plain_start(thread)
+
+
+def _submit(
+    pool: ThreadPoolExecutor, task: Callable[..., Any], /, *args: Any, **kwargs: Any
+) -> Any:
+    call = current_call()
+    # A worker may be older than the function, or younger than another one.
+    return _plain_submit(pool, partial(_run_within, call, task), *args, **kwargs)
+
+
+def _run_within(
+    call: Call | None, task: Callable[..., Any], /, *args: Any, **kwargs: Any
+) -> Any:
+    thread = threading.current_thread().__dict__
+    before = thread.get("_usher_call")
+    thread["_usher_call"] = call
+    try:
+        return task(*args, **kwargs)
+    finally:
+        thread["_usher_call"] = before
+
+
+# --- what a name means ------------------------------------------------------------------
+
+_Returned: TypeAlias = "Iterable[tuple[Entry, datetime]]"
+
+
+def _nothing_returned(_: Path) -> _Returned:
+    return ()
+
+
+_returned: Callable[[Path], _Returned] = _nothing_returned
+
+
+def tell_what_is_meant(told: Callable[[Path], _Returned]) -> None:
+    """Say who knows what the present run means by the names of a store.
+
+    Args:
+        told: Takes a database; returns what the run last returned under each of its names,
+            and when (UTC).
+    """
+    global _returned  # noqa: PLW0603 - there is one process and one who knows
+    _returned = told
+
+
+def meant_in(store: Path) -> list[tuple[Entry, datetime]]:
+    """Return what the present run last returned under the names of a store, and when."""
+    return list(_returned(store))

@@ -1,0 +1,200 @@
+"""What a call depends on besides its key: what was read while it ran, and what stood still.
+
+Three questions have their answers here: what a recorded read leads to now, what one
+checkpoint's call adds to the reads of another's, and what changed under a function
+while it ran.
+"""
+
+from __future__ import annotations
+
+import os
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, assert_never
+
+from usher_pipeline import registry, stored
+from usher_pipeline.errors import UsherWarning
+from usher_pipeline.fingerprint.files import path_digest
+from usher_pipeline.fingerprint.key import files_of, standing_of, stated_now
+from usher_pipeline.persistence.reads import current_call
+from usher_pipeline.records import Read
+from usher_pipeline.runs import InForce
+
+if TYPE_CHECKING:
+    from usher_pipeline.calls import Planned
+    from usher_pipeline.fingerprint.files import Noticed
+    from usher_pipeline.persistence.local import LocalBackend
+    from usher_pipeline.persistence.reads import Call
+    from usher_pipeline.records import Entry
+
+__all__ = ["Watched", "record_call", "version_now", "warn_of_files"]
+
+
+# --- what a read leads to ---------------------------------------------------------------
+
+
+def version_now(read: Read, planned: Planned) -> str:
+    """Return which version a recorded read leads to now; empty if to none.
+
+    Args:
+        read: What an entry recorded.
+        planned: The call that would be answered with that entry.
+    """
+    backend = _backend_of(read, planned)
+    match read.kind:
+        case "call":
+            return _called_now(read, planned, backend)
+        case "name":
+            entry = stored.find(planned.run, backend, read.name, dict(read.arguments))
+            return entry.content if entry is not None else ""
+        case "table":
+            is_own = not read.store
+            return (
+                planned.facts.table(read.name) if is_own else backend.table_version(read.name)
+            )
+        case "listing":
+            return backend.listing_version()
+        case "file":
+            return path_digest(Path(read.name))
+        case kind:
+            assert_never(kind)
+
+
+def _backend_of(read: Read, planned: Planned) -> LocalBackend:
+    if not read.store or read.kind == "file":
+        return planned.backend
+    path = planned.backend.path.parent / read.store
+    return planned.run.backend_at(Path(os.path.normpath(path)))
+
+
+def _called_now(read: Read, planned: Planned, backend: LocalBackend) -> str:
+    entry = backend.find(read.name, read.key)
+    if entry is None or entry.content != read.content:
+        return entry.content if entry is not None else ""
+    # Whoever calls a checkpoint that no code leads to, by a name or from a table of
+    # functions, has nothing of it in the key; so it is asked itself.
+    wrapped = registry.find(read.name)
+    if wrapped is not None and read.standing:
+        declared = wrapped.__usher_declaration__
+        ownership = planned.facts.ownership(declared.function)
+        if standing_of(declared, planned.facts, ownership) != read.standing:
+            return "another meaning"
+    return entry.content
+
+
+# --- what a call is to the one around it ------------------------------------------------
+
+
+def record_call(planned: Planned, entry: Entry) -> None:
+    """Note on the function that is running, if any, that it called a checkpoint.
+
+    Args:
+        planned: The call.
+        entry: What answered it.
+    """
+    outer = current_call()
+    if outer is None:
+        return
+    store = planned.backend.path
+    standing = standing_of(planned.declared, planned.facts, planned.ownership)
+    read = Read(entry.name, entry.key.digest, entry.content, standing=standing)
+    outer.note(read, store)
+    # The key of the inner call depends on these files, and so does what the outer returns.
+    for path, (_, digest) in files_of(planned.measured).items():
+        outer.note(Read(str(path), "", digest, "file"), outer.home)
+
+
+# --- what changed meanwhile -------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Watched:
+    """What a function was given and must find again when it ends.
+
+    Attributes:
+        planned: The call.
+        files: The files that count in its key.
+        stated: Config, sources and inputs: what → digest.
+    """
+
+    planned: Planned
+    files: Noticed
+    stated: dict[str, str]
+
+    @classmethod
+    def of(cls, planned: Planned) -> Watched:
+        """Look at all of it, right before the function runs."""
+        planned.backend.settle(planned.declared.inputs)
+        pieces = planned.measured.context.pieces
+        stated = {f"{piece.kind} {piece.label}": piece.digest for piece in pieces}
+        return cls(planned, files_of(planned.measured), stated)
+
+    def changes(self, call: Call) -> list[str]:
+        """Return what is another one now, in words.
+
+        Args:
+            call: The call, which has ended.
+        """
+        changed = [
+            f"the file {str(path)!r}"
+            for path, (absolute, digest) in self.files.items()
+            if path_digest(absolute) != digest
+        ]
+        changed += [what for what, now in self._now().items() if now != self.stated.get(what)]
+        return [*changed, *call.torn]
+
+    def _now(self) -> dict[str, str]:
+        planned, declared = self.planned, self.planned.declared
+        facts = InForce(planned.run, anew=True)
+        try:
+            now = stated_now(declared, facts, planned.ownership)
+        except Exception as problem:  # noqa: BLE001 - a probe may raise anything
+            # Hours of work are not thrown away because a server does not answer.
+            warnings.warn(
+                f"{declared.name} ran, and whether its sources changed meanwhile can not be "
+                f"told: {problem!r}. The result is stored as one of the versions from "
+                "before. If a source may have changed, call refresh(...).",
+                UsherWarning,
+                stacklevel=6,
+            )
+            return {}
+        for name in declared.inputs:
+            # What the run means by it is not what a raw connection reads.
+            version = planned.backend.table_version(name) or "missing"
+            if version != self.stated[f"table {name}"]:
+                now[f"table {name}"] = version
+        return {what: digest for what, digest in now.items() if what in self.stated}
+
+
+# --- texts that name files --------------------------------------------------------------
+
+_warned: Final[set[tuple[str, str]]] = set()
+
+
+def warn_of_files(planned: Planned) -> None:
+    """Warn once of an argument whose text names a file, whose content does not count."""
+    declared = planned.declared
+    for name, value in planned.bound.arguments.items():
+        place = (declared.name, name)
+        watched = name in declared.files or name in declared.ignore or place in _warned
+        if watched or not _names_file(value):
+            continue
+        _warned.add(place)
+        warnings.warn(
+            f"The argument {name} of {declared.name} is the text {value!r}, which names a "
+            "file. The text counts, the content of the file does not, so a change of it "
+            f'would go unseen. Pass a pathlib.Path, or declare files=["{name}"]; '
+            f'ignore=["{name}"] if the content can not matter.',
+            UsherWarning,
+            stacklevel=6,
+        )
+
+
+def _names_file(value: Any) -> bool:
+    if type(value) is not str or "\0" in value:
+        return False
+    try:
+        return os.path.isfile(value)  # noqa: PTH113 - any text, not a path yet
+    except OSError:
+        return False
