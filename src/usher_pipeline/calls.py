@@ -326,7 +326,7 @@ def accept_all(declared: Declaration) -> int:
     facts, backend = InForce(run), run.backend
     context = context_of(declared, facts, facts.ownership(declared.function))
     count = 0
-    for entry in reversed(backend.recent(declared.name, None)):
+    for entry in backend.recent(declared.name, None):
         now = rekeyed(entry.key, context)
         fits = entry.key.rules == now.rules and stands_as(entry.key, context)
         if fits and backend.find(declared.name, now.digest) is None:

@@ -54,7 +54,7 @@ def version_now(read: Read, planned: Planned) -> str:
                 planned.facts.table(read.name) if is_own else backend.table_version(read.name)
             )
         case "listing":
-            return backend.listing_version()
+            return backend.listing_version(planned.declared.name)
         case "file":
             return path_digest(Path(read.name))
         case kind:

@@ -271,8 +271,17 @@ class Run:
         with self._lock:
             self._steps.append(step | ({"details": dict(details)} if details else {}))
 
-    def note(self, backend: LocalBackend, entry: Entry, outcome: str) -> None:
-        """Remember what a call returned, and what the run means by the name."""
+    def note(
+        self, backend: LocalBackend, entry: Entry, outcome: str, *, means: bool = True
+    ) -> None:
+        """Remember what a call returned, and what the run means by the name.
+
+        Args:
+            backend: The store.
+            entry: What was returned.
+            outcome: ``computed`` or ``hit``.
+            means: Whether the name stands for it from now on; not so for a look by name.
+        """
         place = (str(backend.path), entry.name, entry.stem, entry.content, outcome)
         with self._lock:
             noted = self._noted.get(place)
@@ -283,8 +292,9 @@ class Run:
                 self._steps.append(step)
             noted["calls"] += 1
             noted["used_at"] = utc_now().isoformat()
-            meaning = _Meaning(backend, entry, utc_now())
-            self._meant[str(backend.path), entry.name] = meaning
+            if means:
+                meaning = _Meaning(backend, entry, utc_now())
+                self._meant[str(backend.path), entry.name] = meaning
 
     def meaning(self, backend: LocalBackend, name: str) -> Entry | None:
         """Return what a plain name means in this run, or None.

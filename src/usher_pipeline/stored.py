@@ -46,7 +46,7 @@ def load(name: str, /, **arguments: Any) -> Any:
         packed = backend.load(entry)
         if packed is not None:
             frame = adapter_of_kind(packed.kind).from_arrow(packed.table, packed.schema)
-            run.note(backend, entry, "hit")
+            run.note(backend, entry, "hit", means=False)
             record(_read_of(name, wanted, entry), backend.path)
             remember_origin(frame, entry, backend)
             return frame

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-__all__ = ["Noticed", "Signature", "noticed", "path_digest", "signature"]
+__all__ = ["Noticed", "Signature", "know_store", "noticed", "path_digest", "signature"]
 
 _CHUNK_BYTES: Final = 1 << 20
 
@@ -57,6 +57,23 @@ def _signature(facts: os.stat_result) -> tuple[Signature, bool]:
     return (facts.st_mtime_ns, facts.st_ctime_ns, facts.st_size, facts.st_ino), settled
 
 
+#: The databases and folders of the stores that this process knows.
+_stores: Final[set[str]] = set()
+
+#: A file that DuckDB may hold open: to open and close it would drop DuckDB's lock, since
+#: POSIX drops all locks of a process on a file when it closes any handle of it.
+_DATABASES: Final = frozenset((".duckdb", ".ddb", ".wal"))
+
+
+def know_store(*paths: Path) -> None:
+    """Say what belongs to a store: its content changes with every result.
+
+    Args:
+        paths: Its database, log and folder, resolved.
+    """
+    _stores.update(map(str, paths))
+
+
 @contextmanager
 def noticed() -> Iterator[Noticed]:
     """Collect every path that is digested in the block, with its digest."""
@@ -76,7 +93,9 @@ def path_digest(path: Path) -> str:
 
     Returns:
         ``file:…`` and ``folder:…`` with a digest; ``missing`` if nothing is there;
-        ``other`` for a device, socket or pipe.
+        ``other`` for a device, socket or pipe. A store counts by its name, since what is
+        read from it is recorded, and any other database by its times and size, since it
+        must not be opened.
 
     Raises:
         OSError: The file or folder can not be read.
@@ -93,10 +112,14 @@ def path_digest(path: Path) -> str:
 
 
 def _digest(path: Path) -> str:
+    if _stores and os.path.realpath(path) in _stores:
+        return "store"
     try:
         facts = path.stat()
     except (FileNotFoundError, NotADirectoryError):
         return "missing"
+    if path.suffix in _DATABASES and stat.S_ISREG(facts.st_mode):
+        return f"database:{facts.st_size}:{facts.st_mtime_ns}"
     if stat.S_ISREG(facts.st_mode):
         return f"file:{_file_digest(path, facts)}"
     if stat.S_ISDIR(facts.st_mode):

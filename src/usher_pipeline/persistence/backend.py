@@ -35,8 +35,8 @@ class Backend(Protocol):
     def table_version(self, name: str) -> str:
         """Return what the plain table of a name holds, as a digest; empty if there is none."""
 
-    def listing_version(self) -> str:
-        """Return a digest of which tables there are and when each was saved."""
+    def listing_version(self, besides: str = "") -> str:
+        """Return a digest of which tables there are, one aside, and when each was saved."""
 
     def names(self) -> list[str]:
         """Return every name that has an entry."""

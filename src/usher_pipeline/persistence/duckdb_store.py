@@ -358,8 +358,9 @@ class PipelineStore:
                 self._record(name, self._backend.table_version(name))
 
     def _record_listing(self) -> None:
-        if current_call() is not None:
-            version = self._backend.listing_version()
+        call = current_call()
+        if call is not None:
+            version = self._backend.listing_version(call.name)
             record(Read("", "", version, "listing"), self._backend.path)
 
     def _record(self, name: str, version: str) -> None:

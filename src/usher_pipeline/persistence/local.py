@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from usher_pipeline.errors import NameClashError, StoreBusyError, StoreError, UsherWarning
 from usher_pipeline.fingerprint import frames as fingerprints
-from usher_pipeline.fingerprint.files import signature
+from usher_pipeline.fingerprint.files import know_store, signature
 from usher_pipeline.frames import Packed
 from usher_pipeline.persistence import reads
 from usher_pipeline.persistence.locking import single_flight
@@ -67,6 +67,7 @@ class LocalBackend:
         self.timeout_s = timeout_s
         self.private = private
         self.segments = Segments(folder_of(self.path))
+        know_store(self.path, Path(f"{self.path}.wal"), self.segments.folder)
         self._tables: Tables | None = None
         self._lock = threading.Lock()
         self._versions: dict[str, str] = {}
@@ -133,11 +134,16 @@ class LocalBackend:
             return ""
         return self._remembered(name, lambda: self._read_version(name))
 
-    def listing_version(self) -> str:
-        """Return a digest of which tables there are and when each was saved."""
+    def listing_version(self, besides: str = "") -> str:
+        """Return a digest of which tables there are, and when each was saved.
+
+        Args:
+            besides: The table of whoever asks; its own result is no news to it.
+        """
         from usher_pipeline.persistence.tables import listing_digest
 
-        return listing_digest(self.tables.rows(), self.tables.names())
+        rows = [row for row in self.tables.rows() if row.table_name != besides]
+        return listing_digest(rows, [name for name in self.tables.names() if name != besides])
 
     def _read_version(self, name: str) -> str:
         stored = self.tables.fetch(name)

@@ -1,0 +1,435 @@
+"""The circle: what becomes of stored work when code changed, or the world did meanwhile."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+import pytest
+
+from usher_pipeline import checkpoint, configure, current_run, export, run, source
+from usher_pipeline.errors import (
+    CheckpointMissError,
+    CheckpointNotSaved,
+    CodeChangedError,
+    ConfigError,
+    DeclarationError,
+    UsherWarning,
+)
+from usher_pipeline.persistence import PipelineStore, ProvenanceTracker
+from usher_pipeline.records import Blocked, Hit, Miss
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+def _clean(text: str) -> str:
+    return text.strip()
+
+
+#: What the functions of these tests reach; a test binds it anew, as an edit does.
+clean = _clean
+
+
+class Runs(list[str]):
+    """What really ran; by the name of its class no part of any key."""
+
+    def __checkpoint_key__(self) -> str:
+        return "runs"
+
+
+@pytest.fixture
+def ran() -> Runs:
+    """A list that functions append to when they really run."""
+    return Runs()
+
+
+@pytest.fixture(autouse=True)
+def _all_is_costly() -> Iterator[None]:
+    """Take all that is stored for hours of work."""
+    configure(costly_s=0.0)
+    yield
+    configure(costly_s=600.0)
+
+
+@pytest.fixture
+def edit(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Give the helper another meaning, or its first one back."""
+
+    def rebind(helper: Any = _clean) -> None:
+        monkeypatch.setitem(globals(), "clean", helper)
+
+    return rebind
+
+
+def fetching(ran: Runs, **options: Any) -> Any:
+    """Return a checkpoint that reaches the helper."""
+
+    @checkpoint(name="fetch", ignore=["ran"], **options)
+    def fetch(term: str = "a", ran: Runs = ran) -> pl.DataFrame:
+        ran.append(term)
+        return pl.DataFrame({"term": [clean(term)]})
+
+    return fetch
+
+
+# --- after an edit ----------------------------------------------------------------------
+
+
+def test_costly_work_is_not_done_again_for_an_edit(ran: Runs, edit: Any) -> None:
+    """The call is an error before anything runs; it says what changed and what to do."""
+    fetch = fetching(ran)
+    fetch()
+    edit(lambda text: text.strip().lower())
+    with pytest.raises(CodeChangedError, match=r"fetch\.accept.*fetch\.refresh") as caught:
+        fetch()
+    assert any("clean" in change for change in caught.value.changes)
+    assert caught.value.name == "fetch"
+    assert caught.value.entry == fetch.entries()[0]
+    decision = fetch.explain()
+    assert isinstance(decision, Blocked)
+    assert str(decision).startswith("blocked: ")
+    with pytest.raises(CheckpointMissError, match="clean"):
+        fetch.load()
+    assert ran == ["a"]
+
+
+def test_an_edit_that_is_taken_back_is_a_hit(ran: Runs, edit: Any) -> None:
+    """Nothing is removed because code changed."""
+    fetch = fetching(ran)
+    fetch()
+    edit(lambda text: text.upper())
+    fetch.refresh()
+    edit()
+    assert fetch()["term"].to_list() == ["a"]
+    edit(lambda text: text.upper())
+    assert fetch()["term"].to_list() == ["A"]
+    assert ran == ["a", "a"]
+
+
+def test_cheap_work_is_done_again(ran: Runs, edit: Any) -> None:
+    """What took less than `costly_s` is computed again, with the edit as the reason."""
+    configure(costly_s=600.0)
+    fetch = fetching(ran)
+    fetch()
+    edit(lambda text: text.upper())
+    decision = fetch.explain()
+    assert isinstance(decision, Miss)
+    assert "clean" in str(decision.reason)
+    assert fetch()["term"].to_list() == ["A"]
+    assert ran == ["a", "a"]
+
+
+def test_another_argument_is_no_edit(ran: Runs, edit: Any) -> None:
+    """The guard is for calls that differ in code alone; others run."""
+    fetch = fetching(ran)
+    fetch("a")
+    edit(lambda text: text.upper())
+    assert fetch("b")["term"].to_list() == ["B"]
+    # The newer entry shares the code and is nearer; the older one is still worth hours.
+    with pytest.raises(CodeChangedError, match="fetch would run again"):
+        fetch("a")
+    assert ran == ["a", "b"]
+
+
+def test_accept_keeps_what_is_stored(ran: Runs, edit: Any) -> None:
+    """After `accept` the stored result answers, and its provenance says so."""
+    fetch = fetching(ran)
+    fetch("a")
+    fetch("b")
+    edit(lambda text: text.upper())
+    assert fetch.accept("a") == 1
+    assert fetch.accept("a") == 0
+    assert fetch("a")["term"].to_list() == ["a"]
+    with pytest.raises(CodeChangedError, match="fetch would run again"):
+        fetch("b")
+    assert fetch.accept() == 1
+    assert fetch("b")["term"].to_list() == ["b"]
+    assert fetch.accept() == 0
+    assert ran == ["a", "b"]
+    sidecar = export(fetch("a"), "a.parquet").with_suffix(".provenance.json")
+    step = ProvenanceTracker.load_sidecar(sidecar)["processing_steps"][0]
+    (accepted,) = step["details"]["accepted"]
+    assert accepted["how"] == "accept()"
+    assert any("clean" in change for change in accepted["changes"])
+    older = [entry for entry in fetch.entries() if not entry.accepted]
+    assert accepted["key"] in [entry.key.digest for entry in older]
+    assert step["timestamp"] == older[0].cost.started_at.isoformat() or len(older) == 2
+
+
+def test_the_next_edit_is_compared_with_the_accepted_code(ran: Runs, edit: Any) -> None:
+    """What was accepted is the result of the code that it was accepted for."""
+    fetch = fetching(ran)
+    fetch()
+    edit(lambda text: text.upper())
+    fetch.accept()
+    second = fetch.entries()[0]
+    edit(lambda text: text.title())
+    decision = fetch.explain()
+    assert isinstance(decision, Blocked)
+    assert decision.entry == second
+    fetch.accept()
+    assert len(fetch.entries()[0].accepted) == 2
+    edit()
+    assert isinstance(fetch.explain(), Hit)
+    assert ran == ["a"]
+
+
+def test_accept_leaves_alone_what_differs_in_more_than_code(ran: Runs, edit: Any) -> None:
+    """An entry of an older source is not taken for one of the present source."""
+    fetch = fetching(ran, sources=["gnomad"])
+    with run({"versions": {"gnomad": "v4.0"}}):
+        fetch()
+    edit(lambda text: text.upper())
+    with run({"versions": {"gnomad": "v4.1"}}):
+        assert fetch.accept() == 0
+        with pytest.raises(CheckpointMissError, match="not even with older code"):
+            fetch.accept("a")
+    with run({"versions": {"gnomad": "v4.0"}}):
+        assert fetch.accept() == 1
+        fetch()
+    assert ran == ["a"]
+
+
+def test_an_accepted_result_outlives_the_older_one(ran: Runs, edit: Any, tmp_path: Path) -> None:
+    """Each entry has a segment of its own, and either may be forgotten."""
+    fetch = fetching(ran)
+    fetch()
+    edit(lambda text: text.upper())
+    fetch.accept()
+    edit()
+    assert fetch.forget()
+    edit(lambda text: text.upper())
+    assert fetch()["term"].to_list() == ["a"]
+    assert ran == ["a"]
+
+
+@pytest.mark.parametrize("policy", ["recompute", "accept", "error"])
+@pytest.mark.parametrize("place", ["option", "environment"])
+def test_the_policy_is_stated_by_option_or_environment(
+    policy: Any, place: str, ran: Runs, edit: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`on_code_change` and USHER_ON_CODE_CHANGE decide in place of the guard."""
+    fetch = fetching(ran, **({"on_code_change": policy} if place == "option" else {}))
+    if place == "environment":
+        monkeypatch.setenv("USHER_ON_CODE_CHANGE", policy)
+    configure(costly_s=600.0 if policy == "error" else 0.0)
+    fetch()
+    edit(lambda text: text.upper())
+    match policy:
+        case "recompute":
+            assert fetch()["term"].to_list() == ["A"]
+        case "accept":
+            decision = fetch.explain()
+            assert isinstance(decision, Hit)
+            assert "accepted for" in str(decision)
+            assert fetch.entries()[0].accepted == ()
+            assert fetch()["term"].to_list() == ["a"]
+            assert fetch.entries()[0].accepted[0].how == "on_code_change"
+        case "error":
+            with pytest.raises(CodeChangedError, match="code changed"):
+                fetch()
+    assert ran == (["a", "a"] if policy == "recompute" else ["a"])
+
+
+def test_an_unknown_policy_is_refused(ran: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A policy that does not exist is an error, at the decorator or at the call."""
+    with pytest.raises(DeclarationError, match="on_code_change= expected one of guard"):
+        fetching(ran, on_code_change="ask")
+    fetch = fetching(ran)
+    monkeypatch.setenv("USHER_ON_CODE_CHANGE", "ask")
+    with pytest.raises(ConfigError, match=r"expected one of guard, .* got 'ask'"):
+        fetch()
+    assert ran == []
+
+
+# --- what changes while a function runs -------------------------------------------------
+
+
+def test_a_file_that_changes_meanwhile(tmp_path: Path) -> None:
+    """The result is returned with a warning and not stored, since its key says the old file."""
+    path = tmp_path / "genes.txt"
+    path.write_text("USH2A")
+
+    @checkpoint(name="reader")
+    def reader(file: Path, text: str) -> pl.DataFrame:
+        file.write_text(text)
+        return pl.DataFrame({"gene": [file.read_text()]})
+
+    with pytest.warns(CheckpointNotSaved, match=r"genes\.txt' changed.*Call again"):
+        assert reader(path, "MYO7A").item() == "MYO7A"
+    assert reader.entries() == []
+    assert reader(path, "MYO7A").item() == "MYO7A"
+    assert len(reader.entries()) == 1
+    steps = [step["details"]["outcome"] for step in current_run().steps()[-2:]]
+    assert steps == ["not stored", "computed"]
+
+
+def test_a_probe_that_answers_anew_meanwhile() -> None:
+    """A source that moved on while it was fetched is under no key."""
+    answers = iter(["v1", "v2", "v2", "v2"])
+
+    @checkpoint(name="moving", sources={"gnomad": lambda: next(answers)})
+    def moving() -> pl.DataFrame:
+        return pl.DataFrame({"a": [1]})
+
+    with run():
+        with pytest.warns(CheckpointNotSaved, match="source gnomad changed"):
+            moving()
+        assert moving.entries() == []
+
+
+def test_a_probe_that_fails_meanwhile_costs_no_result() -> None:
+    """If a source can not be asked again, the result is stored, and a warning says so."""
+    answers = ["v1"]
+
+    @checkpoint(name="failing", sources={"gnomad": lambda: answers.pop()})
+    def failing() -> pl.DataFrame:
+        return pl.DataFrame({"a": [1]})
+
+    with run():
+        with pytest.warns(UsherWarning, match="can not be told: IndexError"):
+            failing()
+        assert len(failing.entries()) == 1
+
+
+def test_what_was_made_of_an_unstored_result_is_not_stored(tmp_path: Path) -> None:
+    """A caller of a function whose result is under no key has none itself."""
+    path = tmp_path / "genes.txt"
+    path.write_text("USH2A")
+
+    @checkpoint(name="inner")
+    def inner(file: Path) -> pl.DataFrame:
+        file.write_text("MYO7A")
+        return pl.DataFrame({"gene": [file.read_text()]})
+
+    @checkpoint(name="outer", ignore=["file"])
+    def outer(file: Path) -> pl.DataFrame:
+        return inner(file)
+
+    with (
+        pytest.warns(CheckpointNotSaved, match=r"genes\.txt"),
+        pytest.warns(CheckpointNotSaved, match="inner, whose result was not stored"),
+    ):
+        outer(path)
+    assert outer.entries() == []
+
+
+def test_an_input_that_changes_meanwhile(tmp_path: Path) -> None:
+    """A declared table that was replaced while the function ran leaves no entry."""
+    path = tmp_path / "store.duckdb"
+
+    @checkpoint(name="joined", inputs=["genes"])
+    def joined(change: int) -> pl.DataFrame:
+        with PipelineStore(path) as store:
+            found = store.execute_query("FROM genes")
+            if change:
+                store.save_dataframe(pl.DataFrame({"n": [change]}), "genes")
+        return found
+
+    with PipelineStore(path) as store:
+        store.save_dataframe(pl.DataFrame({"n": [1]}), "genes")
+    with run(store=path):
+        with pytest.warns(CheckpointNotSaved, match="table genes changed"):
+            assert joined(2).item() == 1
+        assert joined.entries() == []
+        assert joined(0).item() == 2
+        assert isinstance(joined.explain(0), Hit)
+    with PipelineStore(path) as store:
+        store.save_dataframe(pl.DataFrame({"n": [3]}), "genes")
+    with run(store=path):
+        assert "table genes: another version" in str(joined.explain(0).reason)
+
+
+# --- reasons ----------------------------------------------------------------------------
+
+
+def test_the_column_of_a_frame_that_changed_is_named() -> None:
+    """A frame that differs in one column is told by that column."""
+
+    @checkpoint(name="scored")
+    def scored(genes: pl.DataFrame) -> pl.DataFrame:
+        return genes
+
+    genes = pl.DataFrame({"gene": ["USH2A"], "score": [0.9]})
+    scored(genes)
+    later = scored.explain(genes.with_columns(score=0.8))
+    assert str(later.reason) == "genes: column score changed"
+    wider = scored.explain(genes.with_columns(rank=1))
+    assert str(wider.reason) == (
+        "genes: column rank is new (DataFrame 1 × 2 → DataFrame 1 × 3)"
+    )
+
+
+def test_a_miss_on_a_credential_suggests_to_ignore_it() -> None:
+    """A token is never shown; where it made the miss, the reason says how to leave it out."""
+
+    @checkpoint(name="private")
+    def private(api_key: str) -> pl.DataFrame:
+        return pl.DataFrame({"a": [1]})
+
+    private("first-s3cret")
+    reason = str(private.explain("other-s3cret").reason)
+    assert 'ignore=["api_key"]' in reason
+    assert "s3cret" not in reason
+
+
+def test_explain_names_what_is_not_watched() -> None:
+    """What could change a result unseen stands under the decision."""
+    import threading
+
+    lock = threading.Lock()
+
+    @checkpoint(name="locked")
+    def locked() -> pl.DataFrame:
+        with lock:
+            return pl.DataFrame({"a": [1]})
+
+    assert "not watched: lock (thread.lock)" in str(locked.explain())
+    locked()
+    assert "not watched: lock (thread.lock)" in str(locked.explain())
+
+
+def test_a_text_that_names_a_file_warns_once(tmp_path: Path) -> None:
+    """The text counts and the file does not, so the user is told how to make it count."""
+    path = tmp_path / "genes.txt"
+    path.write_text("USH2A")
+
+    @checkpoint(name="by_text")
+    def by_text(file: str, n: int = 1) -> pl.DataFrame:
+        return pl.DataFrame({"gene": [Path(file).read_text()]})
+
+    with pytest.warns(UsherWarning, match=r'files=\["file"\]'):
+        by_text(str(path))
+    by_text(str(path), 2)
+
+
+def test_declared_files_count_by_content(tmp_path: Path) -> None:
+    """With `files=` a text counts as the path that it is."""
+    path = tmp_path / "genes.txt"
+    path.write_text("USH2A")
+
+    @checkpoint(name="by_file", files=["file"])
+    def by_file(file: str) -> pl.DataFrame:
+        return pl.DataFrame({"gene": [Path(file).read_text()]})
+
+    assert by_file(str(path)).item() == "USH2A"
+    path.write_text("MYO7A")
+    assert by_file(str(path)).item() == "MYO7A"
+
+
+def test_a_source_as_parameter_counts(ran: Runs) -> None:
+    """A version that is handed in is part of the key, and of the reason."""
+
+    @checkpoint(name="released", ignore=["ran"])
+    def released(ran: Runs = ran, *, release: str = source("gnomad")) -> pl.DataFrame:
+        ran.append(release)
+        return pl.DataFrame({"release": [release]})
+
+    with run({"versions": {"gnomad_version": "v4.0"}}):
+        released()
+    with run({"versions": {"gnomad_version": "v4.1"}}):
+        assert "source gnomad: v4.0 → v4.1" in str(released.explain().reason)
+        released()
+    assert ran == ["v4.0", "v4.1"]

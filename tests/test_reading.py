@@ -1,0 +1,401 @@
+"""What a function reads while it runs is part of what its result stands on."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+import pytest
+
+from usher_pipeline import checkpoint, configure, entries, load, run
+from usher_pipeline.errors import CheckpointMissError, UsherWarning
+from usher_pipeline.persistence import PipelineStore
+from usher_pipeline.records import Hit, Miss
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+STORE = Path("store.duckdb")
+
+
+@pytest.fixture(autouse=True)
+def _one_store() -> Iterator[None]:
+    """Let the calls and `PipelineStore(STORE)` mean one database."""
+    configure(store=STORE)
+    yield
+    configure(store="")
+
+
+def table(*numbers: int) -> pl.DataFrame:
+    """Return a small frame."""
+    return pl.DataFrame({"n": numbers})
+
+
+def save(name: str, *numbers: int) -> None:
+    """Save a table by hand."""
+    with PipelineStore(STORE) as store:
+        store.save_dataframe(table(*numbers), name)
+
+
+def reason(function: Any, *args: Any) -> str:
+    """Return why a call would run; empty if it would not."""
+    decision = function.explain(*args)
+    assert isinstance(decision, (Hit, Miss))
+    return "" if isinstance(decision, Hit) else str(decision.reason)
+
+
+# --- by methods of the store ------------------------------------------------------------
+
+
+def _by_load() -> pl.DataFrame:
+    with PipelineStore(STORE) as store:
+        frame: pl.DataFrame = store.load_dataframe("genes")
+        return frame
+
+
+def _by_query() -> pl.DataFrame:
+    with PipelineStore(STORE) as store:
+        return store.execute_query("SELECT * FROM GENES WHERE n > ?", [0])
+
+
+def _by_pivot() -> pl.DataFrame:
+    with PipelineStore(STORE) as store:
+        return store.execute_query("PIVOT genes ON n USING count(*)")
+
+
+def _by_export() -> pl.DataFrame:
+    with PipelineStore(STORE) as store:
+        store.export_parquet("genes", "out.parquet")
+        return pl.read_parquet("out.parquet")
+
+
+@pytest.mark.parametrize("read", [_by_load, _by_query, _by_pivot, _by_export])
+def test_a_table_that_was_read_counts(read: Callable[[], pl.DataFrame]) -> None:
+    """Another version of a table is a miss that names it; the same one again is a hit."""
+
+    @checkpoint(name="reader")
+    def reader() -> pl.DataFrame:
+        return read()
+
+    save("genes", 1, 2)
+    save("other", 1)
+    first = reader()
+    save("genes", 1, 2)
+    assert reason(reader) == ""
+    if read is not _by_pivot:
+        # Of a query that DuckDB can not name the tables of, every table counts.
+        save("other", 5)
+        assert reason(reader) == ""
+    save("genes", 1, 3)
+    assert reason(reader) == "table genes, which it read, is another version"
+    assert not reader().equals(first)
+    with PipelineStore(STORE) as store:
+        store.delete_checkpoint("genes")
+    assert reason(reader) == "table genes, which it read, is gone"
+
+
+def test_a_table_that_was_not_there_counts() -> None:
+    """Absence is read as well."""
+
+    @checkpoint(name="asking")
+    def asking() -> pl.DataFrame:
+        with PipelineStore(STORE) as store:
+            return table(int(store.has_checkpoint("genes")), store.load_dataframe("genes") is None)
+
+    assert asking()["n"].to_list() == [0, 1]
+    assert reason(asking) == ""
+    save("genes", 1)
+    assert reason(asking) == "table genes, which it read, is there now, and was not"
+    assert asking()["n"].to_list() == [1, 0]
+
+
+@pytest.mark.parametrize("sql", [None, "SHOW TABLES", "FROM information_schema.tables"])
+def test_a_listing_counts(sql: str | None) -> None:
+    """What lists the tables depends on which there are."""
+
+    @checkpoint(name="listing")
+    def listing() -> pl.DataFrame:
+        with PipelineStore(STORE) as store:
+            found = store.execute_query(sql) if sql else store.list_checkpoints()
+            return table(len(found))
+
+    save("genes", 1)
+    listing()
+    assert reason(listing) == ""
+    save("more", 1)
+    assert "table of contents, which it read, is another version" in reason(listing)
+
+
+def test_a_table_that_sql_changed_counts() -> None:
+    """UPDATE leaves the metadata as they are, and is noticed all the same."""
+
+    @checkpoint(name="reader")
+    def reader() -> pl.DataFrame:
+        with PipelineStore(STORE) as store:
+            return store.execute_query("FROM genes")
+
+    save("genes", 1)
+    reader()
+    with PipelineStore(STORE) as store:
+        store.execute_query("UPDATE genes SET n = 7")
+    assert reason(reader) == "table genes, which it read, is another version"
+    assert reader().item() == 7
+    with PipelineStore(STORE) as store:
+        store.execute_query("UPDATE genes SET n = 1")
+    assert reader().item() == 1
+
+
+def test_a_file_that_sql_names_counts() -> None:
+    """`FROM 'genes.parquet'` reads a file."""
+
+    @checkpoint(name="of_file")
+    def of_file() -> pl.DataFrame:
+        with PipelineStore(STORE) as store:
+            return store.execute_query("FROM 'genes.parquet'")
+
+    table(1).write_parquet("genes.parquet")
+    of_file()
+    assert reason(of_file) == ""
+    table(2).write_parquet("genes.parquet")
+    assert reason(of_file) == "file genes.parquet, which it read, is another version"
+
+
+def test_a_read_of_another_store_counts(tmp_path: Path) -> None:
+    """A second database is remembered by its place, as seen from the first."""
+    other = tmp_path / "other.duckdb"
+
+    @checkpoint(name="reader")
+    def reader() -> pl.DataFrame:
+        with PipelineStore(Path("other.duckdb")) as store:
+            frame: pl.DataFrame = store.load_dataframe("genes")
+            return frame
+
+    with PipelineStore(other) as store:
+        store.save_dataframe(table(1), "genes")
+    reader()
+    assert entries("reader")[0].reads[0].store == "other.duckdb"
+    assert reason(reader) == ""
+    with PipelineStore(other) as store:
+        store.save_dataframe(table(2), "genes")
+    assert "genes, which it read, is another version in other.duckdb" in reason(reader)
+
+
+def test_reading_by_conn_is_warned_of_once() -> None:
+    """What goes through `conn` can not be seen; a declared input needs no warning."""
+    save("genes", 1)
+
+    def by_conn(n: int) -> pl.DataFrame:
+        with PipelineStore(STORE) as store:
+            return store.conn.sql("FROM genes").pl()
+
+    blind = checkpoint(name="blind")(by_conn)
+    with pytest.warns(UsherWarning, match=r"through `conn`.*inputs="):
+        blind(1)
+    blind(2)
+    seeing = checkpoint(name="seeing", inputs=["genes"])(by_conn)
+    seeing(1)
+    save("genes", 2)
+    assert reason(seeing, 1) == "table genes: another version"
+
+
+# --- by name ----------------------------------------------------------------------------
+
+
+def test_load_inside_counts_by_what_the_name_means() -> None:
+    """A name that means another result later is a miss, though the older one is there."""
+
+    @checkpoint(name="genes")
+    def genes(depth: int) -> pl.DataFrame:
+        return table(depth)
+
+    @checkpoint(name="reader")
+    def reader() -> pl.DataFrame:
+        frame: pl.DataFrame = load("genes")
+        return frame
+
+    with run():
+        genes(1)
+        assert reader().item() == 1
+        assert reason(reader) == ""
+    with run():
+        genes(2)
+        assert reason(reader) == "checkpoint genes, which it read, is another version"
+        assert reader().item() == 2
+        genes(1)
+        assert reader().item() == 1
+
+
+def test_load_inside_with_arguments() -> None:
+    """A read that names its arguments depends on the results that fit."""
+
+    @checkpoint(name="genes")
+    def genes(depth: int, noise: int = 0) -> pl.DataFrame:
+        return table(depth, noise)
+
+    @checkpoint(name="reader")
+    def reader() -> pl.DataFrame:
+        try:
+            frame: pl.DataFrame = load("genes", depth=1)
+        except CheckpointMissError:
+            return table(0)
+        return frame
+
+    assert reader()["n"].to_list() == [0]
+    genes(2)
+    assert reason(reader) == ""
+    genes(1)
+    assert reason(reader) == "checkpoint genes, which it read, is there now, and was not"
+    assert reader()["n"].to_list() == [1, 0]
+    genes(2, 5)
+    assert reason(reader) == ""
+
+
+def test_in_a_block_a_name_keeps_its_meaning() -> None:
+    """What another process publishes meanwhile is not seen before the block ends."""
+
+    @checkpoint(name="genes")
+    def genes(depth: int) -> pl.DataFrame:
+        return table(depth)
+
+    with run():
+        genes(1)
+    with run():
+        assert load("genes").item() == 1
+        other = threading.Thread(target=lambda: _in_a_run_of_its_own(genes))
+        other.start()
+        other.join()
+        assert load("genes").item() == 1
+    assert load("genes").item() == 2
+
+
+def _in_a_run_of_its_own(genes: Any) -> None:
+    with run():
+        genes(2)
+
+
+# --- in threads -------------------------------------------------------------------------
+
+POOL = ThreadPoolExecutor(1)
+
+
+def _in_a_thread(read: Callable[[], Any]) -> None:
+    thread = threading.Thread(target=read)
+    thread.start()
+    thread.join()
+
+
+def _in_a_pool(read: Callable[[], Any]) -> None:
+    with ThreadPoolExecutor(2) as pool:
+        pool.submit(read).result()
+
+
+def _in_an_older_pool(read: Callable[[], Any]) -> None:
+    POOL.submit(read).result()
+
+
+@pytest.mark.parametrize("within", [_in_a_thread, _in_a_pool, _in_an_older_pool])
+def test_what_threads_of_a_function_read_counts(within: Callable[[Any], None]) -> None:
+    """Threads and pools, also older ones, read for the function that uses them."""
+    POOL.submit(int).result()
+    save("genes", 1)
+
+    @checkpoint(name="threaded")
+    def threaded() -> pl.DataFrame:
+        found: list[pl.DataFrame] = []
+
+        def read() -> None:
+            with PipelineStore(STORE) as store:
+                found.append(store.execute_query("FROM genes"))
+
+        within(read)
+        return found[0]
+
+    threaded()
+    assert [read.name for read in entries("threaded")[0].reads] == ["genes"]
+    save("genes", 2)
+    assert reason(threaded) == "table genes, which it read, is another version"
+
+
+def test_other_threads_read_for_themselves() -> None:
+    """A call beside a function in another thread is none of its reads."""
+    inside, done = threading.Event(), threading.Event()
+
+    @checkpoint(name="slow")
+    def slow() -> pl.DataFrame:
+        inside.set()
+        assert done.wait(30)
+        return table(1)
+
+    @checkpoint(name="beside")
+    def beside() -> pl.DataFrame:
+        return table(2)
+
+    with ThreadPoolExecutor(2) as pool:
+        first = pool.submit(slow)
+        assert inside.wait(30)
+        pool.submit(beside).result()
+        beside()
+        done.set()
+        first.result()
+    assert entries("slow")[0].reads == ()
+
+
+# --- nested calls -----------------------------------------------------------------------
+
+
+def test_the_files_of_a_nested_call_count() -> None:
+    """A file that only the inner call was given decides about the outer result as well."""
+    Path("genes.txt").write_text("USH2A")
+
+    @checkpoint(name="inner")
+    def inner(path: Path) -> pl.DataFrame:
+        return pl.DataFrame({"gene": [path.read_text()]})
+
+    @checkpoint(name="outer")
+    def outer() -> pl.DataFrame:
+        return inner(Path("genes.txt"))
+
+    assert outer().item() == "USH2A"
+    assert reason(outer) == ""
+    Path("genes.txt").write_text("MYO7A")
+    assert reason(outer) == "file genes.txt, which it read, is another version"
+    assert outer().item() == "MYO7A"
+
+
+def test_a_checkpoint_that_no_code_leads_to_counts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is called through a name at run time is compared by what it means now."""
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    text = (
+        "import polars as pl\nfrom usher_pipeline import checkpoint\n"
+        "@checkpoint(name='dynamic', sources={'s': 'v1'})\n"
+        "def dynamic():\n    return pl.DataFrame({'n': [1]})\n"
+    )
+    module = tmp_path / "dynamic_module.py"
+    module.write_text(text)
+
+    @checkpoint(name="calling")
+    def calling(module_name: str) -> pl.DataFrame:
+        frame: pl.DataFrame = importlib.import_module(module_name).dynamic()
+        return frame
+
+    def edited(old: str, new: str) -> str:
+        module.write_text(text.replace(old, new))
+        sys.modules.pop("dynamic_module", None)
+        importlib.invalidate_caches()
+        importlib.import_module("dynamic_module")
+        return reason(calling, "dynamic_module")
+
+    calling("dynamic_module")
+    assert edited("# nothing", "") == ""
+    assert "dynamic, which it read, is another version" in edited("[1]", "[2]")
+    assert edited("# nothing", "") == ""
+    assert "dynamic, which it read, is another version" in edited("'v1'", "'v2'")
+    sys.modules.pop("dynamic_module", None)
