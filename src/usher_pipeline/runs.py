@@ -125,7 +125,7 @@ class InForce:
     def ownership(self, function: Any) -> Ownership:
         """Return which code counts for a function."""
         root = settings.project_root()
-        return Ownership.of(function, str(root), frozenset(settings.first_party(root)))
+        return Ownership.of(function, str(root), settings.first_party(root))
 
     def setting(self, path: str) -> Setting | None:
         """Return a config value, or None when there is no such path."""

@@ -100,7 +100,7 @@ def test_the_table_is_read(project: Path) -> None:
     table(project, "first_party = ['genes']\nstore = 's.duckdb'")
     assert tool_table() == {"first_party": ["genes"], "store": "s.duckdb"}
     tool_table()["first_party"].append("x")
-    assert first_party() == ["genes"]
+    assert first_party() == frozenset(["genes"])
 
 
 def test_the_table_is_read_again_when_it_changed(
@@ -112,16 +112,16 @@ def test_the_table_is_read_again_when_it_changed(
     now = time.time_ns
     monkeypatch.setattr("usher_pipeline.fingerprint.files.time.time_ns", lambda: now() + 10**11)
     table(project, "first_party = ['a']")
-    assert first_party() == first_party() == ["a"]
+    assert first_party() == first_party() == frozenset(["a"])
     time.sleep(0.02)
     table(project, "first_party = ['b']")
-    assert first_party() == ["b"]
+    assert first_party() == frozenset(["b"])
 
 
 def test_a_folder_without_pyproject_has_no_table(tmp_path: Path) -> None:
     """Without a `pyproject.toml` the table is empty."""
     assert tool_table(tmp_path) == {}
-    assert first_party(tmp_path) == []
+    assert first_party(tmp_path) == frozenset([])
 
 
 @pytest.mark.parametrize(
@@ -154,7 +154,7 @@ def test_another_kind_of_tool_is_no_table(project: Path) -> None:
 def test_first_party_is_a_list_of_names(project: Path) -> None:
     """One name alone is a list of one; anything else than names is an error."""
     table(project, "first_party = 'genes'")
-    assert first_party() == ["genes"]
+    assert first_party() == frozenset(["genes"])
     for wrong in ("1", "[1]"):
         table(project, f"first_party = {wrong}")
         with pytest.raises(ConfigError, match=r"first_party: expected a list of package"):

@@ -134,7 +134,7 @@ def _read_table(file: Path) -> dict[str, Any]:
     return table
 
 
-def first_party(root: Path | None = None) -> list[str]:
+def first_party(root: Path | None = None) -> frozenset[str]:
     """Return the packages that ``[tool.usher] first_party`` counts as the project's own.
 
     Raises:
@@ -147,7 +147,7 @@ def first_party(root: Path | None = None) -> list[str]:
         raise ConfigError(
             root / _PYPROJECT, "tool.usher.first_party: expected a list of package names"
         )
-    return list(names)
+    return frozenset(names)
 
 
 # --- what is in force -------------------------------------------------------------------
@@ -199,8 +199,14 @@ def view_in_force(
     for config, origin in ((run, "run(...)"), (configured, "configure(...)")):
         if config is not None and config != "":
             return view(config, origin)
+    root = root or project_root()
+    if not os.environ.get("USHER_CONFIG") and "config" not in _table(root):
+        return _NO_CONFIG
     choice = config_in_force(root=root)
-    return view() if choice is None else view(choice.value, choice.origin)
+    return _NO_CONFIG if choice is None else view(choice.value, choice.origin)
+
+
+_NO_CONFIG: Final = view()
 
 
 def store_in_force(

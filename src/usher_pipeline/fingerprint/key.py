@@ -97,6 +97,26 @@ class Facts(Protocol):
         """Return which version a plain name stands for; empty if there is none."""
 
 
+class _Counts(NamedTuple):
+    """How a parameter counts."""
+
+    name: str
+    kind: PartKind
+    label: str
+    is_secret: bool
+    is_plain: bool
+    is_file: bool
+
+    @classmethod
+    def of(cls, parameter: inspect.Parameter, *, is_file: bool) -> _Counts:
+        name, reference = parameter.name, parameter.default
+        is_source = isinstance(reference, SourceRef)
+        label = reference.name if is_source else name
+        is_plain = not is_file and parameter.kind is not inspect.Parameter.VAR_KEYWORD
+        kind: PartKind = "source" if is_source else "argument"
+        return cls(name, kind, label, display.is_credential(label), is_plain, is_file)
+
+
 @dataclass(frozen=True)
 class Declaration:
     """What a decorator says about a function.
@@ -131,6 +151,20 @@ class Declaration:
         empty = inspect.Parameter.empty
         parameters = self.signature.parameters.values()
         return {p.name: p.default for p in parameters if p.default is not empty}
+
+    @cached_property
+    def counted(self) -> tuple[_Counts, ...]:
+        """The parameters that count, each with what it counts as."""
+        return tuple(
+            _Counts.of(parameter, is_file=name in self.files)
+            for name, parameter in self.signature.parameters.items()
+            if name not in self.ignore
+        )
+
+    @cached_property
+    def has_context(self) -> bool:
+        """Whether anything is declared that counts besides arguments and code."""
+        return bool(self.sources or self.config or self.inputs) or self.version is not None
 
     @cached_property
     def positional(self) -> int:
@@ -335,10 +369,11 @@ def measure(
     Raises:
         FingerprintError: An argument has no fingerprint.
     """
-    arguments = tuple(_argument_pieces(declared, bound, _Scale(declared, ownership)))
+    arguments = _argument_pieces(declared, bound, _Scale(declared, ownership))
     context = context_of(declared, facts, ownership, arguments)
-    counted = [(p.kind, p.label, p.digest) for p in (*arguments, *context.pieces)]
-    digest = _digest(declared.name, context.graph.digest if context.graph else "", counted)
+    pieces = (*arguments, *context.pieces) if context.pieces else arguments
+    graph = context.graph
+    digest = _digest(declared.name, graph.digest if graph else "", [p[:3] for p in pieces])
     return Measured(declared.name, digest, arguments, context)
 
 
@@ -348,9 +383,16 @@ def _digest(name: str, code_digest: str, counted: _Counted) -> str:
     Netstrings (https://cr.yp.to/proto/netstrings.txt) can not run into one another.
     """
     counted.sort()
-    pieces = ["usher key", str(KEY_RULES), name, code_digest, *sum(counted, ())]
-    text = "".join([f"{len(piece)}:{piece}," for piece in pieces])
-    return xxhash.xxh3_128_hexdigest(text.encode("utf-8", "surrogatepass"))
+    parts = [
+        f"{len(kind)}:{kind},{len(label)}:{label},{len(digest)}:{digest},"
+        for kind, label, digest in counted
+    ]
+    head = f"{_HEAD}{len(name)}:{name},{len(code_digest)}:{code_digest},"
+    return xxhash.xxh3_128_hexdigest(f"{head}{''.join(parts)}".encode("utf-8", "surrogatepass"))
+
+
+#: What every key begins with.
+_HEAD: Final = f"9:usher key,{len(str(KEY_RULES))}:{KEY_RULES},"
 
 
 def rekeyed(key: Key, context: Context) -> Key:
@@ -393,29 +435,32 @@ class _Scale:
         self.code_of = partial(code.code_digest, ownership=ownership)
 
     def piece(self, kind: PartKind, label: str, value: Any, where: str = "") -> _Piece:
-        secret = display.is_credential(label)
-        digest = values.secret_digest if secret else values.digest
+        is_secret = display.is_credential(label)
+        counts = _Counts(label, kind, label, is_secret, is_plain=True, is_file=False)
+        return self.measured(counts, value, where)
+
+    def measured(self, counts: _Counts, value: Any, where: str) -> _Piece:
+        digest = values.secret_digest if counts.is_secret else values.digest
         try:
-            found = digest(value, path=label, code_of=self.code_of)
+            found = digest(value, path=counts.label, code_of=self.code_of)
         except FingerprintError as problem:
             raise problem.within(f"{self.function.__qualname__}()") from None
-        return _Piece(kind, label, found, value, where)
+        return _Piece(counts.kind, counts.label, found, value, where)
 
 
-def _argument_pieces(declared: Declaration, bound: Bound, scale: _Scale) -> Iterator[_Piece]:
-    parameters = declared.signature.parameters
-    for name, value in bound.arguments.items():
-        if name in declared.ignore:
-            continue
-        reference = parameters[name].default
-        where = bound.origins.get(name, "") if bound.origins else ""
-        if isinstance(reference, SourceRef):
-            yield scale.piece("source", reference.name, value, where)
-            continue
-        counted = _as_paths(value) if name in declared.files else value
-        if parameters[name].kind is inspect.Parameter.VAR_KEYWORD:
-            counted = dict(sorted(value.items()))
-        yield scale.piece("argument", name, counted, "" if where == "default" else where)
+def _argument_pieces(declared: Declaration, bound: Bound, scale: _Scale) -> tuple[_Piece, ...]:
+    arguments, origins = bound.arguments, bound.origins
+    pieces = []
+    for counts in declared.counted:
+        # What took all further arguments is absent when there are none.
+        value = arguments.get(counts.name, {})
+        if not counts.is_plain:
+            value = _as_paths(value) if counts.is_file else dict(sorted(value.items()))
+        where = origins.get(counts.name, "") if origins else ""
+        if where == "default" and counts.kind == "argument":
+            where = ""
+        pieces.append(scale.measured(counts, value, where))
+    return tuple(pieces)
 
 
 def _as_paths(value: Any) -> Any:
@@ -441,17 +486,17 @@ def context_of(
         ownership: Which code counts as the user's own.
         arguments: The arguments; a source among them already has its version.
     """
-    scale = _Scale(declared, ownership)
-    known = {(piece.kind, piece.label): piece.digest for piece in arguments}
-    pieces: list[_Piece] = []
-    if declared.sources or declared.config or declared.inputs or declared.version is not None:
-        pieces += _declared_pieces(declared, facts, scale, known)
     graph = None
     if declared.version is None:
         graph = code.graph_of(declared.function, ownership)
-        if graph.checkpoints:
-            known |= {(piece.kind, piece.label): piece.digest for piece in pieces}
-            pieces += _inherited_pieces(graph.checkpoints, facts, scale, known)
+        if not graph.checkpoints and not declared.has_context:
+            return Context((), graph)
+    scale = _Scale(declared, ownership)
+    known = {(piece.kind, piece.label): piece.digest for piece in arguments}
+    pieces = [*_declared_pieces(declared, facts, scale, known)]
+    if graph is not None and graph.checkpoints:
+        known |= {(piece.kind, piece.label): piece.digest for piece in pieces}
+        pieces += _inherited_pieces(graph.checkpoints, facts, scale, known)
     return Context(tuple(pieces), graph)
 
 
