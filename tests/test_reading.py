@@ -399,3 +399,29 @@ def test_a_checkpoint_that_no_code_leads_to_counts(
     assert edited("# nothing", "") == ""
     assert "dynamic, which it read, is another version" in edited("'v1'", "'v2'")
     sys.modules.pop("dynamic_module", None)
+
+
+def test_a_change_deep_down_counts() -> None:
+    """What the inner of an inner call read counts for the outermost as well."""
+    numbers = [1]
+
+    @checkpoint(name="inner", version="1")
+    def inner() -> pl.DataFrame:
+        return table(*numbers)
+
+    @checkpoint(name="middle", version="1")
+    def middle() -> pl.DataFrame:
+        return inner()
+
+    @checkpoint(name="outer", version="1")
+    def outer() -> pl.DataFrame:
+        return middle()
+
+    assert outer().item() == 1
+    assert reason(outer) == ""
+    numbers[:] = [2]
+    inner.refresh()
+    assert reason(middle) == "checkpoint inner, which it read, is another version"
+    assert reason(outer) == "checkpoint middle, which it read, is another version"
+    assert outer().item() == 2
+    assert reason(outer) == ""

@@ -135,9 +135,7 @@ def key(declared: Declaration, args: Any, kwargs: Any) -> Key:
 def _decided(planned: Planned, refresh: str = "") -> Decision:
     declared, backend = planned.declared, planned.backend
     found = None if refresh else backend.find(declared.name, planned.measured.digest)
-    current = (
-        {read: reading.version_now(read, planned) for read in found.reads} if found else {}
-    )
+    current = reading.Versions(planned).of(found) if found and found.reads else {}
     if found is not None and still_answers(found, current):
         return Hit(found)
     earlier: Sequence[Entry] = () if found or refresh else backend.recent(declared.name)

@@ -18,6 +18,7 @@ from usher_pipeline.errors import UsherWarning
 from usher_pipeline.fingerprint.files import path_digest
 from usher_pipeline.fingerprint.key import files_of, standing_of, stated_now
 from usher_pipeline.persistence.reads import current_call
+from usher_pipeline.planning import still_answers
 from usher_pipeline.records import Read
 from usher_pipeline.runs import InForce
 
@@ -28,59 +29,81 @@ if TYPE_CHECKING:
     from usher_pipeline.persistence.reads import Call
     from usher_pipeline.records import Entry
 
-__all__ = ["Watched", "record_call", "version_now", "warn_of_files"]
+__all__ = ["Versions", "Watched", "record_call", "warn_of_files"]
 
 
 # --- what a read leads to ---------------------------------------------------------------
 
 
-def version_now(read: Read, planned: Planned) -> str:
-    """Return which version a recorded read leads to now; empty if to none.
+class Versions:
+    """Which versions recorded reads lead to now, for one look at the store.
 
     Args:
-        read: What an entry recorded.
-        planned: The call that would be answered with that entry.
+        planned: The call that is to be answered.
     """
-    backend = _backend_of(read, planned)
-    match read.kind:
-        case "call":
-            return _called_now(read, planned, backend)
-        case "name":
-            entry = stored.find(planned.run, backend, read.name, dict(read.arguments))
+
+    def __init__(self, planned: Planned) -> None:
+        self.planned = planned
+        self._standings: dict[str, str] = {}
+        self._answering: dict[tuple[object, ...], bool] = {}
+
+    def of(self, entry: Entry) -> dict[Read, str]:
+        """Return for each read of an entry which version it leads to; empty if to none."""
+        return {read: self._now(read, entry.name) for read in entry.reads}
+
+    def _now(self, read: Read, reader: str) -> str:
+        planned, backend = self.planned, self._backend_of(read)
+        match read.kind:
+            case "call":
+                return self._called_now(read, backend)
+            case "name":
+                entry = stored.find(planned.run, backend, read.name, dict(read.arguments))
+                return entry.content if entry is not None else ""
+            case "table":
+                return (backend if read.store else planned.facts).table_version(read.name)
+            case "listing":
+                return backend.listing_version(reader)
+            case "file":
+                return path_digest(Path(read.name))
+            case kind:
+                assert_never(kind)
+
+    def _backend_of(self, read: Read) -> LocalBackend:
+        planned = self.planned
+        if not read.store or read.kind == "file":
+            return planned.backend
+        path = os.path.normpath(planned.backend.path.parent / read.store)
+        return planned.run.backend_at(Path(path))
+
+    def _called_now(self, read: Read, backend: LocalBackend) -> str:
+        entry = backend.find(read.name, read.key)
+        if entry is None or entry.content != read.content:
             return entry.content if entry is not None else ""
-        case "table":
-            is_own = not read.store
-            return (
-                planned.facts.table(read.name) if is_own else backend.table_version(read.name)
-            )
-        case "listing":
-            return backend.listing_version(planned.declared.name)
-        case "file":
-            return path_digest(Path(read.name))
-        case kind:
-            assert_never(kind)
-
-
-def _backend_of(read: Read, planned: Planned) -> LocalBackend:
-    if not read.store or read.kind == "file":
-        return planned.backend
-    path = planned.backend.path.parent / read.store
-    return planned.run.backend_at(Path(os.path.normpath(path)))
-
-
-def _called_now(read: Read, planned: Planned, backend: LocalBackend) -> str:
-    entry = backend.find(read.name, read.key)
-    if entry is None or entry.content != read.content:
-        return entry.content if entry is not None else ""
-    # Whoever calls a checkpoint that no code leads to, by a name or from a table of
-    # functions, has nothing of it in the key; so it is asked itself.
-    wrapped = registry.find(read.name)
-    if wrapped is not None and read.standing:
-        declared = wrapped.__usher_declaration__
-        ownership = planned.facts.ownership(declared.function)
-        if standing_of(declared, planned.facts, ownership) != read.standing:
+        # The inner result may stand on something that changed: then it would be another.
+        if not self._stands(entry, read) or not self._answers(entry, read):
             return "another meaning"
-    return entry.content
+        return entry.content
+
+    def _stands(self, entry: Entry, read: Read) -> bool:
+        """Tell whether the checkpoint still means what it meant, arguments aside.
+
+        Of one that no code leads to, but a name or a table of functions at run time, there
+        is nothing in the key of its caller; so it is asked itself.
+        """
+        wrapped = registry.find(entry.name)
+        if wrapped is None or not read.standing:
+            return True
+        if entry.name not in self._standings:
+            declared, facts = wrapped.__usher_declaration__, self.planned.facts
+            ownership = facts.ownership(declared.function)
+            self._standings[entry.name] = standing_of(declared, facts, ownership)
+        return self._standings[entry.name] == read.standing
+
+    def _answers(self, entry: Entry, read: Read) -> bool:
+        place = (read.store, entry.name, entry.stem)
+        if place not in self._answering:
+            self._answering[place] = still_answers(entry, self.of(entry))
+        return self._answering[place]
 
 
 # --- what a call is to the one around it ------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import importlib
 import importlib.util
 import inspect
@@ -35,13 +36,12 @@ def register(wrapped: Any) -> None:
     Raises:
         NameClashError: Another function that is still there has it.
     """
-    known = _registry.get(wrapped.name)
-    if (
-        known is not None
-        and not _same(known.__wrapped__, wrapped.__wrapped__)
-        and _is_bound(known)
-    ):
-        raise NameClashError(wrapped.name, place(known.__wrapped__), place(wrapped.__wrapped__))
+    known, second = _registry.get(wrapped.name), wrapped.__wrapped__
+    if known is not None and not _same(known.__wrapped__, second) and _is_bound(known):
+        holder = place(known.__wrapped__)
+        del known
+        if _is_alive(wrapped.name):
+            raise NameClashError(wrapped.name, holder, place(second))
     _registry[wrapped.name] = wrapped
 
 
@@ -54,6 +54,16 @@ def _same(first: Any, second: Any) -> bool:
 def _file(function: Any) -> str:
     code = getattr(inspect.unwrap(function), "__code__", None)
     return os.path.realpath(code.co_filename) if code is not None else ""
+
+
+def _is_alive(name: str) -> bool:
+    """Tell whether somebody still has the function of a name.
+
+    A local function that is part of a cycle stays until the collector runs; whether two
+    functions clash must not depend on when that was.
+    """
+    gc.collect()
+    return name in _registry
 
 
 def find(name: str) -> Any:

@@ -146,7 +146,7 @@ class InForce:
         """Return what a probe answers: once in a block, at each call outside one."""
         return probe() if self.anew else self.run.answer_of(name, probe)
 
-    def table(self, name: str) -> str:
+    def table_version(self, name: str) -> str:
         """Return which version a plain name stands for; empty if there is none."""
         backend = self.run.backend
         meant = next((m for m in self.run.returned(backend.path) if m.entry.name == name), None)

@@ -93,7 +93,7 @@ class Facts(Protocol):
     def ask(self, name: str, probe: Callable[[], Any]) -> Any:
         """Return what a probe for a source answers."""
 
-    def table(self, name: str) -> str:
+    def table_version(self, name: str) -> str:
         """Return which version a plain name stands for; empty if there is none."""
 
 
@@ -514,7 +514,7 @@ def _declared_pieces(
         if ("source", name) not in known:
             yield _source_piece(name, version, facts, scale)
     for name in declared.inputs:
-        version = facts.table(name)
+        version = facts.table_version(name)
         yield _Piece("table", name, version or "missing", version[:8] or "missing", "")
     if declared.version is not None:
         yield scale.piece("version", declared.name, declared.version)
