@@ -192,7 +192,9 @@ def test_accept_leaves_alone_what_differs_in_more_than_code(ran: Runs, edit: Any
     assert ran == ["a"]
 
 
-def test_an_accepted_result_outlives_the_older_one(ran: Runs, edit: Any, tmp_path: Path) -> None:
+def test_an_accepted_result_outlives_the_older_one(
+    ran: Runs, edit: Any, tmp_path: Path
+) -> None:
     """Each entry has a segment of its own, and either may be forgotten."""
     fetch = fetching(ran)
     fetch()
@@ -284,7 +286,7 @@ def test_a_probe_that_fails_meanwhile_costs_no_result() -> None:
     """If a source can not be asked again, the result is stored, and a warning says so."""
     answers = ["v1"]
 
-    @checkpoint(name="failing", sources={"gnomad": lambda: answers.pop()})
+    @checkpoint(name="failing", sources={"gnomad": answers.pop})
     def failing() -> pl.DataFrame:
         return pl.DataFrame({"a": [1]})
 

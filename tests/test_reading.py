@@ -105,7 +105,9 @@ def test_a_table_that_was_not_there_counts() -> None:
     @checkpoint(name="asking")
     def asking() -> pl.DataFrame:
         with PipelineStore(STORE) as store:
-            return table(int(store.has_checkpoint("genes")), store.load_dataframe("genes") is None)
+            return table(
+                int(store.has_checkpoint("genes")), store.load_dataframe("genes") is None
+            )
 
     assert asking()["n"].to_list() == [0, 1]
     assert reason(asking) == ""

@@ -33,9 +33,11 @@ MAIN: Final = '''\
 
 import asyncio
 import functools
+import importlib
 import json
 import logging
 import math
+import os
 import os.path
 import threading
 from dataclasses import dataclass, field
@@ -316,6 +318,80 @@ def by_partial(x):
 STEPS = {"tidy": clean, "double": double}
 
 
+RULE = [lib.Text("loeuf")]
+SETTINGS = {"lock": lock, "depth": 3}
+
+
+class Client:
+    def __init__(self, size):
+        self.size = size
+        self.lock = threading.Lock()
+
+    def twice(self):
+        return self.size * 2
+
+
+class Defaults(dict):
+    def __missing__(self, key):
+        return 0
+
+
+CLIENT = Client(500)
+DEFAULTS = Defaults(a=1)
+
+
+def by_expression(x):
+    return RULE
+
+
+def by_settings(x):
+    return SETTINGS["depth"] + x
+
+
+def by_client(x):
+    return CLIENT.twice() + x
+
+
+def by_derived(x):
+    return DEFAULTS[x]
+
+
+@functools.singledispatch
+def describe(x):
+    return str(x)
+
+
+@describe.register
+def of_int(x: int):
+    return x + 100
+
+
+def by_dispatch(x):
+    return describe(x)
+
+
+def counted(x):
+    return x < counted.limit
+
+
+counted.limit = 3
+
+
+def by_attribute(x):
+    return counted(x)
+
+
+def by_environment(x):
+    return os.environ.get("DEPTH", x), importlib.import_module("json"), by_class.__doc__
+
+
+def by_folder(x):
+    return HERE / x
+
+
+HERE = Path(__file__).parent
+
+
 def by_registry(x):
     return STEPS["tidy"](x)
 
@@ -503,6 +579,11 @@ LIB: Final = '''\
 """A library that is installed."""
 
 from functools import wraps
+
+
+class Text(str):
+    def __checkpoint_key__(self):
+        return str(self)
 
 
 def foreign(x):
@@ -745,6 +826,17 @@ EDITS: Final[dict[str, Edit]] = {
     "one of two lambdas on a line": Edit("by_lambda_pair", "lambda x: x - 1)", "lambda x: x - 2)", "helper <lambda>() in main.py #2"),
     "which foreign function": Edit("by_library", "lib.foreign(x)", "lib.other(x)", "by_library()"),
     "which foreign function a name means": Edit("by_borrowed", "imported as borrowed", "other as borrowed", "by_borrowed()"),
+    # constants that are not plain
+    "an expression": Edit("by_expression", 'lib.Text("loeuf")', 'lib.Text("pli")', "RULE in by_expression()"),
+    "beside what can not be told": Edit("by_settings", '"depth": 3', '"depth": 4', "SETTINGS in by_settings()"),
+    "in an object that holds a lock": Edit("by_client", "Client(500)", "Client(501)", "CLIENT in by_client()"),
+    "the class of such an object": Edit("by_client", "self.size * 2", "self.size * 3", "helper Client.twice() in main.py"),
+    "a derived dict": Edit("by_derived", "Defaults(a=1)", "Defaults(a=2)", "DEFAULTS in by_derived()"),
+    "the class of a derived dict": Edit("by_derived", "key):\n        return 0", "key):\n        return 1", "helper Defaults.__missing__() in main.py"),
+    # functions that hold more than code
+    "the function for a type": Edit("by_dispatch", "return x + 100", "return x + 200", "helper of_int() in main.py"),
+    "the function for all other types": Edit("by_dispatch", "return str(x)", "return repr(x)", "helper describe() in main.py"),
+    "what a function holds": Edit("by_attribute", "counted.limit = 3", "counted.limit = 4", "limit in helper counted() in main.py"),
     # checkpoints
     "the code of a checkpoint that is reached": Edit("by_stored", "def stored(x=1):\n    return helper(x)", "def stored(x=1):\n    return -helper(x)", "helper stored() in main.py"),
     "a helper of a checkpoint": Edit("stored", "deep.multiply(x, by)", "deep.multiply(by, x)", HELPER),
@@ -772,7 +864,13 @@ def before() -> dict[str, Any]:
 
 
 def _roots() -> dict[str, Any]:
-    roots = {edit.root for edit in EDITS.values()} | {"by_everything", "by_eval", "by_lock"}
+    roots = {edit.root for edit in EDITS.values()} | {
+        "by_everything",
+        "by_eval",
+        "by_lock",
+        "by_environment",
+        "by_folder",
+    }
     return {root: {"root": f"pkg.main:{root}", "files": FILES} for root in sorted(roots)}
 
 
@@ -827,6 +925,17 @@ def test_the_table_shows_enough() -> None:
         ("by_cached", []),
         ("by_registry", []),
         ("by_foreign", []),
+        ("by_settings", ["SETTINGS['lock'] (thread.lock) in by_settings()"]),
+        ("by_client", ["CLIENT.lock (thread.lock) in by_client()"]),
+        ("by_folder", ["HERE (what is in the folder) in by_folder()"]),
+        (
+            "by_environment",
+            [
+                "docstrings in by_environment()",
+                "environment variables in by_environment()",
+                "import_module() in by_environment()",
+            ],
+        ),
     ],
 )
 def test_what_is_not_watched_is_named(

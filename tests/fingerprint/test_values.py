@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import argparse
 import array
 import collections
 import dataclasses
 import datetime as dt
 import enum
 import functools
+import http.cookies
+import ipaddress
 import json
 import logging
 import math
@@ -15,6 +18,7 @@ import operator
 import os
 import re
 import socket
+import string
 import struct
 import subprocess
 import sys
@@ -22,7 +26,7 @@ import threading
 import types
 import uuid
 import zoneinfo
-from collections import Counter, OrderedDict, defaultdict, deque
+from collections import ChainMap, Counter, OrderedDict, defaultdict, deque
 from decimal import Decimal
 from fractions import Fraction
 from functools import partial
@@ -108,6 +112,15 @@ class Slotted:
 @dataclasses.dataclass
 class Listed(list[int]):
     depth: int = 0
+
+
+class Name(str):
+    __slots__ = ()
+
+
+class Table(dict[str, Any]):
+    def keys(self) -> Any:
+        return super().keys() - {"hidden"}
 
 
 class Plain:
@@ -201,6 +214,18 @@ class Computed(pydantic.BaseModel):
         return self
 
 
+def _listed(depth: int) -> Listed:
+    found = _list_of(1)
+    found.depth = depth
+    return found
+
+
+def _list_of(*numbers: int) -> Listed:
+    found = Listed()
+    found.extend(numbers)
+    return found
+
+
 def _pair(*names: str) -> Any:
     make: Any = collections.namedtuple  # noqa: PYI024 - as users write it
     return make("Pair", names)(1, 2)
@@ -243,6 +268,10 @@ _moment: Final = dt.datetime(2026, 2, 16, 12)  # noqa: DTZ001 - naive on purpose
 _autumn: Final = dt.datetime(2025, 10, 26, 2, 30, tzinfo=BERLIN)
 
 SAME: Final[dict[str, tuple[Any, Any]]] = {
+    "a derived list equals its copy": (_list_of(1), _list_of(1)),
+    "a derived dict equals its copy": (Table(a=[1]), Table(a=[1])),
+    "an expression equals itself": (pl.col("loeuf") < 0.35, pl.col("loeuf") < 0.35),
+    "a schema equals itself": (pl.Schema({"a": pl.Int8}), pl.Schema({"a": pl.Int8})),
     "an int equals itself": (1, int("1")),
     "a big int equals itself": (10**30, 10**29 * 10),
     "a text equals itself": ("ush2a", "USH2A".lower()),
@@ -357,6 +386,20 @@ SAME: Final[dict[str, tuple[Any, Any]]] = {
 }  # fmt: skip
 
 DIFFERENT: Final[dict[str, tuple[Any, Any]]] = {
+    "a derived list counts by its items": (_list_of(1), _list_of(2)),
+    "a derived list counts by its fields": (_listed(1), _listed(2)),
+    "a derived list is no list": (_list_of(1), [1]),
+    "a derived text counts by its text": (Name("a"), Name("b")),
+    "a derived dict counts by its values": (Table(a=1), Table(a=2)),
+    "a derived dict counts by its order": (Table(a=1, b=2), Table(b=2, a=1)),
+    "an expression counts": (pl.col("loeuf") < 0.35, pl.col("loeuf") < 0.5),
+    "expressions count by name": (pl.col("a") + 1, pl.col("b") + 1),
+    "a schema counts by type": (pl.Schema({"a": pl.Int8}), pl.Schema({"a": pl.Int16})),
+    "an address counts": (ipaddress.ip_address("::1"), ipaddress.ip_address("::2")),
+    "a namespace of arguments counts": (argparse.Namespace(a=1), argparse.Namespace(a=2)),
+    "a chain of maps counts": (ChainMap({"a": 1}), ChainMap({"a": 1}, {})),
+    "a template counts": (string.Template("$a"), string.Template("$b")),
+    "what is vectorised counts": (np.vectorize(_double), np.vectorize(_triple)),
     "1 is not True": (1, True),
     "0 is not False": (0, False),
     "1 is not 1.0": (1, 1.0),
@@ -751,8 +794,11 @@ UNKNOWN: Final[dict[str, tuple[Callable[[], Any], str]]] = {
     "a LazyFrame": (_frame.lazy, r"LazyFrame.*collect\(\)"),
     "a masked array": (lambda: np.ma.masked_array([1]), "MaskedArray"),
     "a subclass of a deque": (Queue, "Queue"),
-    "a dataclass that is a list": (Listed, "Listed"),
-    "a subclass of dict": (type("D", (dict,), {}), "D"),
+    "a foreign subclass of dict": (http.cookies.SimpleCookie, "SimpleCookie"),
+    "an expression that holds a function": (
+        lambda: pl.col("a").map_batches(lambda column: column),
+        "Expr",
+    ),
     "a frame with objects": (
         lambda: pl.DataFrame({"a": [object()]}, schema={"a": pl.Object}),
         "DataFrame",

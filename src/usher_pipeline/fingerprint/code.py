@@ -37,6 +37,7 @@ from usher_pipeline.records import Part
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+    from pathlib import PurePath
 
     from usher_pipeline.fingerprint.ownership import Ownership
 
@@ -197,9 +198,24 @@ def _look_up(space: Any, name: str) -> Any:
 def _live_digest(value: Any) -> str:
     """Return a digest that holds in this process only: code counts by identity."""
     try:
-        return values.digest(value, code_of=lambda thing: id(thing).to_bytes(8, "little"))
+        return values.digest(
+            value, code_of=lambda thing: id(thing).to_bytes(8, "little"), constants=_LIVE
+        )
     except FingerprintError:
         return "no digest"
+
+
+class _Live:
+    """How a constant counts while it is watched for changes: as it is."""
+
+    def unknown(self, path: str, kind: str) -> None:
+        pass
+
+    def place(self, path: PurePath) -> str:
+        return str(path)
+
+
+_LIVE: Final = _Live()
 
 
 def _is_owned(thing: Any, ownership: Ownership) -> bool:
@@ -237,6 +253,19 @@ def _is_fixed(value: Any) -> bool:
     return type(value) in _FIXED or isinstance(value, (enum.Enum, types.BuiltinFunctionType))
 
 
+def _is_docstring(code: types.CodeType) -> bool:
+    """Tell whether the first constant of a function is its docstring.
+
+    From Python 3.13 on a flag says so. Before, a text that stands first and is never
+    loaded is one.
+    """
+    flag = getattr(inspect, "CO_HAS_DOCSTRING", 0x4000000)
+    if sys.version_info >= (3, 13):
+        return bool(code.co_flags & flag)
+    loads = (step for step in dis.get_instructions(code) if step.opname == "LOAD_CONST")
+    return all(step.arg != 0 for step in loads)
+
+
 # --- the walk ---------------------------------------------------------------------------
 
 
@@ -256,6 +285,30 @@ class _Node:
             data = piece.encode("utf-8", "surrogatepass") if isinstance(piece, str) else piece
             self.hasher.update(len(data).to_bytes(8, "little"))
             self.hasher.update(data)
+
+
+class _Held:
+    """How the constant of a walk counts: what can not be encoded in it is told."""
+
+    def __init__(self, walk: _Walk, where: str) -> None:
+        self.walk = walk
+        self.where = where
+        self.left: list[str] = []
+
+    def unknown(self, path: str, kind: str) -> None:
+        name, _, place = self.where.partition(" in ")
+        self.left.append(f"{name}{path} ({kind}) in {place}")
+
+    def place(self, path: PurePath) -> str:
+        """Return a path as seen from the project, so that the project can be moved."""
+        for root in self.walk.ownership.places():
+            if path.is_relative_to(root):
+                return f"project:{path.relative_to(root).as_posix()}"
+        return path.as_posix()
+
+    def tell(self) -> None:
+        for what in self.left:
+            self.walk.untracked(what)
 
 
 class _Walk:
@@ -324,9 +377,13 @@ class _Walk:
         self.follow_closure(node, function)
         self.follow_names(node, names, uses, function.__globals__)
         self.follow_imports(node, uses, function.__globals__)
-        wrapped = function.__dict__.get("__wrapped__")
-        if wrapped is not None:
-            self.edge(node, "__wrapped__", wrapped)
+        for what in sorted(uses.unseen()):
+            self.untracked(f"{what} in {node.label}")
+        for name, value in sorted(function.__dict__.items()):
+            # What is kept on the function itself; a decorator keeps the function there.
+            if name == "__wrapped__" or not name.startswith("__"):
+                self.watch(function.__dict__, name, value)
+                self.edge(node, name, value)
 
     def feed_tree(
         self, node: _Node, tree: Any, called: set[str]
@@ -378,9 +435,14 @@ class _Walk:
         )
         node.feed(version, str(counts), code.co_code, code.co_exceptiontable)
         node.feed(*code.co_names, "|", *code.co_varnames, "|", *code.co_freevars)
-        for constant in code.co_consts:
+        is_function = code.co_flags & inspect.CO_NEWLOCALS and code.co_consts
+        for index, constant in enumerate(code.co_consts):
             if isinstance(constant, types.CodeType):
                 self.feed_bytecode(node, constant)
+            elif (
+                index == 0 and is_function and isinstance(constant, str) and _is_docstring(code)
+            ):
+                node.feed("docstring or none")
             else:
                 node.feed(values.digest(constant))
 
@@ -401,6 +463,12 @@ class _Walk:
 
     def follow_wrapped(self, node: _Node, name: str, thing: Any) -> None:
         """Follow what a foreign decorator wrapped around code of the user's."""
+        registered = getattr(thing, "registry", None)
+        if isinstance(registered, types.MappingProxyType) and hasattr(thing, "dispatch"):
+            # What functools.singledispatch makes; each type has a function of its own.
+            self.graph.states.append(_State(registered, _live_digest(registered)))
+            for kind, function in registered.items():
+                self.edge(node, f"{name}.{public_name(kind)}", function)
         wrapped = getattr(thing, "__wrapped__", None)
         if callable(wrapped):
             self.edge(node, f"{name}.__wrapped__", wrapped)
@@ -621,13 +689,19 @@ class _Walk:
         secret = display.is_credential(name)
         measure = values.secret_digest if secret else values.digest
         reached: list[int] = []
+        held = _Held(self, f"{name} in {node.label}")
         try:
-            digest = measure(value, code_of=lambda thing: self.code_in_value(reached, thing))
+            digest = measure(
+                value,
+                code_of=lambda thing: self.code_in_value(reached, thing),
+                constants=held,
+            )
         except FingerprintError:
             node.feed(name, public_name(type(value)))
             self.untracked(f"{name} ({public_name(type(value))}) in {node.label}")
             return
         node.targets += reached
+        held.tell()
         if not _is_fixed(value):
             self.graph.states.append(_State(value, _live_digest(value)))
         if isinstance(value, types.BuiltinFunctionType):

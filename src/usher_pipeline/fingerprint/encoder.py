@@ -8,13 +8,15 @@ from __future__ import annotations
 import struct
 import sys
 import types
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
+    from pathlib import PurePath
 
 __all__ = [
     "CodeOf",
+    "Constants",
     "Encode",
     "Encoder",
     "UnencodableError",
@@ -37,6 +39,7 @@ class UnencodableError(Exception):
 
     def __init__(self, value: object, cure: str) -> None:
         self.type_name = type_name(type(value))
+        self.public_type = public_name(type(value))
         self.cure = cure
         self.steps: list[str] = []
 
@@ -80,18 +83,38 @@ def importable_name(thing: Any) -> str | None:
     return public_name(thing) if found is thing else None
 
 
+class Constants(Protocol):
+    """How values count that a name in code holds, and nobody passes.
+
+    An argument that can not be encoded is an error. A constant that can not be is nobody's
+    mistake: what else is inside counts, and what does not is told.
+    """
+
+    def unknown(self, path: str, kind: str) -> None:
+        """Take note of something inside that does not count."""
+
+    def place(self, path: PurePath) -> str:
+        """Return what a path is called, wherever the project lies."""
+
+
 class Encoder:
     """Writes one value; remembers the containers that it is inside of."""
 
-    __slots__ = ("code_of", "encode_for", "inside", "write")
+    __slots__ = ("code_of", "constants", "encode_for", "inside", "trail", "write")
 
     def __init__(
-        self, write: Write, code_of: CodeOf | None, encode_for: Callable[[type], Encode]
+        self,
+        write: Write,
+        code_of: CodeOf | None,
+        encode_for: Callable[[type], Encode],
+        constants: Constants | None = None,
     ) -> None:
         self.write = write
         self.code_of = code_of
         self.encode_for = encode_for
+        self.constants = constants
         self.inside: set[int] = set()
+        self.trail: list[str] = []
 
     def value(self, value: Any) -> None:
         """Write any value."""
@@ -117,19 +140,40 @@ class Encoder:
         self.inside.add(id(container))
         step = ""
         try:
-            for step, item in items:  # noqa: B007 - the error path needs the last one
-                self.value(item)
+            if self.constants is None:
+                for step, item in items:  # noqa: B007 - the error path needs the last one
+                    self.value(item)
+            else:
+                for step, item in items:
+                    self._constant(self.constants, step, item)
         except UnencodableError as problem:
             problem.steps.append(step)
             raise
         finally:
             self.inside.discard(id(container))
 
+    def _constant(self, constants: Constants, step: str, item: Any) -> None:
+        """Write an item of a constant, or its type if it can not be encoded."""
+        write, pieces = self.write, list[bytes]()
+        self.write = pieces.append
+        self.trail.append(step)
+        try:
+            self.value(item)
+        except UnencodableError as problem:
+            pieces.clear()
+            self.text(b"?", problem.public_type)
+            within = "".join([*self.trail, *reversed(problem.steps)])
+            constants.unknown(within, problem.public_type)
+        finally:
+            self.trail.pop()
+            self.write = write
+        write(b"".join(pieces))
+
     def apart(self, container: Any, item: Any, step: str) -> bytes:
         """Return the bytes of one item of a container instead of writing them."""
         pieces: list[bytes] = []
-        inner = Encoder(pieces.append, self.code_of, self.encode_for)
-        inner.inside = self.inside
+        inner = Encoder(pieces.append, self.code_of, self.encode_for, self.constants)
+        inner.inside, inner.trail = self.inside, self.trail
         inner.nested(container, [(step, item)])
         return b"".join(pieces)
 

@@ -104,7 +104,6 @@ class _Counts(NamedTuple):
     kind: PartKind
     label: str
     is_secret: bool
-    is_plain: bool
     is_file: bool
 
     @classmethod
@@ -112,9 +111,8 @@ class _Counts(NamedTuple):
         name, reference = parameter.name, parameter.default
         is_source = isinstance(reference, SourceRef)
         label = reference.name if is_source else name
-        is_plain = not is_file and parameter.kind is not inspect.Parameter.VAR_KEYWORD
         kind: PartKind = "source" if is_source else "argument"
-        return cls(name, kind, label, display.is_credential(label), is_plain, is_file)
+        return cls(name, kind, label, display.is_credential(label), is_file)
 
 
 @dataclass(frozen=True)
@@ -436,7 +434,7 @@ class _Scale:
 
     def piece(self, kind: PartKind, label: str, value: Any, where: str = "") -> _Piece:
         is_secret = display.is_credential(label)
-        counts = _Counts(label, kind, label, is_secret, is_plain=True, is_file=False)
+        counts = _Counts(label, kind, label, is_secret, is_file=False)
         return self.measured(counts, value, where)
 
     def measured(self, counts: _Counts, value: Any, where: str) -> _Piece:
@@ -454,8 +452,8 @@ def _argument_pieces(declared: Declaration, bound: Bound, scale: _Scale) -> tupl
     for counts in declared.counted:
         # What took all further arguments is absent when there are none.
         value = arguments.get(counts.name, {})
-        if not counts.is_plain:
-            value = _as_paths(value) if counts.is_file else dict(sorted(value.items()))
+        if counts.is_file:
+            value = _as_paths(value)
         where = origins.get(counts.name, "") if origins else ""
         if where == "default" and counts.kind == "argument":
             where = ""

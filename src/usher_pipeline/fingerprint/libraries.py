@@ -56,6 +56,20 @@ def _parts(encoder: Encoder, tag: bytes, value: Any, parts: Iterable[Any]) -> No
     encoder.nested(value, (("", part) for part in parts))
 
 
+def _held(*names: str) -> Encode:
+    """Write a value as its type and what some of its attributes hold."""
+
+    def write(encoder: Encoder, value: Any) -> None:
+        encoder.text(b"v", type_name(type(value)))
+        held = {name: getattr(value, name) for name in names}
+        encoder.count(b"", len(held))
+        for name in held:
+            encoder.text(b"s", name)
+        encoder.nested(value, ((f".{name}", item) for name, item in held.items()))
+
+    return write
+
+
 # --- numpy ------------------------------------------------------------------------------
 
 
@@ -196,6 +210,26 @@ def _arrow_column(encoder: Encoder, column: Any) -> None:
         raise UnencodableError(column, f"In it {problem}; pass another type.") from problem
 
 
+def _polars_schema(encoder: Encoder, schema: Any) -> None:
+    encoder.write(b"$")
+    encoder.value(dict(schema))
+
+
+#: How polars marks a Python function inside an expression, which it pickles.
+_PICKLED: Final = b"PLPYUDF"
+
+
+def _polars_expr(encoder: Encoder, expr: Any) -> None:
+    cure = "It holds a Python function; pass the function and make the expression inside."
+    try:
+        data: bytes = expr.meta.serialize()
+    except Exception as problem:
+        raise UnencodableError(expr, cure) from problem
+    if _PICKLED in data:
+        raise UnencodableError(expr, cure)
+    encoder.framed(b"`", data)
+
+
 # --- models -----------------------------------------------------------------------------
 
 
@@ -241,6 +275,8 @@ RULES: Final[list[tuple[Callable[[type], bool], Encode]]] = [
     (_is_one_of("polars", "LazyFrame"), _lazy_frame),
     (_is_exactly("polars", "Series"), _polars_series),
     (_is_one_of("polars", "DataType"), _polars_dtype),
+    (_is_exactly("polars", "Schema"), _polars_schema),
+    (_is_exactly("polars", "Expr"), _polars_expr),
     (_is_one_of("pandas", "DataFrame"), _frame),
     (_is_exactly("pandas", "Series"), _pandas_series),
     (_is_one_of("pandas", "Index"), _pandas_index),
@@ -275,4 +311,13 @@ RULES: Final[list[tuple[Callable[[type], bool], Encode]]] = [
     (_is_one_of("zoneinfo", "ZoneInfo"), _zone_info),
     (_is_pytz, _pytz_zone),
     (_is_one_of("dateutil.tz", "tzutc", "tzoffset"), _fixed_zone),
+    (_is_exactly("numpy", "vectorize"), _held("pyfunc", "otypes", "excluded", "signature")),
+    (
+        _is_exactly("argparse", "Namespace"),
+        lambda encoder, value: _held(*vars(value))(encoder, value),
+    ),
+    (_is_exactly("collections", "UserDict", "UserList", "UserString"), _held("data")),
+    (_is_exactly("collections", "ChainMap"), _held("maps")),
+    (_is_exactly("string", "Template"), _held("template")),
+    (lambda kind: kind.__module__ == "ipaddress", _held("exploded")),
 ]

@@ -15,6 +15,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from types import ModuleType
 
 __all__ = ["Ownership"]
@@ -50,6 +51,16 @@ class Ownership:
         own_root = _project_of(file) if os.path.isabs(file) else ""
         roots = tuple(dict.fromkeys(root for root in (project, own_root) if root))
         return cls(module.partition(".")[0], roots, named)
+
+    def places(self) -> Iterator[str]:
+        """Yield the folders that code of the user's lies in, the innermost first."""
+        package = sys.modules.get(self.package)
+        file = getattr(package, "__file__", None)
+        if file:
+            inside = os.path.dirname(os.path.abspath(file))
+            is_package = hasattr(package, "__path__")
+            yield os.path.dirname(inside) if is_package else inside
+        yield from sorted(self.roots, key=len, reverse=True)
 
     def owns_module(self, name: str | None, file: str | None = None) -> bool:
         """Tell whether a module is first-party."""

@@ -65,16 +65,34 @@ class Names:
     """The names that a piece of syntax uses.
 
     Attributes:
+        attributes: Every attribute that is asked for.
         loaded: Every name that is read, in any scope.
         bare: Those read other than as the start of an attribute chain.
         chains: The attribute chains, such as ``("genes", "clean", "normalise")``.
         imports: The imports inside, as ``(module, level, name, local name)``.
     """
 
+    attributes: set[str] = field(default_factory=set)
     loaded: set[str] = field(default_factory=set)
     bare: set[str] = field(default_factory=set)
     chains: set[tuple[str, ...]] = field(default_factory=set)
     imports: set[tuple[str, int, str, str]] = field(default_factory=set)
+
+    def unseen(self) -> set[str]:
+        """Return what is used that could change a result unseen, in words."""
+        used = self.attributes | self.loaded
+        return {what for name, what in _UNSEEN.items() if name in used}
+
+
+#: What a function may ask that no key watches.
+_UNSEEN: Final = {
+    "environ": "environment variables",
+    "getenv": "environment variables",
+    "import_module": "import_module()",
+    "__doc__": "docstrings",
+    "__annotations__": "annotations",
+    "get_type_hints": "annotations",
+}
 
 
 # --- the canonical walk -----------------------------------------------------------------
@@ -236,8 +254,10 @@ def _children(node: ast.AST) -> Iterator[tuple[str, ast.AST]]:
 
 def _collect_chain(node: ast.Attribute, names: Names) -> None:
     steps = [node.attr]
+    names.attributes.add(node.attr)
     base: ast.expr = node.value
     while isinstance(base, ast.Attribute):
+        names.attributes.add(base.attr)
         steps.append(base.attr)
         base = base.value
     if isinstance(base, ast.Name):

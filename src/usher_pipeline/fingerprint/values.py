@@ -36,6 +36,7 @@ from usher_pipeline.errors import FingerprintError
 from usher_pipeline.fingerprint import files, libraries
 from usher_pipeline.fingerprint.encoder import (
     CodeOf,
+    Constants,
     Encode,
     Encoder,
     UnencodableError,
@@ -64,7 +65,12 @@ _BLOCK_LENGTH: Final = 16
 
 
 def encode(
-    value: Any, write: Write, *, path: str = "value", code_of: CodeOf | None = None
+    value: Any,
+    write: Write,
+    *,
+    path: str = "value",
+    code_of: CodeOf | None = None,
+    constants: Constants | None = None,
 ) -> None:
     """Write the bytes that stand for a value, piece by piece.
 
@@ -74,6 +80,7 @@ def encode(
         path: What to call the value in an error.
         code_of: Gives the bytes that stand for a function or class met inside; without
             it these are errors.
+        constants: How the value counts if it is a constant of code and no argument.
 
     Raises:
         FingerprintError: Some value inside has no faithful encoding.
@@ -84,7 +91,7 @@ def encode(
     b'l'
     """
     try:
-        Encoder(write, code_of, _encoder_for).value(value)
+        Encoder(write, code_of, _encoder_for, constants).value(value)
     except UnencodableError as problem:
         where = path + "".join(reversed(problem.steps))
         raise FingerprintError(where, problem.type_name, problem.cure) from None
@@ -93,13 +100,20 @@ def encode(
         raise FingerprintError(path, type_name(type(value)), cure) from None
 
 
-def digest(value: Any, *, path: str = "value", code_of: CodeOf | None = None) -> str:
+def digest(
+    value: Any,
+    *,
+    path: str = "value",
+    code_of: CodeOf | None = None,
+    constants: Constants | None = None,
+) -> str:
     """Return the fingerprint of a value: equal for equal values, else different.
 
     Args:
         value: What to fingerprint.
         path: What to call the value in an error.
         code_of: Gives the bytes that stand for a function or class met inside.
+        constants: How the value counts if it is a constant of code and no argument.
 
     Returns:
         The xxh3-128 of the encoding as 32 hexadecimal digits.
@@ -114,7 +128,7 @@ def digest(value: Any, *, path: str = "value", code_of: CodeOf | None = None) ->
     if plain is not None:
         return xxhash.xxh3_128_hexdigest(plain(value))
     hasher = xxhash.xxh3_128()
-    encode(value, hasher.update, path=path, code_of=code_of)
+    encode(value, hasher.update, path=path, code_of=code_of, constants=constants)
     return hasher.hexdigest()
 
 
@@ -128,7 +142,13 @@ def _forget(_: bytes) -> None:
     """Take bytes that nobody needs."""
 
 
-def secret_digest(value: Any, *, path: str = "value", code_of: CodeOf | None = None) -> str:
+def secret_digest(
+    value: Any,
+    *,
+    path: str = "value",
+    code_of: CodeOf | None = None,
+    constants: Constants | None = None,
+) -> str:
     """Return a fingerprint from which the value can not be told.
 
     xxh3 can be inverted for short texts, so a credential goes through BLAKE2b.
@@ -137,7 +157,7 @@ def secret_digest(value: Any, *, path: str = "value", code_of: CodeOf | None = N
     32
     """
     hasher = hashlib.blake2b(digest_size=16, person=b"usher-secret")
-    encode(value, hasher.update, path=path, code_of=code_of)
+    encode(value, hasher.update, path=path, code_of=code_of, constants=constants)
     return hasher.hexdigest()
 
 
@@ -388,13 +408,46 @@ def _is_native(cls: type) -> bool:
 
 def _path(encoder: Encoder, path: pathlib.PurePath) -> None:
     is_windows = isinstance(path, pathlib.PureWindowsPath)
-    encoder.text(b"\\" if is_windows else b"/", path.as_posix())
+    constants = encoder.constants
+    text = path.as_posix() if constants is None else constants.place(path)
+    encoder.text(b"\\" if is_windows else b"/", text)
     if isinstance(path, pathlib.Path):
+        if constants is not None and path.is_dir():
+            # The root of a project is named often and means little; nobody reads all of it.
+            constants.unknown("".join(encoder.trail), "what is in the folder")
+            encoder.text(b"h", "folder")
+            return
         try:
             encoder.text(b"h", files.path_digest(path))
         except OSError as problem:
             cure = f"It can not be read: {problem.strerror}. Pass the path of something else."
             raise UnencodableError(path, cure) from problem
+
+
+#: What Python's own classes are made of; first-party classes derive from them.
+_BUILT_IN: Final[Mapping[type, Callable[[Any], Any]]] = {
+    dict: lambda value: {key: dict.__getitem__(value, key) for key in dict.__iter__(value)},
+    list: lambda value: list(list.__iter__(value)),
+    tuple: lambda value: tuple(tuple.__iter__(value)),
+    set: lambda value: set(set.__iter__(value)),
+    frozenset: lambda value: frozenset(frozenset.__iter__(value)),
+    str: str.__str__,
+    bytes: lambda value: bytes.__getitem__(value, slice(None)),
+    int: int.__index__,
+    float: float.__float__,
+}
+
+
+def _derived(encoder: Encoder, value: Any) -> None:
+    """Write a value of a first-party class that is itself a dict, a list or a text."""
+    kind = type(value)
+    if encoder.code_of is None or not encoder.code_of(kind):
+        _last_resort(encoder, value)
+        return
+    base = next(base for base in kind.__mro__ if base in _BUILT_IN)
+    encoder.write(b"V")
+    encoder.nested(value, [("", _BUILT_IN[base](value))])
+    encoder.fields(b"o", value, _own_fields(value))
 
 
 # --- functions --------------------------------------------------------------------------
@@ -520,6 +573,7 @@ _RULES: Final[list[tuple[Callable[[type], bool], Encode]]] = [
     *libraries.RULES,
     (lambda kind: libraries.belongs_to(kind, "pydantic", "BaseModel"), _object(b"p")),
     (lambda kind: dataclasses.is_dataclass(kind) and _is_plain_class(kind), _object(b"a")),
+    (lambda kind: issubclass(kind, tuple(_BUILT_IN)), _derived),
 ]
 
 
