@@ -219,9 +219,9 @@ def test_settings_and_sources_reach_the_function() -> None:
         assert isinstance(fetch.explain(page=500, retries=3), Hit)
         assert str(fetch.explain(page=500)).startswith("hit: fetch 1 × 3, computed 20")
         assert str(fetch.explain(page=100)) == "miss: page: 500 → 100"
-        assert str(fetch.explain(page=100).reason).startswith("page: 500 → 100")  # type: ignore[union-attr]
+        assert str(fetch.explain(page=100).reason).startswith("page: 500 → 100")
     with run({**config, "versions": {"gnomad_version": "v4.2"}}):
-        assert "source gnomad: v4.1 → v4.2" in str(fetch.explain().reason)  # type: ignore[union-attr]
+        assert "source gnomad: v4.1 → v4.2" in str(fetch.explain().reason)
 
 
 def test_a_reason_names_file_and_line(tmp_path: Path) -> None:
@@ -285,7 +285,7 @@ def test_declared_config_counts_and_undeclared_reads_are_refused() -> None:
         with pytest.raises(UndeclaredConfigError, match="does not watch"):
             score("scoring.expression")
     with run({"scoring": {"gnomad": 0.4, "expression": 0.3}}):
-        assert str(score.explain().reason).startswith("config scoring.gnomad: 0.2 → 0.4")  # type: ignore[union-attr]
+        assert str(score.explain().reason).startswith("config scoring.gnomad: 0.2 → 0.4")
     with run({"scoring": {"gnomad": 0.2, "expression": 0.9}}):
         assert isinstance(score.explain(), Hit)
 
@@ -314,7 +314,7 @@ def test_sources_without_a_config(tmp_path: Path) -> None:
     assert asked == ["asked", "asked"]
     assert isinstance(fetch.explain(), Hit)
     release.write_text("two")
-    assert "source file" in str(fetch.explain().reason)  # type: ignore[union-attr]
+    assert "source file" in str(fetch.explain().reason)
 
 
 def test_ignored_arguments_do_not_count(calls: Calls) -> None:
@@ -391,10 +391,10 @@ def test_a_nested_checkpoint_that_was_refreshed_counts(calls: Calls) -> None:
     assert entries("outer")[0].reads[0].name == "inner"
     numbers.append("2")
     assert inner.refresh().item() == 2
-    assert "inner, which it read, is another version" in str(outer.explain().reason)  # type: ignore[union-attr]
+    assert "inner, which it read, is another version" in str(outer.explain().reason)
     assert outer().item() == 12
     inner.clear()
-    assert "is gone" in str(outer.explain().reason)  # type: ignore[union-attr]
+    assert "is gone" in str(outer.explain().reason)
     assert calls == ["outer", "outer"]
 
 

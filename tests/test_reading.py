@@ -193,7 +193,8 @@ def test_reading_by_conn_is_warned_of_once() -> None:
 
     def by_conn(n: int) -> pl.DataFrame:
         with PipelineStore(STORE) as store:
-            return store.conn.sql("FROM genes").pl()
+            frame: pl.DataFrame = store.conn.sql("FROM genes").pl()
+            return frame
 
     blind = checkpoint(name="blind")(by_conn)
     with pytest.warns(UsherWarning, match=r"through `conn`.*inputs="):

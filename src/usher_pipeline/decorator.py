@@ -15,11 +15,7 @@ from usher_pipeline.errors import (
 from usher_pipeline.fingerprint.key import LOOK_UP, Declaration
 from usher_pipeline.persistence.segments import check_name
 from usher_pipeline.planning import CodePolicy
-from usher_pipeline.records import (
-    Entry,
-    SettingRef,
-    SourceRef,
-)
+from usher_pipeline.records import Bypass, Entry, Reason, SettingRef, SourceRef
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -338,6 +334,8 @@ class Checkpointed(Generic[P, R]):
 
     def explain(self, *args: P.args, **kwargs: P.kwargs) -> Decision:
         """Return what this call would do, and why; run nothing and change nothing."""
+        if os.environ.get("USHER_DISABLE", "") not in ("", "0"):
+            return Bypass(Reason("USHER_DISABLE is set"))
         return self._planned(args, kwargs, _refresh_wish(self.name)).decision
 
     def key(self, *args: P.args, **kwargs: P.kwargs) -> Key:

@@ -19,11 +19,23 @@ from uuid import UUID
 from usher_pipeline.records import Blocked, Bypass, Hit, Miss, utc_now
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
     from usher_pipeline.records import Decision, Entry
 
-__all__ = ["age", "call_line", "duration", "is_credential", "preview", "size"]
+__all__ = [
+    "age",
+    "call_line",
+    "described",
+    "duration",
+    "fields_of",
+    "is_credential",
+    "preview",
+    "size",
+]
 
 _PREVIEW_LENGTH: Final = 60
+_TEXT_LENGTH: Final = 4000
 _MINUTE_S: Final = 60
 _HOUR_S: Final = 3600
 _DAY_S: Final = 86400
@@ -71,29 +83,104 @@ def is_credential(name: str) -> bool:
 def preview(value: Any) -> str:
     """Return a short text of a value for a reason or a log line.
 
-    Only plain data shows its content; anything else shows its type, since the text of
-    a foreign object may be long, slow or secret.
+    Only data shows its content; anything else shows its type, since the text of a foreign
+    object may be long, slow or secret.
 
     >>> preview(30.0), preview("x" * 100)[:8], preview(object())
     ('30.0', "'xxxxxxx", 'object')
     """
-    shape = getattr(value, "shape", None)
-    if isinstance(shape, tuple) and len(shape) == 2:  # noqa: PLR2004 - a table
-        return f"{type(value).__name__} {shape[0]:,} × {shape[1]:,}"
-    if _is_plain(value):
-        text = _repr.repr(value)
-        return text if len(text) <= _PREVIEW_LENGTH else text[: _PREVIEW_LENGTH - 1] + "…"
-    return type(value).__qualname__
+    text = _repr.repr(value) if _is_plain(value) else described(value, _PREVIEW_LENGTH * 4)
+    return text if len(text) <= _PREVIEW_LENGTH else text[: _PREVIEW_LENGTH - 1] + "…"
 
 
 def _is_plain(value: Any) -> bool:
     if isinstance(value, (list, tuple, set, frozenset)):
-        return all(map(_is_plain, list(value)[:5]))
-    if isinstance(value, dict):
-        if any(isinstance(key, str) and is_credential(key) for key in value):
-            return False
-        return all(map(_is_plain, list(value.items())[:5]))
+        return type(value).__repr__ in _OWN_REPR and all(map(_is_plain, list(value)[:5]))
     return value is None or type(value) in _SHOWN_TYPES or isinstance(value, PurePath)
+
+
+_OWN_REPR: Final = {kind.__repr__ for kind in (list, tuple, set, frozenset)}
+
+
+def described(value: Any, limit: int = _TEXT_LENGTH) -> str:
+    """Return all that a value says as data, on one line; secrets are left out.
+
+    Args:
+        value: Any value. Objects of dataclasses and the like show their fields.
+        limit: From this length on the text ends with ``…``.
+
+    >>> described({"depth": 3, "token": "abc"})
+    "{'depth': 3, 'token': (hidden)}"
+    """
+    pieces: list[str] = []
+    left = limit
+    for piece in _pieces(value, frozenset()):
+        pieces.append(piece[:left])
+        left -= len(piece)
+        if left <= 0:
+            pieces.append("…")
+            break
+    return "".join(pieces)
+
+
+def _pieces(value: Any, inside: frozenset[int]) -> Iterator[str]:
+    shape = getattr(value, "shape", None)
+    if isinstance(shape, tuple) and len(shape) == 2:  # noqa: PLR2004 - a table
+        yield f"{type(value).__name__} {shape[0]:,} × {shape[1]:,}"
+    elif value is None or type(value) in _SHOWN_TYPES or isinstance(value, PurePath):
+        yield repr(value)
+    elif id(value) in inside:
+        yield "…"
+    elif isinstance(value, dict):
+        yield from _listed(
+            "{", ((f"{k!r}: ", k, v) for k, v in value.items()), "}", inside | {id(value)}
+        )
+    elif isinstance(value, (list, tuple, set, frozenset)) and not hasattr(value, "_fields"):
+        opening, closing = _BRACKETS[next(k for k in _BRACKETS if isinstance(value, k))]
+        yield from _listed(
+            opening, (("", "", item) for item in value), closing, inside | {id(value)}
+        )
+    else:
+        yield type(value).__qualname__
+        held = fields_of(value)
+        if held is not None:
+            items = ((f"{name}=", name, item) for name, item in held.items())
+            yield from _listed("(", items, ")", inside | {id(value)})
+
+
+_BRACKETS: Final[dict[type, tuple[str, str]]] = {
+    list: ("[", "]"),
+    tuple: ("(", ")"),
+    set: ("{", "}"),
+    frozenset: ("{", "}"),
+}
+
+
+def _listed(
+    opening: str, items: Iterable[tuple[str, Any, Any]], closing: str, inside: frozenset[int]
+) -> Iterator[str]:
+    yield opening
+    for index, (label, name, item) in enumerate(items):
+        yield f", {label}" if index else label
+        if isinstance(name, str) and is_credential(name):
+            yield "(hidden)"
+        else:
+            yield from _pieces(item, inside)
+    yield closing
+
+
+def fields_of(value: Any) -> dict[str, Any] | None:
+    """Return what a dataclass, a named tuple or a model holds; None for anything else.
+
+    >>> fields_of(3) is None
+    True
+    """
+    kind = type(value)
+    names = getattr(kind, "__dataclass_fields__", None) or getattr(kind, "model_fields", None)
+    names = getattr(kind, "_fields", None) if names is None else names
+    if not isinstance(names, (dict, tuple)):
+        return None
+    return {name: getattr(value, name, None) for name in names}
 
 
 def duration(seconds: float) -> str:

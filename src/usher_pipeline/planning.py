@@ -166,7 +166,13 @@ def nearest_entry(key: Key, earlier: Sequence[Entry]) -> Entry | None:
 
 
 def _distance(one: Key, other: Key) -> int:
-    return sum(_WEIGHT.get(change.kind, _OTHER_WEIGHT) for change in compare(one, other))
+    return sum(map(_weight, compare(one, other)))
+
+
+def _weight(change: Difference) -> int:
+    # Two that look alike say little: of an object, often only the class was edited.
+    alike = change.before == change.after
+    return 1 if alike else _WEIGHT.get(change.kind, _OTHER_WEIGHT)
 
 
 def compare(before: Key, after: Key) -> tuple[Difference, ...]:
@@ -212,30 +218,43 @@ def _difference(before: Part | None, after: Part | None) -> Difference:
     part = after or before
     assert part is not None  # noqa: S101 - the name came from one of the two
     shown_before, shown_after = _shown(before), _shown(after)
-    hint = _columns_hint(before, after) if before and after else ""
+    hint = _hint(before, after) if before and after else ""
     if part.kind == "argument" and is_credential(part.label):
         hint = f'another one; if it can not change the result: ignore=["{part.label}"]'
     return Difference(part.kind, part.label, shown_before, shown_after, part.where, hint)
 
 
-def _columns_hint(before: Part, after: Part) -> str:
-    """Say which columns of a frame differ; nothing if that is not all there is to say."""
-    earlier, later = dict(before.columns), dict(after.columns)
-    if not earlier or not later:
-        return ""
+def _hint(before: Part, after: Part) -> str:
+    """Say which columns or items differ, or that two alike are not; else nothing."""
+    earlier = {label: (digest, shown) for label, digest, shown in before.items}
+    later = {label: (digest, shown) for label, digest, shown in after.items}
+    is_frame = not any(shown for _, _, shown in (*before.items, *after.items))
     changes = [
-        *(("changed", n) for n in later if n in earlier and earlier[n] != later[n]),
-        *(("is new", n) for n in later if n not in earlier),
-        *(("is gone", n) for n in earlier if n not in later),
+        *(
+            _item_changed(n, earlier[n][1], later[n][1])
+            for n in later
+            if n in earlier and earlier[n][0] != later[n][0]
+        ),
+        *(f"{n} is new" for n in later if n not in earlier),
+        *(f"{n} is gone" for n in earlier if n not in later),
     ]
-    if not changes or len(changes) > _COLUMNS_NAMED:
-        return ""
-    shape = f" ({before.preview} → {after.preview})" if before.preview != after.preview else ""
-    return ", ".join(f"column {name} {what}" for what, name in changes) + shape
+    alike = before.preview == after.preview
+    if not earlier or not later or not changes or len(changes) > _ITEMS_NAMED:
+        return f"{after.preview}, of other content" if alike and after.preview else ""
+    if not is_frame:
+        return ", ".join(changes)
+    shape = "" if alike else f" ({before.preview} → {after.preview})"
+    return ", ".join(f"column {change}" for change in changes) + shape
 
 
-#: More columns than these are not named one by one.
-_COLUMNS_NAMED: Final = 8
+def _item_changed(name: str, before: str, after: str) -> str:
+    if before == after:
+        return f"{name} changed"
+    return f"{name} {before} → {after}"
+
+
+#: More columns or items than these are not named one by one.
+_ITEMS_NAMED: Final = 8
 
 
 def _shown(part: Part | None) -> str:

@@ -105,7 +105,11 @@ class Part:
         digest: Its fingerprint.
         preview: A short text of it for people; never a secret.
         where: Where it was stated, such as ``config.yaml:12``.
-        columns: For a frame, the label of each column with the digest of its values.
+        text: The whole value as text, where it is plain data and not too long; never a secret.
+        alias: Another name for it: the config path of a `setting(...)`, or the parameter
+            that takes a `source(...)`.
+        items: For a frame its columns, for a mapping or an object what it holds: the label
+            of each with the digest and a preview.
     """
 
     kind: PartKind
@@ -113,13 +117,17 @@ class Part:
     digest: str
     preview: str = ""
     where: str = ""
-    columns: tuple[tuple[str, str], ...] = ()
+    text: str = ""
+    alias: str = ""
+    items: tuple[tuple[str, str, str], ...] = ()
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Part:
         """Return the part that was plain data."""
-        columns = tuple((str(label), str(digest)) for label, digest in data["columns"])
-        return cls(**{**data, "columns": columns})
+        items = tuple(
+            (str(label), str(digest), str(shown)) for label, digest, shown in data["items"]
+        )
+        return cls(**{**data, "items": items})
 
 
 @dataclass(frozen=True, slots=True)
@@ -367,9 +375,10 @@ class Entry:
             "run_id": self.run_id,
             "function": self.function,
             "reason": self.reason,
-            "arguments": _previews(self.key, "argument"),
-            "settings": _previews(self.key, "setting") | _previews(self.key, "config"),
-            "sources": _previews(self.key, "source"),
+            "arguments": _texts(self.key, "argument"),
+            "settings": _settings(self.key),
+            "sources": _texts(self.key, "source"),
+            "stated_in": {part.label: part.where for part in self.key.parts if part.where},
             "reads": [asdict(read) for read in self.reads],
             "inputs": [asdict(read) for read in self.inputs],
             "untracked": list(self.key.untracked),
@@ -444,8 +453,18 @@ class Entry:
             raise ValueError(f"not an entry: {problem!r}") from problem
 
 
-def _previews(key: Key, kind: PartKind) -> dict[str, str]:
-    return {part.label: part.preview for part in key.parts if part.kind == kind}
+def _texts(key: Key, kind: PartKind) -> dict[str, str]:
+    return {part.label: part.text or part.preview for part in key.parts if part.kind == kind}
+
+
+def _settings(key: Key) -> dict[str, str]:
+    """Return every config value that counted, under its path."""
+    handed_in = {
+        part.alias: part.text or part.preview
+        for part in key.parts
+        if part.kind == "argument" and part.alias
+    }
+    return _texts(key, "setting") | _texts(key, "config") | handed_in
 
 
 # --- decisions --------------------------------------------------------------------------
@@ -535,6 +554,11 @@ class Hit:
 
     entry: Entry
     accepts: Reason | None = None
+
+    @property
+    def reason(self) -> Reason:
+        """Why the function does not run."""
+        return self.accepts or Reason("a stored result matches", nearest=self.entry.key.digest)
 
     @property
     def untracked(self) -> tuple[str, ...]:

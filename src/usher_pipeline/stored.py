@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from usher_pipeline import display, runs
 from usher_pipeline.errors import CheckpointMissError
 from usher_pipeline.exporting import remember_origin
 from usher_pipeline.fingerprint import values
+from usher_pipeline.fingerprint.code import code_digest
 from usher_pipeline.frames import adapter_of_kind
 from usher_pipeline.persistence.reads import record
 from usher_pipeline.records import Read
+from usher_pipeline.runs import InForce
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -41,7 +44,7 @@ def load(name: str, /, **arguments: Any) -> Any:
     """
     run = runs.current_run()
     backend = run.backend
-    wanted = {label: _digest(label, value) for label, value in arguments.items()}
+    wanted = {label: _digest(run, label, value) for label, value in arguments.items()}
     for entry in _fitting(run, backend, name, wanted):
         packed = backend.load(entry)
         if packed is not None:
@@ -68,10 +71,11 @@ def find(
     return next(_fitting(run, backend, name, arguments), None)
 
 
-def _digest(label: str, value: Any) -> str:
+def _digest(run: Run, label: str, value: Any) -> str:
     """Return how the value of an argument was digested, had it been the one."""
-    is_secret = display.is_credential(label)
-    return (values.secret_digest if is_secret else values.digest)(value, path=label)
+    measure = values.secret_digest if display.is_credential(label) else values.digest
+    ownership = InForce(run).ownership(type(value))
+    return measure(value, path=label, code_of=partial(code_digest, ownership=ownership))
 
 
 def _fitting(
@@ -86,7 +90,11 @@ def _fitting(
 
 
 def _fits(entry: Entry, wanted: Mapping[str, str]) -> bool:
-    kept = {p.label: p.digest for p in entry.key.parts if p.kind in ("argument", "source")}
+    kept: dict[str, str] = {}
+    for part in entry.key.parts:
+        if part.kind in ("argument", "source"):
+            # A version is known by its source and by the parameter that takes it.
+            kept |= {part.alias: part.digest, part.label: part.digest}
     return all(kept.get(label) == digest for label, digest in wanted.items())
 
 
@@ -103,6 +111,10 @@ def _why_not(arguments: Mapping[str, Any], kept: Sequence[Entry], backend: Local
         )
     if not arguments:
         return "the stored results are lost or damaged"
+    names = {name for e in kept for p in e.key.parts for name in (p.label, p.alias)}
+    strange = [name for name in arguments if name not in names]
+    if strange:
+        return f"none of {len(kept)} stored results counts an argument {', '.join(strange)}"
     nearest = ", ".join(
         f"{part.label}={part.preview}" for part in kept[0].key.parts if part.kind == "argument"
     )

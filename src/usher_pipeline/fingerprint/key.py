@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
     from usher_pipeline.fingerprint.code import CodeGraph
+    from usher_pipeline.fingerprint.encoder import CodeOf
     from usher_pipeline.fingerprint.ownership import Ownership
 
 __all__ = [
@@ -105,14 +106,17 @@ class _Counts(NamedTuple):
     label: str
     is_secret: bool
     is_file: bool
+    alias: str
 
     @classmethod
     def of(cls, parameter: inspect.Parameter, *, is_file: bool) -> _Counts:
         name, reference = parameter.name, parameter.default
         is_source = isinstance(reference, SourceRef)
         label = reference.name if is_source else name
+        path = reference.path if isinstance(reference, SettingRef) else ""
+        alias = name if is_source else path
         kind: PartKind = "source" if is_source else "argument"
-        return cls(name, kind, label, display.is_credential(label), is_file)
+        return cls(name, kind, label, display.is_credential(label), is_file, alias)
 
 
 @dataclass(frozen=True)
@@ -272,26 +276,43 @@ class _Piece(NamedTuple):
     digest: str
     value: Any
     where: str
+    alias: str = ""
 
-    def part(self) -> Part:
-        hidden = display.is_credential(self.label)
-        is_name = self.kind in ("source", "version", "table") and isinstance(self.value, str)
-        shown = self.value if is_name else display.preview(self.value)
-        columns = () if hidden or self.kind != "argument" else _columns(self.value)
-        preview = _HIDDEN if hidden else shown
-        return Part(self.kind, self.label, self.digest, preview, self.where, columns)
+    def part(self, code_of: CodeOf) -> Part:
+        kind, label, digest, value, where, alias = self
+        if display.is_credential(label):
+            return Part(kind, label, digest, _HIDDEN, where, alias=alias)
+        is_name = kind in ("source", "version", "table") and isinstance(value, str)
+        shown = value if is_name else display.preview(value)
+        text = shown if is_name else display.described(value)
+        items = _items(value, code_of) if kind in ("argument", "config", "setting") else ()
+        return Part(kind, label, digest, shown, where, text, alias, items)
 
 
-def _columns(value: Any) -> tuple[tuple[str, str], ...]:
-    """Return the digest of each column of a frame; nothing for another value."""
+#: A mapping of more items than these is told as a whole.
+_MOST_ITEMS: Final = 200
+
+
+def _items(value: Any, code_of: CodeOf) -> tuple[tuple[str, str, str], ...]:
+    """Return what a frame, a mapping or an object holds: label, digest, preview."""
     adapter = adapter_for(value)
-    if adapter is None:
-        return ()
-    from usher_pipeline.fingerprint.frames import column_digests
+    if adapter is not None:
+        from usher_pipeline.fingerprint.frames import column_digests
 
-    packed = adapter.to_arrow(value)
-    names = packed.schema["sql_names"]
-    return tuple(zip(map(str, names), column_digests(packed.table), strict=True))
+        packed = adapter.to_arrow(value)
+        digests = column_digests(packed.table)
+        names = map(str, packed.schema["sql_names"])
+        return tuple((name, digest, "") for name, digest in zip(names, digests, strict=True))
+    held = value if type(value) is dict else display.fields_of(value)
+    if held is None or len(held) > _MOST_ITEMS or not all(type(name) is str for name in held):
+        return ()
+    return tuple(_item(name, item, code_of) for name, item in held.items())
+
+
+def _item(name: str, value: Any, code_of: CodeOf) -> tuple[str, str, str]:
+    if display.is_credential(name):
+        return name, values.secret_digest(value, code_of=code_of), _HIDDEN
+    return name, values.digest(value, code_of=code_of), display.preview(value)
 
 
 @dataclass(frozen=True, slots=True)
@@ -302,10 +323,12 @@ class Context:
         pieces: Config, sources, inputs and version, its own and those of the checkpoints
             that it reaches.
         graph: Its code; None where a version stands for it.
+        code_of: Gives what stands for code inside of values.
     """
 
     pieces: tuple[_Piece, ...]
     graph: CodeGraph | None
+    code_of: CodeOf
 
 
 @dataclass(frozen=True, slots=True)
@@ -327,11 +350,11 @@ class Measured:
     def key(self) -> Key:
         """Return the key, with a preview of every part."""
         pieces = (*self.arguments, *self.context.pieces)
-        graph = self.context.graph
+        graph, code_of = self.context.graph, self.context.code_of
         return Key(
             name=self.name,
             digest=self.digest,
-            parts=(*(piece.part() for piece in pieces), *(graph.parts if graph else ())),
+            parts=(*(piece.part(code_of) for piece in pieces), *(graph.parts if graph else ())),
             rules=KEY_RULES,
             untracked=tuple(graph.untracked) if graph else (),
             code=graph.digest if graph else "",
@@ -434,7 +457,7 @@ class _Scale:
 
     def piece(self, kind: PartKind, label: str, value: Any, where: str = "") -> _Piece:
         is_secret = display.is_credential(label)
-        counts = _Counts(label, kind, label, is_secret, is_file=False)
+        counts = _Counts(label, kind, label, is_secret, is_file=False, alias="")
         return self.measured(counts, value, where)
 
     def measured(self, counts: _Counts, value: Any, where: str) -> _Piece:
@@ -443,7 +466,7 @@ class _Scale:
             found = digest(value, path=counts.label, code_of=self.code_of)
         except FingerprintError as problem:
             raise problem.within(f"{self.function.__qualname__}()") from None
-        return _Piece(counts.kind, counts.label, found, value, where)
+        return _Piece(counts.kind, counts.label, found, value, where, counts.alias)
 
 
 def _argument_pieces(declared: Declaration, bound: Bound, scale: _Scale) -> tuple[_Piece, ...]:
@@ -484,18 +507,18 @@ def context_of(
         ownership: Which code counts as the user's own.
         arguments: The arguments; a source among them already has its version.
     """
+    scale = _Scale(declared, ownership)
     graph = None
     if declared.version is None:
         graph = code.graph_of(declared.function, ownership)
         if not graph.checkpoints and not declared.has_context:
-            return Context((), graph)
-    scale = _Scale(declared, ownership)
+            return Context((), graph, scale.code_of)
     known = {(piece.kind, piece.label): piece.digest for piece in arguments}
     pieces = [*_declared_pieces(declared, facts, scale, known)]
     if graph is not None and graph.checkpoints:
         known |= {(piece.kind, piece.label): piece.digest for piece in pieces}
         pieces += _inherited_pieces(graph.checkpoints, facts, scale, known)
-    return Context(tuple(pieces), graph)
+    return Context(tuple(pieces), graph, scale.code_of)
 
 
 def _declared_pieces(
