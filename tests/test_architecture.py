@@ -30,6 +30,7 @@ SOURCE: Final = Path(usher_pipeline.__file__).parent
 RANKS: Final = {
     "_version": 0,
     "errors": 0,
+    "inherited": 1,
     "records": 1,
     "planning": 2,
     "display": 2,

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from datetime import date
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import polars as pl
 import pytest
 
 from usher_pipeline import checkpoint, configure, current_run, export, run, runs
 from usher_pipeline.errors import (
     ConfigError,
+    DeclarationError,
     UnknownSettingError,
     UnsupportedFrameError,
     UsherError,
@@ -23,7 +29,6 @@ from usher_pipeline.persistence.local import LocalBackend
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 
 @pytest.fixture(autouse=True)
@@ -278,3 +283,106 @@ def test_only_frames_can_be_exported(tmp_path: Path) -> None:
     with pytest.raises(UnsupportedFrameError, match="Give a polars or pandas DataFrame"):
         export([1], tmp_path / "x.parquet")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_pools_of_two_runs_see_their_own() -> None:
+    """Blocks that are open in two threads at once do not mix in the pools of either."""
+    barrier = threading.Barrier(2)
+    seen: dict[int, list[int]] = {}
+
+    def one(number: int) -> None:
+        with run({"a": number}), ThreadPoolExecutor(2) as pool:
+            barrier.wait()
+            seen[number] = list(pool.map(lambda _: current_run().get("a"), range(3)))
+            barrier.wait()
+
+    threads = [threading.Thread(target=one, args=(number,)) for number in (1, 2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert seen == {1: [1, 1, 1], 2: [2, 2, 2]}
+
+
+def test_the_decorator_refuses_what_runs_after_the_block() -> None:
+    """An asynchronous function or a generator would run when the block has ended."""
+
+    async def later() -> None: ...
+
+    def bit_by_bit() -> Any:
+        yield 1
+
+    for function in (later, bit_by_bit):
+        with pytest.raises(DeclarationError, match=r"open `with run\(\.\.\.\):` inside it"):
+            run()(function)
+
+
+def test_the_bare_decorator(tmp_path: Path) -> None:
+    """`@run` without brackets makes each call a run with what is in force."""
+
+    @run
+    def main(n: int) -> str:
+        return f"{n} {current_run().run_id}"
+
+    first, second = main(1), main(2)
+    assert first[:2] == "1 "
+    assert first[2:] != second[2:]
+
+
+def test_a_block_may_say_how_to_store() -> None:
+    """What `configure` says of strictness and waiting, a block may say for itself."""
+    with run(strict=True, lock_timeout_s=1.5, costly_s=3.0) as current:
+        assert (current.strict, current.lock_timeout_s, current.costly_s) == (True, 1.5, 3.0)
+        assert current.backend.timeout_s == 1.5
+    with run() as current:
+        assert (current.strict, current.costly_s) == (False, 600.0)
+
+
+def test_details_may_be_anything() -> None:
+    """What JSON has no form for is written as text; the run ends all the same."""
+    config = {"versions": {"clinvar_version": date(2026, 1, 15)}}
+    with run(config, store="s.duckdb") as current:
+        current.record_step(
+            "filter", {"kept": np.int64(5), "path": Path("a"), "day": date(2026, 2, 16)}
+        )
+        record_path = Path("s.checkpoints", ".runs", f"{current.run_id}.json")
+    record = json.loads(record_path.read_text())
+    assert record["processing_steps"][0]["details"] == {
+        "kept": 5,
+        "path": "a",
+        "day": "2026-02-16",
+    }
+    assert record["data_source_versions"] == {"clinvar": "2026-01-15"}
+
+
+def test_a_failing_call_is_a_step() -> None:
+    """A call that failed stands in the provenance with its error, also if it was caught."""
+
+    @checkpoint(name="broken")
+    def broken() -> pl.DataFrame:
+        raise ValueError("no answer")
+
+    with run() as current:
+        with pytest.raises(ValueError, match="no answer"):
+            broken()
+        step = current.steps()[0]
+    assert step["step_name"] == "broken"
+    assert step["details"]["outcome"] == "failed"
+    assert step["details"]["error"] == "ValueError: no answer"
+
+
+def test_a_process_without_a_block_leaves_its_record(tmp_path: Path) -> None:
+    """The run that an entry names can be looked up, also where nobody opened a block."""
+    script = (
+        "import polars as pl\nfrom usher_pipeline import checkpoint\n"
+        "@checkpoint\ndef genes():\n    return pl.DataFrame({'a': [1]})\ngenes()\n"
+        "print(genes.entries()[0].run_id)\n"
+    )
+    (tmp_path / "script.py").write_text(script)
+    for expected in (1, 1):
+        done = subprocess.run(
+            [sys.executable, "script.py"], capture_output=True, text=True, check=True
+        )
+        assert done.stderr == ""
+        records = list(Path(".usher", "store.checkpoints", ".runs").iterdir())
+        assert [record.stem for record in records] == [done.stdout.strip()] * expected

@@ -27,7 +27,7 @@ from usher_pipeline.errors import (
     StoreError,
     UnsupportedFrameError,
 )
-from usher_pipeline.exporting import origin_of, remember_origin
+from usher_pipeline.exporting import inputs_among, remember_origin
 from usher_pipeline.fingerprint import frames as fingerprints
 from usher_pipeline.fingerprint.key import bind, context_of, measure, rekeyed, stands_as
 from usher_pipeline.frames import adapter_for, adapter_of_kind
@@ -173,6 +173,7 @@ def answer(declared: Declaration, args: Any, kwargs: Any, *, refresh: str = "") 
     if result is not _NOTHING:
         return result
     _require_not_blocked(planned)
+    _require_online(planned)
     asked_at = utc_now()
     with planned.backend.single_flight(declared.name, planned.measured.digest):
         return _compute(planned, refresh, asked_at, started)
@@ -186,6 +187,17 @@ def _require_not_blocked(planned: Planned) -> None:
     stored = f"{entry.row_count:,} rows that took {duration(entry.cost.elapsed_s)}"
     changes = map(str, decision.reason.differences)
     raise CodeChangedError(planned.declared.name, changes, stored, entry.cost.elapsed_s, entry)
+
+
+def _require_online(planned: Planned) -> None:
+    """Refuse to run anything while USHER_OFFLINE is set."""
+    if os.environ.get("USHER_OFFLINE", "") in ("", "0"):
+        return
+    decision = planned.decision
+    reason = decision.reason if isinstance(decision, (Miss, Blocked)) else _LOST
+    nearest = ", ".join(e.key.digest[:12] for e in planned.backend.recent(planned.key.name)[:3])
+    stored = f"; nearest stored: {nearest}" if nearest else ""
+    raise CheckpointMissError(planned.key.name, f"USHER_OFFLINE is set, and {reason}{stored}")
 
 
 def bypassed(declared: Declaration, args: Any, kwargs: Any, reason: str) -> Any:
@@ -247,10 +259,18 @@ def _compute(planned: Planned, refresh: str, asked_at: Any, started: float) -> A
     planned.backend.check(declared.name)
     reading.warn_of_files(planned)
     before = reading.Watched.of(planned)
+    origins = inputs_among(planned.bound.arguments)
     started_at, clock = utc_now(), time.perf_counter()
     call = Call(declared.name, declared.config, declared.inputs, planned.backend.path)
-    with call:
-        result = declared.function(*planned.bound.args, **planned.bound.kwargs)
+    try:
+        with call:
+            result = declared.function(*planned.bound.args, **planned.bound.kwargs)
+    except BaseException as problem:
+        error = f"{type(problem).__name__}: {problem}"
+        planned.run.note_unsaved(
+            declared.name, "failed", {"error": error, "reason": str(reason)}
+        )
+        raise
     cost = Cost(started_at, time.perf_counter() - clock)
     packed = _packed(declared.name, result)
     changed = before.changes(call)
@@ -258,7 +278,7 @@ def _compute(planned: Planned, refresh: str, asked_at: Any, started: float) -> A
     if changed:
         _refuse(planned, changed)
     else:
-        new = _entry(planned, result, packed, cost, reason, call)
+        new = _entry(planned, result, packed, cost, reason, call, origins)
         reading.record_call(planned, new)
         entry = _save(planned, new, packed, result)
     if entry is not None:
@@ -363,13 +383,20 @@ def _type_name(value: Any) -> str:
 
 
 def _entry(  # noqa: PLR0913, PLR0917 - the facts of one call
-    planned: Planned, result: Any, packed: Packed, cost: Cost, reason: Reason, call: Call
+    planned: Planned,
+    result: Any,
+    packed: Packed,
+    cost: Cost,
+    reason: Reason,
+    call: Call,
+    origins: tuple[list[Read], list[str]],
 ) -> Entry:
     function = planned.declared.function
     digests = fingerprints.column_digests(packed.table)
     described = adapter_of_kind(packed.kind).describe(result)
     names = packed.schema["sql_names"]
     described += tuple((name, INDEX_TYPE) for name in names[len(described) :])
+    known, unknown = origins
     return Entry(
         key=planned.key,
         number=1,
@@ -388,22 +415,13 @@ def _entry(  # noqa: PLR0913, PLR0917 - the facts of one call
         cost=cost,
         run_id=planned.run.run_id,
         reads=call.reads,
-        inputs=_inputs(planned.bound),
+        inputs=tuple(known),
+        unknown=tuple(unknown),
         library=__version__,
         description=(inspect.getdoc(function) or "").partition("\n")[0],
         reason=str(reason),
         config_hash=planned.facts.config.config_hash(),
     )
-
-
-def _inputs(bound: Bound) -> tuple[Read, ...]:
-    found: dict[Read, None] = {}
-    for value in bound.arguments.values():
-        origin = origin_of(value)
-        if origin is not None:
-            entry = origin[0]
-            found[Read(entry.name, entry.key.digest, entry.content)] = None
-    return tuple(found)
 
 
 def _save(planned: Planned, entry: Entry, packed: Packed, result: Any) -> Entry | None:

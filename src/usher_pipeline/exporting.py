@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import weakref
+from collections.abc import Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
 from usher_pipeline.errors import StoreError
-from usher_pipeline.records import utc_now
+from usher_pipeline.frames import adapter_for, is_frame
+from usher_pipeline.records import Read, utc_now, versions_in
 from usher_pipeline.runs import current_run
 
 if TYPE_CHECKING:
@@ -18,7 +20,7 @@ if TYPE_CHECKING:
     from usher_pipeline.persistence.local import LocalBackend
     from usher_pipeline.records import Entry
 
-__all__ = ["export", "origin_of", "remember_origin"]
+__all__ = ["export", "inputs_among", "origin_of", "remember_origin"]
 
 # --- which frame came from where --------------------------------------------------------
 
@@ -39,6 +41,48 @@ def origin_of(frame: Any) -> tuple[Entry, LocalBackend] | None:
     if known is None or known[0]() is not frame:
         return None
     return known[1], known[2]
+
+
+def inputs_among(arguments: Mapping[str, Any]) -> tuple[list[Read], list[str]]:
+    """Return which results are among the arguments of a call, and which frames are none.
+
+    Args:
+        arguments: Parameter → value; frames may be in lists and mappings.
+
+    Returns:
+        One read for each result of a checkpoint that nobody changed since; and where the
+        other frames are, such as ``tables[1]``.
+    """
+    known: dict[Read, None] = {}
+    unknown: list[str] = []
+    for place, frame in _frames_in(arguments, ""):
+        origin = origin_of(frame)
+        if origin is not None and _content(frame) == origin[0].content:
+            entry = origin[0]
+            known[Read(entry.name, entry.key.digest, entry.content)] = None
+        else:
+            unknown.append(place)
+    return list(known), unknown
+
+
+def _frames_in(value: Any, place: str) -> Iterator[tuple[str, Any]]:
+    if is_frame(value):
+        yield place, value
+    elif isinstance(value, Mapping):
+        for key, item in value.items():
+            yield from _frames_in(item, f"{place}[{key!r}]" if place else str(key))
+    elif isinstance(value, (list, tuple)):
+        for index, item in enumerate(value):
+            yield from _frames_in(item, f"{place}[{index}]")
+
+
+def _content(frame: Any) -> str:
+    """Return the digest of a frame as it is now."""
+    from usher_pipeline.fingerprint.frames import frame_digest
+
+    adapter = adapter_for(frame)
+    assert adapter is not None  # noqa: S101 - it is a frame
+    return frame_digest(adapter.to_arrow(frame))
 
 
 # --- out --------------------------------------------------------------------------------
@@ -77,9 +121,6 @@ def export(frame: Any, path: str | os.PathLike[str]) -> Path:
 
 
 def _provenance_of(frame: Any, target: Path) -> dict[str, Any]:
-    from usher_pipeline.fingerprint.frames import frame_digest
-    from usher_pipeline.frames import adapter_for
-
     adapter = adapter_for(frame)
     assert adapter is not None  # noqa: S101 - it was just written
     rows, columns = adapter.shape(frame)
@@ -88,18 +129,32 @@ def _provenance_of(frame: Any, target: Path) -> dict[str, Any]:
     origin = origin_of(frame)
     if origin is not None:
         entry, backend = origin
-        with suppress(StoreError):
-            metadata["processing_steps"] = backend.lineage(entry)
+        try:
+            steps = backend.lineage(entry)
+        except StoreError:
+            # The database is busy, and half of the store is there alone.
+            steps = [entry.step().to_json()]
         output |= {"checkpoint": entry.name, "key": entry.key.digest, "content": entry.content}
-        if frame_digest(adapter.to_arrow(frame)) != entry.content:
+        if _content(frame) != entry.content:
             # Somebody changed the frame in place after it was returned.
-            metadata["processing_steps"] += _unlisted(metadata["processing_steps"])
+            steps += _possible(steps)
             output |= {"content": None, "note": "changed after the checkpoint returned it"}
+        elif any(step.get("details", {}).get("inputs_of_unknown_origin") for step in steps):
+            steps += _possible(steps)
+            output["note"] = "made of frames that are not themselves results of checkpoints"
+        stated = metadata["data_source_versions"]
+        metadata |= {
+            "processing_steps": steps,
+            "data_source_versions": versions_in(steps, stated),
+        }
     else:
         output["note"] = "not itself a checkpoint's result; the steps are those of the run"
     return metadata | {"output": output, "exported_at": utc_now().isoformat()}
 
 
-def _unlisted(steps: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+def _possible(steps: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the steps of the run that may have led to a frame, each marked as such."""
     known = {step.get("details", {}).get("key") for step in steps}
-    return (s for s in current_run().steps() if s.get("details", {}).get("key") not in known)
+    others = (s for s in current_run().steps() if s.get("details", {}).get("key") not in known)
+    mark = {"relation": "a step of the same run; whether it led here is not known"}
+    return [step | {"details": step.get("details", {}) | mark} for step in others]

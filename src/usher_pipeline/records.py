@@ -6,12 +6,13 @@ has `to_json` and `from_json`, so that the formats on disk are read in one place
 
 from __future__ import annotations
 
+import json
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
 __all__ = [
     "ENTRY_FORMAT",
@@ -35,8 +36,10 @@ __all__ = [
     "SettingRef",
     "SourceRef",
     "Step",
+    "as_json",
     "utc_from_text",
     "utc_now",
+    "versions_in",
 ]
 
 #: The format of an entry on disk. A store with a higher number is not read.
@@ -67,6 +70,49 @@ def utc_from_text(text: str) -> datetime:
     '2026-02-16T10:00:00+00:00'
     """
     return datetime.fromisoformat(text).astimezone(UTC)
+
+
+def as_json(value: Any) -> Any:
+    """Return plain data as JSON would give it back; what has no form there becomes text.
+
+    >>> from datetime import date
+    >>> as_json({"day": date(2026, 2, 16), "genes": ("USH2A",), 5: None})
+    {'day': '2026-02-16', 'genes': ['USH2A'], '5': None}
+    """
+    return json.loads(json.dumps(value, default=_json_text))
+
+
+def _json_text(value: Any) -> Any:
+    if isinstance(value, (set, frozenset)):
+        return sorted(map(str, value))
+    # Numbers of numpy, which are not of Python's types.
+    item = getattr(value, "item", None)
+    if callable(item) and getattr(value, "shape", None) == ():
+        return item()
+    return value.isoformat() if hasattr(value, "isoformat") else str(value)
+
+
+def versions_in(
+    steps: Iterable[Mapping[str, Any]], stated: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """Return the versions of sources that some steps really used.
+
+    Args:
+        steps: Processing steps, as plain data.
+        stated: Source → version as a config states it, whose type is kept.
+
+    Returns:
+        Source → version; a list where the steps used several.
+    """
+    used: dict[str, list[Any]] = {}
+    plain = as_json(dict(stated or {}))
+    for step in steps:
+        for name, text in step.get("details", {}).get("sources", {}).items():
+            version = plain[name] if str(plain.get(name)) == text else text
+            known = used.setdefault(name, [])
+            if version not in known:
+                known.append(version)
+    return {name: known[0] if len(known) == 1 else known for name, known in used.items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -314,6 +360,7 @@ class Entry:
         description: A sentence for people.
         reason: Why it was computed.
         config_hash: The digest of the whole config that was in force.
+        unknown: The arguments that held frames of which nobody knows where they came from.
         accepted: The statements by which it holds for the code of its key, oldest first;
             none if that code computed it.
     """
@@ -337,6 +384,7 @@ class Entry:
     description: str = ""
     reason: str = ""
     config_hash: str = ""
+    unknown: tuple[str, ...] = ()
     accepted: tuple[Acceptance, ...] = ()
 
     @property
@@ -381,6 +429,7 @@ class Entry:
             "stated_in": {part.label: part.where for part in self.key.parts if part.where},
             "reads": [asdict(read) for read in self.reads],
             "inputs": [asdict(read) for read in self.inputs],
+            "inputs_of_unknown_origin": list(self.unknown),
             "untracked": list(self.key.untracked),
             "accepted": [each.to_json() for each in self.accepted],
         }
@@ -412,6 +461,7 @@ class Entry:
             "description": self.description,
             "reason": self.reason,
             "config_hash": self.config_hash,
+            "unknown": list(self.unknown),
             "accepted": [each.to_json() for each in self.accepted],
         }
 
@@ -447,6 +497,7 @@ class Entry:
                 description=data["description"],
                 reason=data["reason"],
                 config_hash=data["config_hash"],
+                unknown=tuple(data["unknown"]),
                 accepted=tuple(map(Acceptance.from_json, data["accepted"])),
             )
         except (KeyError, TypeError, AttributeError) as problem:

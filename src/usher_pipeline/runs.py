@@ -10,25 +10,32 @@ from __future__ import annotations
 import atexit
 import copy
 import functools
+import inspect
 import os
 import sys
 import threading
 import warnings
 from contextlib import suppress
-from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, ParamSpec, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Final, ParamSpec, Self, TypedDict, TypeVar, overload
 from uuid import uuid4
 
 from usher_pipeline import display
 from usher_pipeline._version import __version__
 from usher_pipeline.config import settings
-from usher_pipeline.errors import StoreError, UndeclaredConfigError, UsherError, UsherWarning
+from usher_pipeline.errors import (
+    DeclarationError,
+    StoreError,
+    UndeclaredConfigError,
+    UsherError,
+    UsherWarning,
+)
 from usher_pipeline.fingerprint.ownership import Ownership
+from usher_pipeline.inherited import Inherited
 from usher_pipeline.persistence.local import LocalBackend
 from usher_pipeline.persistence.reads import current_call, tell_what_is_meant
 from usher_pipeline.planning import COSTLY_S
-from usher_pipeline.records import utc_now
+from usher_pipeline.records import as_json, utc_now, versions_in
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -100,6 +107,14 @@ def configure(
 # --- runs -------------------------------------------------------------------------------
 
 
+class _How(TypedDict):
+    """What a block says about how to store; None where `configure` decides."""
+
+    strict: bool | None
+    lock_timeout_s: float | None
+    costly_s: float | None
+
+
 @dataclass(frozen=True, slots=True)
 class _Meaning:
     """What a run returned under a name, and when it last did (UTC)."""
@@ -161,9 +176,18 @@ class Run:
         started_at: When it began (UTC).
     """
 
-    def __init__(self, config: Any = None, store: str | os.PathLike[str] | None = None) -> None:
+    def __init__(
+        self,
+        config: Any = None,
+        store: str | os.PathLike[str] | None = None,
+        *,
+        strict: bool | None = None,
+        lock_timeout_s: float | None = None,
+        costly_s: float | None = None,
+    ) -> None:
         self._config = config
         self._store = store
+        self._how = _How(strict=strict, lock_timeout_s=lock_timeout_s, costly_s=costly_s)
         self._lock = threading.RLock()
         self._begin()
 
@@ -212,7 +236,7 @@ class Run:
         with self._lock:
             if path not in self._backends:
                 private = choice.origin == "default"
-                timeout_s = _configured.lock_timeout_s
+                timeout_s = self.lock_timeout_s
                 self._backends[path] = LocalBackend(path, timeout_s=timeout_s, private=private)
             return self._backends[path]
 
@@ -220,19 +244,27 @@ class Run:
         """Return the store of another database."""
         with self._lock:
             if str(path) not in self._backends:
-                timeout_s = _configured.lock_timeout_s
+                timeout_s = self.lock_timeout_s
                 self._backends[str(path)] = LocalBackend(path, timeout_s=timeout_s)
             return self._backends[str(path)]
 
     @property
     def strict(self) -> bool:
         """Whether a result that can not be stored is an error."""
-        return _configured.strict
+        stated = self._how["strict"]
+        return _configured.strict if stated is None else stated
 
     @property
     def costly_s(self) -> float:
         """How much work is not done again for an edit alone, in seconds."""
-        return _configured.costly_s
+        stated = self._how["costly_s"]
+        return _configured.costly_s if stated is None else stated
+
+    @property
+    def lock_timeout_s(self) -> float:
+        """How long to wait while others hold the database, in seconds."""
+        stated = self._how["lock_timeout_s"]
+        return _configured.lock_timeout_s if stated is None else stated
 
     def forget_choices(self) -> None:
         """Look again for config and store at the next call."""
@@ -266,10 +298,18 @@ class Run:
     # --- what happened ---
 
     def record_step(self, step_name: str, details: Mapping[str, Any] | None = None) -> None:
-        """Add a step of your own to the provenance of this run."""
+        """Add a step of your own to the provenance of this run.
+
+        Args:
+            step_name: What was done.
+            details: More facts. What JSON has no form for is written as text.
+        """
         step: dict[str, Any] = {"step_name": step_name, "timestamp": utc_now().isoformat()}
+        if details:
+            # Looked at now: the caller may change what it holds before the run ends.
+            step["details"] = as_json(dict(details))
         with self._lock:
-            self._steps.append(step | ({"details": dict(details)} if details else {}))
+            self._steps.append(step)
 
     def note(
         self, backend: LocalBackend, entry: Entry, outcome: str, *, means: bool = True
@@ -331,14 +371,10 @@ class Run:
         """Return the provenance of the run so far, as plain data."""
         config = self._config_in_force()
         steps = self.steps()
-        versions = {name: setting.value for name, setting in config.sources().items()}
-        for step in steps:
-            for name, used in step.get("details", {}).get("sources", {}).items():
-                if str(versions.get(name)) != used:
-                    versions[name] = used
+        stated = {name: setting.value for name, setting in config.sources().items()}
         return {
             "pipeline_version": __version__,
-            "data_source_versions": versions,
+            "data_source_versions": as_json(stated) | versions_in(steps, stated),
             "config_hash": config.config_hash(),
             "created_at": self.started_at.isoformat(),
             "processing_steps": steps,
@@ -387,7 +423,7 @@ class Run:
         """Save the provenance of the run; a run that ends must not fail for it."""
         try:
             self.backend.record_run(self.run_id, record)
-        except (OSError, StoreError) as trouble:
+        except (OSError, UsherError) as trouble:
             outcomes = {step.get("details", {}).get("outcome") for step in self._steps}
             if outcomes - {"hit"}:
                 warnings.warn(
@@ -397,6 +433,23 @@ class Run:
                     UsherWarning,
                     stacklevel=4,
                 )
+
+    def _end_in_each_store(self) -> None:
+        """End a run that had several stores: its record goes to each that it wrote to."""
+        record = self.metadata()
+        record["run"] |= {"ended_at": utc_now().isoformat(), "outcome": "completed"}
+        outcomes = {step.get("details", {}).get("outcome") for step in self._steps}
+        backends = {m.backend.path: m.backend for m in self._meant.values()}
+        for backend in backends.values():
+            if outcomes - {"hit"} and backend.segments.folder.is_dir():
+                with suppress(OSError, UsherError):
+                    backend.record_run(self.run_id, record)
+        self.publish(meant=True)
+
+    def of(self, function: Callable[P, R]) -> Callable[P, R]:
+        """Make every call of a function a run with what is in force then."""
+        self._config = None
+        return self(function)
 
     def publish(self, *, meant: bool) -> None:
         """Publish what this run meant by each name, and what was left from before."""
@@ -414,39 +467,74 @@ class Run:
                 backend.publish()
 
     def __call__(self, function: Callable[P, R]) -> Callable[P, R]:
-        """Make every call of a function a run of its own."""
+        """Make every call of a function a run of its own.
+
+        Raises:
+            DeclarationError: The function is asynchronous or a generator: it would run
+                after the block has ended.
+        """
+        if inspect.iscoroutinefunction(function) or inspect.isgeneratorfunction(function):
+            place = f"{function.__module__}.{function.__qualname__}"
+            problem = "@run(...) takes plain functions; open `with run(...):` inside it"
+            raise DeclarationError(place, problem)
 
         @functools.wraps(function)
         def wrapper(*args: P.args, **kwargs: P.kwargs) -> R:
-            with Run(self._config, self._store):
+            with Run(self._config, self._store, **self._how):
                 return function(*args, **kwargs)
 
         return wrapper
 
 
-def run(config: Any = None, *, store: str | os.PathLike[str] | None = None) -> Run:
+@overload
+def run(config: Callable[P, R], /) -> Callable[P, R]: ...
+@overload
+def run(
+    config: Any = ...,
+    *,
+    store: str | os.PathLike[str] | None = ...,
+    strict: bool | None = ...,
+    lock_timeout_s: float | None = ...,
+    costly_s: float | None = ...,
+) -> Run: ...
+def run(
+    config: Any = None,
+    *,
+    store: str | os.PathLike[str] | None = None,
+    strict: bool | None = None,
+    lock_timeout_s: float | None = None,
+    costly_s: float | None = None,
+) -> Any:
     """Bind the calls in a block, or in a function, to one config, store and provenance.
 
     Args:
         config: A YAML file, a mapping, or a pydantic model such as `PipelineConfig`; what
             is in force otherwise unless given.
         store: The DuckDB file of the store; what is in force otherwise unless given.
+        strict: As in `configure`, for this block alone; so are the others.
+        lock_timeout_s: How long to wait while others hold the database, in seconds.
+        costly_s: From how much work on a result is not done again for an edit, in seconds.
 
     Returns:
         A context manager that gives the `Run`, which is a decorator as well. When it ends
         its provenance is saved, also when the block fails.
 
+    Raises:
+        DeclarationError: As a decorator, it stands above an asynchronous function or a
+            generator.
+
     >>> with run({"api": {"page_size": 500}}) as current:
     ...     current.get("api.page_size")
     500
     """
-    return Run(config, store)
+    made = Run(config, store, strict=strict, lock_timeout_s=lock_timeout_s, costly_s=costly_s)
+    return made.of(config) if inspect.isfunction(config) else made
 
 
 #: Innermost last; shared by all threads of the process.
 _active: Final[list[Run]] = []
-#: The block that this very context opened; threads of the user's own have none.
-_own: ContextVar[Run | None] = ContextVar("usher_run", default=None)
+#: The block that this context, or whoever started this thread, opened.
+_own: Final[Inherited[Run]] = Inherited("usher_run")
 _implicit: Final = Run()
 _implicit._is_process = True  # noqa: SLF001 - this module's own
 
@@ -463,9 +551,12 @@ def current_run() -> Run:
 
 
 @atexit.register
-def _publish_at_exit() -> None:
+def _end_process() -> None:
+    """Keep what the process did outside of blocks, as a block does when it ends."""
     if _implicit._meant:  # noqa: SLF001 - this module's own
-        _implicit.publish(meant=True)
+        with suppress(OSError, UsherError):
+            # The store, or the folder that it was found from, may be gone by now.
+            _implicit._end_in_each_store()  # noqa: SLF001
 
 
 def _returned_in(path: Path) -> list[tuple[Entry, datetime]]:

@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import os
 import threading
-from concurrent.futures import ThreadPoolExecutor
-from contextvars import ContextVar
 from dataclasses import replace
-from functools import partial
-from typing import TYPE_CHECKING, Any, Final, Self, TypeAlias
+from typing import TYPE_CHECKING, Final, Self, TypeAlias
+
+from usher_pipeline.inherited import Inherited
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -63,7 +62,6 @@ class Call:
                 self.torn.append(f"{read.kind} {read.name}" if read.name else "the tables")
 
     def __enter__(self) -> Self:
-        _carry_into_threads()
         self.is_running = True
         self._token = _calls.set(self)
         return self
@@ -73,14 +71,12 @@ class Call:
         self.is_running = False
 
 
-_calls: ContextVar[Call | None] = ContextVar("usher_calls", default=None)
+_calls: Final[Inherited[Call]] = Inherited("usher_calls")
 
 
 def current_call() -> Call | None:
     """Return the checkpointed function that is running around the caller, if any."""
     call = _calls.get()
-    if call is None:
-        call = threading.current_thread().__dict__.get("_usher_call")
     # A thread may outlive the function that started it.
     return call if call is not None and call.is_running else None
 
@@ -100,51 +96,6 @@ def record(read: Read, store: Path) -> None:
 def relative(path: Path, folder: Path) -> str:
     """Return a path as seen from a folder, so that both can be moved together."""
     return os.path.relpath(path, folder)
-
-
-# --- threads ----------------------------------------------------------------------------
-
-
-def _carry_into_threads() -> None:
-    """Let threads and pools know in which function they were started, from now on.
-
-    A context variable does not reach a thread (PEP 567), and what a pool reads would be
-    read by nobody: a result would be served after its input changed.
-    """
-    if threading.Thread.start is _plain_start:
-        threading.Thread.start = _start  # type: ignore[method-assign,assignment]
-        ThreadPoolExecutor.submit = _submit  # type: ignore[method-assign,assignment]
-
-
-_plain_start: Final = threading.Thread.start
-_plain_submit: Final = ThreadPoolExecutor.submit
-
-
-def _start(thread: threading.Thread) -> None:
-    call = current_call()
-    if call is not None:
-        thread.__dict__["_usher_call"] = call
-    _plain_start(thread)
-
-
-def _submit(
-    pool: ThreadPoolExecutor, task: Callable[..., Any], /, *args: Any, **kwargs: Any
-) -> Any:
-    call = current_call()
-    # A worker may be older than the function, or younger than another one.
-    return _plain_submit(pool, partial(_run_within, call, task), *args, **kwargs)
-
-
-def _run_within(
-    call: Call | None, task: Callable[..., Any], /, *args: Any, **kwargs: Any
-) -> Any:
-    thread = threading.current_thread().__dict__
-    before = thread.get("_usher_call")
-    thread["_usher_call"] = call
-    try:
-        return task(*args, **kwargs)
-    finally:
-        thread["_usher_call"] = before
 
 
 # --- what a name means ------------------------------------------------------------------
