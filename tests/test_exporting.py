@@ -27,7 +27,8 @@ def pandas_part() -> pd.DataFrame:
 @checkpoint(name="joined")
 def joined(frames: Any) -> pl.DataFrame:
     """Return the frames as one."""
-    return pl.concat(list(frames.values()) if isinstance(frames, dict) else list(frames))
+    parts: list[pl.DataFrame] = list(frames.values() if isinstance(frames, dict) else frames)
+    return pl.concat(parts)
 
 
 @checkpoint(name="counted")
