@@ -602,8 +602,13 @@ def files_of(measured: Measured) -> files.Noticed:
         held = [state.value for state in graph.states] if graph else []
         pieces = (*measured.arguments, *measured.context.pieces)
         for value in (*(piece.value for piece in pieces), *held):
-            values.notice_files(value)
+            # A frame holds no path, and may be too big to be looked through again.
+            if type(value) not in _NO_PATHS and adapter_for(value) is None:
+                values.notice_files(value)
     return found
+
+
+_NO_PATHS: Final = frozenset((type(None), bool, int, float, str, bytes))
 
 
 def stated_now(declared: Declaration, facts: Facts, ownership: Ownership) -> dict[str, str]:
