@@ -257,3 +257,28 @@ def test_a_failed_block_keeps_its_provenance(project: Path) -> None:
     with duckdb.connect(str(project / ".usher" / "store.duckdb")) as connection:
         sql = "SELECT run_id FROM _provenance WHERE table_name IS NULL"
         assert connection.execute(sql).fetchall() == [(record.stem,)]
+
+
+def test_two_scripts_do_not_share_a_name(tmp_path: Path) -> None:
+    """A function of another script has another place; the same one imported has the same."""
+    script = (
+        "import polars as pl\nfrom usher_pipeline import checkpoint\n"
+        "@checkpoint(name='shared')\ndef fetch():\n    return pl.DataFrame({{'n': [{n}]}})\n"
+        "if __name__ == '__main__':\n    print(fetch().item())\n"
+    )
+    (tmp_path / "one.py").write_text(script.format(n=1))
+    (tmp_path / "two.py").write_text(script.format(n=2))
+    (tmp_path / "three.py").write_text("import one\nprint(one.fetch.explain())\n")
+
+    def result(name: str) -> str:
+        command = [sys.executable, f"{name}.py"]
+        done = subprocess.run(
+            command, cwd=tmp_path, capture_output=True, text=True, check=False
+        )
+        return done.stdout + done.stderr
+
+    assert result("one") == "1\n"
+    assert "claimed twice: by one.fetch and by two.fetch" in result("two")
+    assert result("three").startswith("hit: shared")
+    (tmp_path / "one.py").unlink()
+    assert result("two") == "2\n"

@@ -359,7 +359,15 @@ def _accepted(planned: Planned, entry: Entry, reason: Reason, how: str) -> Entry
     """Record that a result holds for the code of a call; return the new entry."""
     changes = tuple(map(str, reason.differences))
     statement = Acceptance(utc_now(), entry.key.digest, changes, how)
-    return planned.backend.accept(entry, planned.key, statement)
+    try:
+        return planned.backend.accept(entry, planned.key, statement)
+    except OSError as problem:
+        raise StoreError(
+            planned.backend.path,
+            f"that {entry.name} holds for newer code can not be recorded: {problem}",
+            "Nothing was written. Make the folder of the store writable, or set "
+            "on_code_change to another policy.",
+        ) from problem
 
 
 # --- what is stored ---------------------------------------------------------------------

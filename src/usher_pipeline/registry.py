@@ -23,8 +23,25 @@ __all__ = ["find", "imported", "place", "register", "require_sole"]
 
 
 def place(function: Any) -> str:
-    """Return where a function is defined, as ``module.qualname``."""
-    return f"{function.__module__}.{function.__qualname__}"
+    """Return where a function is defined, as ``module.qualname``.
+
+    A script goes by the name that it would be imported under, so that two scripts are two
+    places, and a script that is imported elsewhere is one.
+    """
+    module = function.__module__
+    return (
+        f"{_script_name(function) if module == '__main__' else module}.{function.__qualname__}"
+    )
+
+
+def _script_name(function: Any) -> str:
+    spec = getattr(sys.modules["__main__"], "__spec__", None)
+    if spec is not None:
+        return str(spec.name)
+    file = _file(function)
+    # The cells of a notebook name files that are not there.
+    is_script = file.endswith(".py") and os.path.isfile(file)  # noqa: PTH113 - as code has it
+    return Path(file).stem if is_script else "__main__"
 
 
 _registry: Final[weakref.WeakValueDictionary[str, Any]] = weakref.WeakValueDictionary()
