@@ -8,7 +8,7 @@ what was found, what was done about it, what to do now.
 from __future__ import annotations
 
 from difflib import get_close_matches
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -53,7 +53,20 @@ def _nearest(word: str, known: Iterable[str]) -> str:
 
 
 class UsherError(Exception):
-    """The base of every error that this library raises on purpose."""
+    """The base of every error that this library raises on purpose.
+
+    It goes to another process and back, as from a pool of workers: text and facts are
+    restored as they were.
+    """
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # What `Exception` does, to call the class with its text, fails for every leaf that
+        # writes its text from facts; a pool then waits for ever for its worker's answer.
+        return _restored, (type(self), self.args), self.__dict__
+
+
+def _restored(kind: type[UsherError], texts: tuple[Any, ...]) -> UsherError:
+    return kind.__new__(kind, *texts)
 
 
 class UsherWarning(UserWarning):
