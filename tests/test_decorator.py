@@ -43,6 +43,7 @@ from usher_pipeline.errors import (
     UnknownSettingError,
     UnknownSourceError,
     UnsupportedFrameError,
+    UsherWarning,
 )
 from usher_pipeline.persistence import PipelineStore
 from usher_pipeline.persistence.segments import Segments
@@ -714,6 +715,45 @@ def test_a_result_that_can_not_be_stored_is_returned(
         assert unlucky().height == 2
     (rescue,) = tmp_path.glob("usher-rescue-*.arrow")
     assert pl.read_ipc(rescue).rows() == [(1,), (2,)]
+
+
+def test_a_miss_on_a_read_only_store_runs(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Where nothing can be written the function runs; its result is returned and rescued."""
+    (tmp_path / "rescued").mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "rescued"))
+    plain_open, plain_mkdir = os.open, os.mkdir
+
+    @checkpoint(name="read_only")
+    def read_only(n: int = 1) -> pl.DataFrame:
+        return frame(n)
+
+    def is_refused(path: Any, flags: int = os.O_CREAT) -> bool:
+        return str(tmp_path / "store") in str(path) and bool(flags & (os.O_CREAT | os.O_RDWR))
+
+    def refuse_open(path: Any, flags: int, *rest: Any, **more: Any) -> int:
+        if is_refused(path, flags):
+            raise OSError(30, "Read-only file system", path)
+        return plain_open(path, flags, *rest, **more)
+
+    def refuse_mkdir(path: Any, *rest: Any, **more: Any) -> None:
+        if is_refused(path):
+            raise OSError(30, "Read-only file system", path)
+        plain_mkdir(path, *rest, **more)
+
+    with run(store=tmp_path / "store.duckdb"):
+        read_only(1)
+    monkeypatch.setattr(os, "open", refuse_open)
+    monkeypatch.setattr(os, "mkdir", refuse_mkdir)
+    for path, expected in ((tmp_path / "store.duckdb", 2), (tmp_path / "store2" / "s.db", 3)):
+        with (
+            pytest.warns(CheckpointNotSaved, match="Read-only file system.*was returned"),
+            pytest.warns(UsherWarning, match="provenance of run"),
+            run(store=path),
+        ):
+            assert read_only(expected).item() == expected
+    assert len(list((tmp_path / "rescued").iterdir())) == 2
 
 
 def test_a_strict_run_raises_and_carries_the_frame(monkeypatch: pytest.MonkeyPatch) -> None:

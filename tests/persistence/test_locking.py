@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
+import errno
 import signal
 import subprocess
 import sys
 import threading
 import time
-from typing import TYPE_CHECKING, Final
+from pathlib import Path
+from typing import Any, Final
 
+import filelock
 import pytest
 
 from usher_pipeline.errors import CheckpointCycleError
 from usher_pipeline.persistence.locking import single_flight
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
 
 WORK: Final = """
 import sys, time
@@ -106,3 +105,53 @@ def test_a_killed_holder_frees_the_key(tmp_path: Path) -> None:
     assert holder.wait() == -signal.SIGKILL
     with single_flight(tmp_path, "genes", "k"):
         assert log.read_text() == "in "
+
+
+# --- where nothing can be written -------------------------------------------------------
+
+
+def refusing(number: int) -> Any:
+    """Return a function that fails as a system call does."""
+
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(number, errno.errorcode[number])
+
+    return refuse
+
+
+@pytest.mark.parametrize("number", [errno.EACCES, errno.EPERM, errno.EROFS])
+@pytest.mark.parametrize("owner", [(Path, "mkdir"), (filelock.FileLock, "acquire")])
+def test_without_a_lock_file_everybody_is_let_in(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, owner: tuple[Any, str], number: int
+) -> None:
+    """In a folder that is read-only the block runs; its own key is still a circle."""
+    monkeypatch.setattr(*owner, refusing(number))
+    with (
+        single_flight(tmp_path / "locks", "genes", "k"),
+        pytest.raises(CheckpointCycleError, match="genes → genes"),
+        single_flight(tmp_path / "locks", "genes", "k"),
+    ):
+        raise AssertionError("the circle was entered")
+
+
+def test_any_other_failure_to_lock_is_an_error(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A disk that is full is no reason to compute a key twice."""
+    monkeypatch.setattr(filelock.FileLock, "acquire", refusing(errno.ENOSPC))
+    with pytest.raises(OSError, match="ENOSPC"), single_flight(tmp_path, "genes", "k"):
+        raise AssertionError("entered without a lock")
+    monkeypatch.undo()
+    with single_flight(tmp_path, "genes", "k"):
+        assert True
+
+
+@pytest.mark.parametrize("problem", [PermissionError, ValueError])
+def test_a_failure_inside_is_not_taken_for_one_of_the_lock(
+    tmp_path: Path, problem: type[Exception]
+) -> None:
+    """What the block itself raises comes out, and the key is free again."""
+    with pytest.raises(problem, match="inside"), single_flight(tmp_path, "genes", "k"):
+        raise problem(errno.EACCES, "inside")
+    with single_flight(tmp_path, "genes", "k"):
+        assert True

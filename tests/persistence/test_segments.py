@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import stat
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pytest
@@ -152,6 +153,28 @@ def test_names_that_fold_to_one_collide(segments: Segments, one: str, other: str
     with pytest.raises(NameClashError, match="claimed twice"):
         segments.seal(other, TABLE)
     assert segments.names() == [one]
+
+
+def test_results_of_others_that_can_not_be_seen_are_none(
+    segments: Segments, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A folder that only its owner may enter has no results for anybody else, and no clash."""
+    store(segments, entry_for())
+    plain_stat, plain_list = os.stat, os.listdir
+
+    def stat_of(path: Any, *rest: Any, **more: Any) -> os.stat_result:
+        if f"{segments.folder}/" in str(path):
+            raise PermissionError(13, "Permission denied", path)
+        return plain_stat(path, *rest, **more)
+
+    def list_of(path: Any = ".") -> list[str]:
+        if str(segments.folder) in str(path):
+            raise PermissionError(13, "Permission denied", path)
+        return plain_list(path)
+
+    monkeypatch.setattr(os, "stat", stat_of)
+    monkeypatch.setattr(os, "listdir", list_of)
+    assert (segments.names(), segments.recent("genes"), segments.clash("genes")) == ([], [], "")
 
 
 def test_pending_markers_read_back_in_order(segments: Segments) -> None:

@@ -8,23 +8,30 @@ from __future__ import annotations
 
 import hashlib
 import threading
-from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from contextlib import contextmanager, nullcontext
+from errno import EACCES, EPERM, EROFS
+from typing import TYPE_CHECKING, Final
 
 from usher_pipeline.errors import CheckpointCycleError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from contextlib import AbstractContextManager
     from pathlib import Path
 
 __all__ = ["single_flight"]
 
 _held = threading.local()
 
+#: Where nothing may be written nobody can store a result, so there is nothing to wait for.
+_READ_ONLY: Final = frozenset((EACCES, EPERM, EROFS))
+
 
 @contextmanager
 def single_flight(folder: Path, name: str, key: str) -> Iterator[None]:
     """Let one caller at a time into the block, for one key of one store.
+
+    Where no lock file can be made, since the folder is read-only, everybody is let in.
 
     Args:
         folder: The folder for lock files; created if it is not there.
@@ -34,19 +41,28 @@ def single_flight(folder: Path, name: str, key: str) -> Iterator[None]:
     Raises:
         CheckpointCycleError: The caller itself is already inside.
     """
-    from filelock import FileLock
-
     stack: list[tuple[str, str, str]] = _held.__dict__.setdefault("stack", [])
     call = (str(folder), name, key)
     if call in stack:
         chain = [held_name for _, held_name, _ in stack[stack.index(call) :]]
         raise CheckpointCycleError(name, [*chain, name])
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    mark = hashlib.sha256(f"{name}\0{key}".encode()).hexdigest()[:32]
-    lock = FileLock(folder / f"{mark}.lock", thread_local=False)
     stack.append(call)
     try:
-        with lock:
+        with _taken(folder, hashlib.sha256(f"{name}\0{key}".encode()).hexdigest()[:32]):
             yield
     finally:
         stack.remove(call)
+
+
+def _taken(folder: Path, mark: str) -> AbstractContextManager[object]:
+    """Return a lock that is held, to be let go by leaving it; nothing if none can be had."""
+    from filelock import FileLock
+
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        lock = FileLock(folder / f"{mark}.lock", thread_local=False)
+        return lock.acquire()
+    except OSError as problem:
+        if problem.errno not in _READ_ONLY:
+            raise
+        return nullcontext()

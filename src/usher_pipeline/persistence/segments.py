@@ -191,7 +191,8 @@ class Segments:
     def clash(self, name: str) -> str:
         """Return another name that differs only in case, or an empty text."""
         wanted = name.casefold()
-        if (self.folder / safe_name(name)).is_dir():
+        # The folders of another user may not be entered, which is no reason to fail.
+        if os.path.isdir(self.folder / safe_name(name)):  # noqa: PTH112
             return ""
         for folder in _folders(self.folder):
             if unquote(folder.name).casefold() == wanted:
