@@ -103,6 +103,30 @@ def test_a_file_of_another_kind_is_no_store(tmp_path: Path) -> None:
     assert [file.name for file in tmp_path.iterdir()] == ["notes.duckdb"]
 
 
+def test_a_store_below_a_file_is_refused(tmp_path: Path) -> None:
+    """A path that leads through a file is an error with the file, which stays as it was."""
+    notes = tmp_path / "notes.txt"
+    notes.write_text("mine")
+    for path in (notes / "store.duckdb", notes / "deep" / "store.duckdb"):
+        with pytest.raises(StoreError, match=r"below '.*notes\.txt', which is a file.* Give"):
+            PipelineStore(path)
+    assert [file.name for file in tmp_path.iterdir()] == ["notes.txt"]
+    assert notes.read_text() == "mine"
+
+
+def test_a_folder_that_can_not_be_made_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where nothing may be written a new store is an error with the cure."""
+
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "mkdir", refuse)
+    with pytest.raises(StoreError, match=r"folder can not be made: .*denied.* where you can"):
+        PipelineStore(tmp_path / "deep" / "store.duckdb")
+
+
 def test_closing_twice_and_working_after(store: PipelineStore) -> None:
     """Closing twice is no error; a closed store refuses work with a clear error."""
     store.close()

@@ -54,7 +54,8 @@ class PipelineStore:
         db_path: As given, as a path.
 
     Raises:
-        StoreError: The path is a folder, or a file that is no DuckDB database.
+        StoreError: The path is a folder, lies below a file or where nothing can be
+            written, or is a file that is no DuckDB database.
 
     >>> import polars as pl, tempfile, pathlib
     >>> folder = tempfile.TemporaryDirectory()
@@ -73,7 +74,6 @@ class PipelineStore:
         self._closed = False
         path = self._backend.path
         self._backend.check("_")
-        path.parent.mkdir(parents=True, exist_ok=True)
         if not path.exists():
             with self._backend.tables.writing():
                 pass

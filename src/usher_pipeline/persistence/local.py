@@ -101,6 +101,7 @@ class LocalBackend:
             name: The checkpoint.
             limit: How many files are read at most; None for all.
         """
+        self._require_place()
         found = self.segments.recent(name, limit)
         if found or not self.path.is_file():
             return found
@@ -171,6 +172,7 @@ class LocalBackend:
 
     def names(self) -> list[str]:
         """Return every name that has an entry."""
+        self._require_place()
         names = set(self.segments.names())
         if self.path.is_file():
             names |= {row.table_name for row in self._rows(None) if row.entry}
@@ -226,18 +228,33 @@ class LocalBackend:
     def check(self, name: str) -> None:
         """Raise what saving would raise: a bad name, a path that is no database."""
         check_name(name)
-        if self.path.is_dir():
-            raise StoreError(
-                self.path,
-                "it is a folder, not a file",
-                "Nothing was run and nothing was written. Give the path of a file.",
-            )
+        self._require_place()
         other = self.segments.clash(name)
         if other:
             raise NameClashError(name, f"the checkpoint {other!r}", f"the checkpoint {name!r}")
         if self.path.exists():
             with suppress(StoreBusyError):
                 self.tables.refuse_clash(name)
+
+    def _require_place(self) -> None:
+        """Refuse a path where no store can be, before anything is made for one.
+
+        Raises:
+            StoreError: It is a folder or lies below a file, or a file is in the way.
+        """
+        if self.path.is_dir():
+            problem, cure = "it is a folder, not a file", "Give the path of a file"
+        elif file := _file_above(self.path):
+            problem = f"it lies below {str(file)!r}, which is a file and not a folder"
+            cure = "Give a path whose folders are there or can be made"
+        elif self.segments.folder.exists() and not self.segments.folder.is_dir():
+            problem = f"its results belong into {str(self.segments.folder)!r}, which is a file"
+            cure = "Move that file, or give another path"
+        else:
+            return
+        raise StoreError(
+            self.path, problem, f"Nothing was run and nothing was written. {cure}."
+        )
 
     def save(self, entry: Entry, packed: Packed) -> Entry:
         """Seal a result, say that its table is to be published, and write the entry."""
@@ -260,7 +277,16 @@ class LocalBackend:
         self._prepare()
         return self.segments.adopt(entry, accepted)
 
+    def _require_usable(self) -> None:
+        """Refuse a path where no store can be, a file that is no database included."""
+        self._require_place()
+        if self.path.exists():
+            with suppress(StoreBusyError), self.tables.reading(0.0):
+                pass
+
     def _prepare(self) -> None:
+        if not self.segments.folder.is_dir():
+            self._require_usable()
         folder = self.path.parent
         folder.mkdir(mode=0o755, parents=True, exist_ok=True)
         if self.private and not (folder / ".gitignore").exists():
@@ -446,8 +472,20 @@ class LocalBackend:
             path.unlink(missing_ok=True)
 
     def single_flight(self, name: str, key: str) -> AbstractContextManager[None]:
-        """Let one caller at a time compute a key, across threads and processes."""
+        """Let one caller at a time compute a key, across threads and processes.
+
+        Raises:
+            StoreError: No store can be at the path; nothing was made there.
+        """
+        if not self.segments.folder.is_dir():
+            self._require_usable()
         return single_flight(self.segments.folder / ".locks", name, key)
+
+
+def _file_above(path: Path) -> Path | None:
+    """Return the file that a path wrongly leads through, if there is one."""
+    nearest = next((folder for folder in path.parents if folder.exists()), None)
+    return nearest if nearest is not None and not nearest.is_dir() else None
 
 
 def _entry_of(row: Row) -> Entry | None:

@@ -15,7 +15,12 @@ from typing import TYPE_CHECKING, Any
 
 from xxhash import xxh3_128
 
-from usher_pipeline.errors import NameClashError, SchemaMismatchError, UnknownTableError
+from usher_pipeline.errors import (
+    NameClashError,
+    SchemaMismatchError,
+    StoreError,
+    UnknownTableError,
+)
 from usher_pipeline.fingerprint.frames import column_digest, column_digests, combine
 from usher_pipeline.frames import adapter_of_kind, table_schema
 from usher_pipeline.persistence import engine, migrations
@@ -145,8 +150,17 @@ class Tables:
         """Hold the database for one transaction; what the block does is committed together.
 
         Afterwards everything is in the file itself, and not in a log beside it.
+
+        Raises:
+            StoreBusyError: Others held the database for longer than we may wait.
+            StoreError: The file or its folder can not be made or written.
         """
-        self.path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as trouble:
+            problem = f"its folder can not be made: {trouble}"
+            cure = "Nothing was written. Give a path where you can write."
+            raise StoreError(self.path, problem, cure) from trouble
         wait_s = self.timeout_s if timeout_s is None else timeout_s
         with engine.session(self.path, timeout_s=wait_s) as session:
             with session.transaction():
