@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import polars as pl
 import pytest
 
 from usher_pipeline import checkpoint, entries, run
-from usher_pipeline.errors import StoreError, UsherWarning
+from usher_pipeline.errors import StoreBusyError, StoreError, UsherWarning
+from usher_pipeline.persistence import PipelineStore
 from usher_pipeline.persistence.local import LocalBackend
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 
@@ -82,3 +88,108 @@ def test_a_run_is_not_recorded_at_a_wrong_path(wrong: tuple[Path, str], tmp_path
     with pytest.warns(UsherWarning, match="could not be saved"), block:
         block.record_step("by hand")
     assert below(tmp_path) == before
+
+
+# --- removing ---------------------------------------------------------------------------
+
+
+@contextmanager
+def held(path: Path) -> Iterator[None]:
+    """Let another process hold a database while the block runs."""
+    program = (
+        f"import duckdb, sys; connection = duckdb.connect({str(path)!r}); "
+        "print('held', flush=True); sys.stdin.read()"
+    )
+    holder = subprocess.Popen(
+        [sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    assert holder.stdout is not None
+    holder.stdout.readline()
+    try:
+        yield
+    finally:
+        holder.communicate()
+
+
+@pytest.fixture
+def stored(tmp_path: Path) -> LocalBackend:
+    """A store with two results of one checkpoint, that does not wait long."""
+    path = tmp_path / "store.duckdb"
+    with run(store=path):
+        numbers(2)
+        numbers(3)
+    return LocalBackend(path, timeout_s=0.1)
+
+
+def table_of(backend: LocalBackend) -> int | None:
+    """Return how many rows the plain table has; None if there is none."""
+    with PipelineStore(backend.path) as store:
+        frame = store.load_dataframe("local_numbers")
+    return None if frame is None else frame.height
+
+
+def test_what_is_forgotten_goes_from_both_halves(stored: LocalBackend) -> None:
+    """The table is that of the newest result that is left, and goes with the last."""
+    newest, older = stored.recent("local_numbers")
+    stored.forget(newest)
+    assert stored.recent("local_numbers") == [older]
+    assert table_of(stored) == 2
+    stored.forget(older)
+    assert stored.recent("local_numbers") == []
+    assert table_of(stored) is None
+
+
+def test_forgetting_an_older_result_leaves_the_table(stored: LocalBackend) -> None:
+    """The table of the current result stays when another one is forgotten."""
+    newest, older = stored.recent("local_numbers")
+    stored.forget(older)
+    assert stored.recent("local_numbers") == [newest]
+    assert table_of(stored) == 3
+
+
+def test_a_busy_database_leaves_everything(stored: LocalBackend) -> None:
+    """What can not be removed from both halves is removed from neither."""
+    before = below(stored.segments.folder)
+    newest, older = stored.recent("local_numbers")
+    with held(stored.path):
+        for entry in (newest, older):
+            with pytest.raises(StoreBusyError, match="Nothing was written"):
+                stored.forget(entry)
+        with pytest.raises(StoreBusyError, match="Nothing was written"):
+            stored.clear("local_numbers")
+        assert below(stored.segments.folder) == before
+        assert stored.recent("local_numbers") == [newest, older]
+    assert table_of(stored) == 3
+    assert stored.clear("local_numbers") == 2
+    assert table_of(stored) is None
+
+
+@pytest.mark.parametrize("removal", ["forget", "clear"])
+def test_a_file_that_stays_keeps_its_table(
+    stored: LocalBackend, removal: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """When the sealed half can not be removed, the table is not dropped either."""
+
+    def refuse(*_: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    newest = stored.recent("local_numbers")[0]
+    monkeypatch.setattr(type(stored.segments), "remove", refuse)
+    monkeypatch.setattr(type(stored.segments), "clear", refuse)
+    with pytest.raises(PermissionError, match="denied"):
+        stored.forget(newest) if removal == "forget" else stored.clear("local_numbers")
+    assert table_of(stored) == 3
+
+
+def test_clearing_counts_all_of_them(stored: LocalBackend) -> None:
+    """However many results a name has, clearing says how many there were."""
+    (entry, *_) = stored.recent("local_numbers")
+    packed = stored.load(entry)
+    assert packed is not None
+    for number in range(70):
+        key = replace(entry.key, digest=f"{number:032x}")
+        stored.segments.commit(
+            stored.segments.seal(entry.name, packed.table), replace(entry, key=key)
+        )
+    assert stored.clear("local_numbers") == 72
+    assert stored.recent("local_numbers") == []

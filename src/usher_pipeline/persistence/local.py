@@ -293,27 +293,31 @@ class LocalBackend:
             (folder / ".gitignore").write_text(_IGNORE_ALL, "utf-8")
 
     def forget(self, entry: Entry) -> None:
-        """Remove every result under the key of an entry, in both halves."""
-        while (found := self.segments.find(entry.name, entry.key.digest)) is not None:
-            self.segments.remove(found)
-        self._unmark(entry.name, entry.key.digest)
-        if not self.path.is_file():
-            return
-        if any(row.key == entry.key.digest for row in self.tables.rows(entry.name)):
-            left = self.segments.recent(entry.name)
-            self.tables.drop(entry.name)
+        """Remove every result under the key of an entry, in both halves.
+
+        Raises:
+            StoreBusyError: Others held the database for too long; all is as it was.
+        """
+        with self.tables.removing(entry.name, entry.key.digest) as was_current:
+            while (found := self.segments.find(entry.name, entry.key.digest)) is not None:
+                self.segments.remove(found)
+            self._unmark(entry.name, entry.key.digest)
+        if was_current:
             self.segments.note_published(entry.name, "")
-            if left:
-                self.mean(left[0])
+            for left in self.segments.recent(entry.name)[:1]:
+                self.mean(left)
                 self.publish()
 
     def clear(self, name: str) -> int:
-        """Remove every result of a name, and its table."""
-        count = len(self.recent(name))
-        self.segments.clear(name)
-        self._unmark(name)
-        if self.path.is_file():
-            self.tables.drop(name)
+        """Remove every result of a name, and its table.
+
+        Raises:
+            StoreBusyError: Others held the database for too long; all is as it was.
+        """
+        count = len(self.recent(name, None))
+        with self.tables.removing(name):
+            self.segments.clear(name)
+            self._unmark(name)
         return count
 
     def _unmark(self, name: str, key: str = "") -> None:

@@ -272,15 +272,34 @@ class Tables:
             text = description or (rows[0].description if rows else "")
             _put(session, Row(name, utc_now(), count, text, frame=frame))
 
-    def drop(self, name: str) -> None:
-        """Drop a table and its row; what is not there is no error."""
+    @contextmanager
+    def removing(self, name: str, key: str = "") -> Iterator[bool]:
+        """Drop a table and its row, together with what the block removes.
+
+        The database is held meanwhile, so nobody publishes what is about to go. When it can
+        not be had, the block does not begin; when the block fails, the table stays.
+
+        Args:
+            name: The table; what is not there is no error.
+            key: Drop it only if it holds the result under this key.
+
+        Yields:
+            Whether it is dropped.
+
+        Raises:
+            StoreBusyError: Others held the database for longer than we may wait.
+        """
         if not self.exists():
+            yield False
             return
         with self.writing() as session:
-            _drop_view(session, name)
-            session.execute(f"DROP TABLE IF EXISTS {session.table(name)}")
-            sql = f"DELETE FROM {session.table(CHECKPOINTS)} WHERE table_name = ?"
-            session.execute(sql, [name])
+            dropped = not key or any(row.key == key for row in _rows(session, name))
+            if dropped:
+                _drop_view(session, name)
+                session.execute(f"DROP TABLE IF EXISTS {session.table(name)}")
+                sql = f"DELETE FROM {session.table(CHECKPOINTS)} WHERE table_name = ?"
+                session.execute(sql, [name])
+            yield dropped
 
     def insert_provenance(
         self, columns: Mapping[str, Any], *, timeout_s: float | None = None
