@@ -6,18 +6,18 @@ import subprocess
 import sys
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
 import pytest
 
-from usher_pipeline import checkpoint, entries, run
-from usher_pipeline.errors import StoreBusyError, StoreError, UsherWarning
+from usher_pipeline import checkpoint, entries, load, run
+from usher_pipeline.errors import CheckpointNameError, StoreBusyError, StoreError, UsherWarning
 from usher_pipeline.persistence import PipelineStore
 from usher_pipeline.persistence.local import LocalBackend
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 
@@ -193,3 +193,50 @@ def test_clearing_counts_all_of_them(stored: LocalBackend) -> None:
         )
     assert stored.clear("local_numbers") == 72
     assert stored.recent("local_numbers") == []
+
+
+# --- names ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["", "  ", "_checkpoints", "a\0", None])
+def test_a_name_that_can_not_be_is_refused_everywhere(stored: LocalBackend, name: Any) -> None:
+    """Looking for, loading or removing what can not be named is one clear error."""
+    asked: list[Callable[[], object]] = [
+        lambda: stored.find(name, "k"),
+        lambda: stored.recent(name),
+        lambda: stored.current(name),
+        lambda: stored.clear(name),
+        lambda: PipelineStore(stored.path).delete_checkpoint(name),
+    ]
+    for ask in asked:
+        with pytest.raises(CheckpointNameError, match="can not name a checkpoint"):
+            ask()
+    with run(store=stored.path), pytest.raises(CheckpointNameError, match="can not name"):
+        load(name)
+    assert table_of(stored) == 3
+
+
+# --- where results come from ------------------------------------------------------------
+
+
+def test_what_no_step_made_stops_no_lineage(tmp_path: Path) -> None:
+    """What a function listed, and what it read of files and of the store itself, is no step."""
+    (tmp_path / "genes.csv").write_text("gene\nUSH2A\n")
+    path = tmp_path / "store.duckdb"
+
+    @checkpoint(name="local_counts")
+    def counts() -> pl.DataFrame:
+        with PipelineStore(path) as store:
+            tables = len(store.list_checkpoints())
+            genes = store.execute_query("FROM 'genes.csv'").height
+            rows = store.execute_query("FROM _checkpoints").height
+        return pl.DataFrame({"tables": [tables], "genes": [genes], "rows": [rows]})
+
+    with run(store=path):
+        counts()
+    backend = LocalBackend(path)
+    (entry,) = backend.recent("local_counts")
+    assert {read.kind for read in entry.reads} == {"listing", "file", "table"}
+    steps = {step["step_name"]: step["details"] for step in backend.lineage(entry)}
+    assert list(steps) == ["genes.csv", "_checkpoints", "local_counts"]
+    assert steps["genes.csv"]["note"] == "a file"

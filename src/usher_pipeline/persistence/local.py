@@ -11,7 +11,13 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from usher_pipeline.errors import NameClashError, StoreBusyError, StoreError, UsherWarning
+from usher_pipeline.errors import (
+    CheckpointNameError,
+    NameClashError,
+    StoreBusyError,
+    StoreError,
+    UsherWarning,
+)
 from usher_pipeline.fingerprint import frames as fingerprints
 from usher_pipeline.fingerprint.files import know_store, signature
 from usher_pipeline.frames import Packed
@@ -33,7 +39,7 @@ if TYPE_CHECKING:
 
     from usher_pipeline.fingerprint.files import Signature
     from usher_pipeline.persistence.tables import Row, Tables
-    from usher_pipeline.records import Acceptance, Entry, Key
+    from usher_pipeline.records import Acceptance, Entry, Key, Read
 
 __all__ = ["LocalBackend", "resolved"]
 
@@ -435,15 +441,31 @@ class LocalBackend:
         if place in steps:
             return
         for read in (*entry.inputs, *entry.reads):
-            found = self.find(read.name, read.key)
-            if found is not None and found.content == read.content:
+            found = self._entry_behind(read)
+            if found is not None:
                 self._collect(found, steps)
-            else:
+            elif read.kind != "listing":
                 gone = {"checkpoint": read.name, "key": read.key, "content": read.content}
-                details = gone | {"note": "its entry is no longer in the store"}
-                step = {"step_name": read.name, "timestamp": None, "details": details}
+                is_file = read.kind == "file"
+                note = "a file" if is_file else "its entry is no longer in the store"
+                step = {
+                    "step_name": read.name,
+                    "timestamp": None,
+                    "details": gone | {"note": note},
+                }
                 steps.setdefault((read.name, read.key, read.content), step)
         steps[place] = entry.step().to_json()
+
+    def _entry_behind(self, read: Read) -> Entry | None:
+        """Return the entry whose result was read, if there is one and it is still there."""
+        if read.kind in ("file", "listing"):
+            return None
+        with suppress(CheckpointNameError):
+            # The tables that the store keeps for itself can be read and have no entry.
+            found = self.find(read.name, read.key)
+            if found is not None and found.content == read.content:
+                return found
+        return None
 
     # --- runs ---
 

@@ -80,10 +80,13 @@ def check_name(name: object) -> str:
 def safe_name(name: str) -> str:
     """Return the name of a checkpoint's folder: one path component on every system.
 
+    Raises:
+        CheckpointNameError: The name can not be one of a checkpoint.
+
     >>> safe_name("genes"), safe_name("../genes: v1")
     ('genes', '%2E.%2Fgenes%3A%20v1')
     """
-    safe = quote(name, safe="")
+    safe = quote(check_name(name), safe="")
     if safe[0] == ".":
         safe = "%2E" + safe[1:]
     if len(safe) > _LONGEST_PLAIN:
