@@ -16,6 +16,7 @@ import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
 
+from usher_pipeline import checkpoint, run
 from usher_pipeline.errors import (
     CheckpointNameError,
     InvalidResultError,
@@ -27,7 +28,7 @@ from usher_pipeline.errors import (
     UnknownTableError,
     UnsupportedFrameError,
 )
-from usher_pipeline.persistence import PipelineStore
+from usher_pipeline.persistence import PipelineStore, ProvenanceTracker
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -393,6 +394,49 @@ def test_saving_works_while_conn_is_held(store: PipelineStore) -> None:
     store.save_dataframe(GENES, "genes")
     assert connection.execute("SELECT count(*) FROM genes").fetchall() == [(3,)]
     assert_frame_equal(store.load_dataframe("genes"), GENES)
+
+
+@pytest.mark.parametrize(
+    "leave_open",
+    ["SELECT * FROM big", "SELECT count(*) FROM big", "BEGIN; SELECT * FROM big"],
+    ids=["rows", "one row", "transaction"],
+)
+def test_what_is_open_on_conn_hinders_no_write(
+    store: PipelineStore, tmp_path: Path, leave_open: str
+) -> None:
+    """A result or transaction that is open on `conn` stops no write, and nothing doubles."""
+    store.save_dataframe(pl.DataFrame({"a": range(5000)}), "big")
+    _ = store.conn.execute(leave_open)
+    store.save_dataframe(GENES, "genes")
+    store.save_dataframe(GENES, "genes", replace=False)
+    store.save_dataframe(GENES, "gone")
+    store.delete_checkpoint("gone")
+    ProvenanceTracker("1", None).save_to_store(store)
+    store.close()
+    assert rows_of(tmp_path / "store.duckdb", "SELECT count(*) FROM genes") == [(6,)]
+    listed = rows_of(
+        tmp_path / "store.duckdb", "SELECT table_name FROM _checkpoints ORDER BY 1"
+    )
+    assert listed == [("big",), ("genes",)]
+    assert rows_of(tmp_path / "store.duckdb", "SELECT version FROM _provenance") == [("1",)]
+
+
+def test_a_checkpointed_call_keeps_its_value_beside_an_open_result(tmp_path: Path) -> None:
+    """A call whose store has a result open on `conn` returns and stores what it computed."""
+    ran = []
+
+    @checkpoint(name="scores", version="1", ignore=["seen"])
+    def scores(seen: list[int]) -> pl.DataFrame:
+        seen.append(1)
+        return GENES
+
+    with PipelineStore(tmp_path / "store.duckdb") as store, run(store=store.db_path):
+        store.save_dataframe(pl.DataFrame({"a": range(5000)}), "big")
+        _ = store.conn.execute("SELECT * FROM big")
+        assert_frame_equal(scores(ran), GENES)
+        assert_frame_equal(scores(ran), GENES)
+        assert_frame_equal(store.load_dataframe("scores"), GENES)
+    assert len(ran) == 1
 
 
 def test_two_stores_of_one_process_share_a_file(tmp_path: Path) -> None:

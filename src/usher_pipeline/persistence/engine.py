@@ -162,6 +162,17 @@ class Session:
             raise
         self.execute("COMMIT")
 
+    def flush(self) -> None:
+        """Move what was committed into the file itself, unless somebody is at work in it."""
+        import duckdb
+
+        try:
+            self.execute(f"CHECKPOINT {quote(self.catalog)}")
+        except duckdb.TransactionException:
+            # It is committed all the same; DuckDB moves it when the others are done. To raise
+            # would tell the caller to do again what is done.
+            return
+
     @contextmanager
     def view(self, table: pa.Table) -> Iterator[str]:
         """Let SQL see an Arrow table, under the name that is yielded."""

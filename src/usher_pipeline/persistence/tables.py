@@ -149,7 +149,8 @@ class Tables:
     def writing(self, timeout_s: float | None = None) -> Iterator[Session]:
         """Hold the database for one transaction; what the block does is committed together.
 
-        Afterwards everything is in the file itself, and not in a log beside it.
+        Afterwards everything is in the file itself, and not in a log beside it, unless the
+        native connection of this process has a transaction or a result open.
 
         Raises:
             StoreBusyError: Others held the database for longer than we may wait.
@@ -166,7 +167,7 @@ class Tables:
             with session.transaction():
                 migrations.migrate(session)
                 yield session
-            session.execute(f"CHECKPOINT {engine.quote(session.catalog)}")
+            session.flush()
 
     # --- reading ---
 
