@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
@@ -207,6 +209,68 @@ def test_appending_to_nothing_creates(store: PipelineStore) -> None:
     """`replace=False` on a new name saves the frame."""
     store.save_dataframe(GENES, "genes", replace=False)
     assert_frame_equal(store.load_dataframe("genes"), GENES)
+
+
+def test_first_appends_of_threads_lose_nothing(store: PipelineStore) -> None:
+    """When several threads are the first to append to a table, it has the rows of all."""
+    start = threading.Barrier(4)
+
+    def append(number: int) -> None:
+        start.wait()
+        store.save_dataframe(pl.DataFrame({"n": [number]}), "shared", replace=False)
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(append, range(4)))
+    assert sorted(store.load_dataframe("shared")["n"]) == [0, 1, 2, 3]
+    assert store.list_checkpoints()[0]["row_count"] == 4
+
+
+def test_first_appends_of_processes_lose_nothing(tmp_path: Path) -> None:
+    """When several processes are the first to append to a table, it has the rows of all."""
+    path = tmp_path / "store.duckdb"
+    program = f"""
+import sys, polars as pl
+from usher_pipeline.persistence import PipelineStore
+store, frame = PipelineStore({str(path)!r}), pl.DataFrame({{"n": [int(sys.argv[1])]}})
+store.has_checkpoint("shared")
+print("ready", flush=True)
+sys.stdin.readline()
+store.save_dataframe(frame, "shared", replace=False)
+"""
+    writers = [
+        subprocess.Popen(
+            [sys.executable, "-c", program, str(number)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for number in range(3)
+    ]
+    for writer in writers:
+        assert writer.stdout is not None
+        assert writer.stdout.readline() == "ready\n"
+    for writer in writers:
+        writer.communicate("go\n")
+    with PipelineStore(path) as store:
+        assert sorted(store.load_dataframe("shared")["n"]) == [0, 1, 2]
+
+
+def test_what_others_created_meanwhile_is_appended_to(
+    store: PipelineStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whether a table is there is not decided before the transaction that writes."""
+    from usher_pipeline.persistence import tables
+
+    begin = tables.Tables.writing
+
+    def late(self: tables.Tables, timeout_s: float | None = None) -> Any:
+        monkeypatch.setattr(tables.Tables, "writing", begin)
+        store.save_dataframe(pl.DataFrame({"n": [1]}), "shared")
+        return begin(self, timeout_s)
+
+    monkeypatch.setattr(tables.Tables, "writing", late)
+    store.save_dataframe(pl.DataFrame({"n": [2]}), "shared", replace=False)
+    assert store.load_dataframe("shared")["n"].to_list() == [1, 2]
 
 
 def test_appending_widens_without_loss(store: PipelineStore) -> None:

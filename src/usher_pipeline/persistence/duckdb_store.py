@@ -115,18 +115,18 @@ class PipelineStore:
             raise InvalidResultError(table_name, type(df).__name__)
         packed = adapter.to_arrow(df)
         self._backend.publish()
-        if not replace and self._has_table(table_name):
-            self._backend.tables.append(table_name, packed, description)
-        else:
-            row = tables.Row(
-                table_name=table_name,
-                created_at=utc_now(),
-                row_count=adapter.shape(df)[0],
-                description=description,
-                content=fingerprints.frame_digest(packed),
-                frame=tables.frame_facts(packed),
-            )
+        row = tables.Row(
+            table_name=table_name,
+            created_at=utc_now(),
+            row_count=adapter.shape(df)[0],
+            description=description,
+            content=fingerprints.frame_digest(packed),
+            frame=tables.frame_facts(packed),
+        )
+        if replace:
             self._backend.tables.replace(row, packed, {})
+        else:
+            self._backend.tables.append(row, packed)
         self._backend.segments.note_published(table_name, "")
 
     def load_dataframe(

@@ -243,24 +243,33 @@ class Tables:
             known = _rows(session, row.table_name)
             if known and row.key and known[0].meant_at > row.meant_at:
                 return False
-            with session.view(table) as view:
-                target = session.table(row.table_name)
-                _drop_view(session, row.table_name)
-                session.execute(f"CREATE OR REPLACE TABLE {target} AS SELECT * FROM {view}")
-            _put(session, row)
+            _create(session, row, table)
             if provenance:
                 insert(session, PROVENANCE, provenance)
         return True
 
-    def append(self, name: str, packed: Packed, description: str) -> None:
+    def append(self, row: Row, packed: Packed) -> None:
         """Add the rows of a frame to a table; columns are matched by name.
 
+        Whether the table is there is asked in the transaction that writes: of two callers
+        who are the first, the second one appends.
+
+        Args:
+            row: The row for `_checkpoints` if there is no such table yet.
+            packed: The frame.
+
         Raises:
+            NameClashError: Another table differs only in case.
             SchemaMismatchError: A column is missing, too many, or of another type.
         """
+        name = row.table_name
         names = packed.schema["sql_names"]
         table = table_schema.to_sql(packed.table, names)
         with self.writing() as session:
+            _refuse_clash(session, row)
+            if not migrations.has_table(session, name):
+                _create(session, row, table)
+                return
             target = session.table(name)
             expected = _described(session, target)
             with session.view(table) as view:
@@ -270,7 +279,7 @@ class Tables:
             ((count,),) = session.rows(f"SELECT count(*) FROM {target}")
             rows = _rows(session, name)
             frame = _frame_after_append(rows[0], packed, count) if rows else {}
-            text = description or (rows[0].description if rows else "")
+            text = row.description or (rows[0].description if rows else "")
             _put(session, Row(name, utc_now(), count, text, frame=frame))
 
     @contextmanager
@@ -403,6 +412,15 @@ def _object(text: str | None) -> dict[str, Any]:
 def naive_utc(moment: datetime) -> datetime:
     """Return a moment as a TIMESTAMP column holds it: in UTC, without a zone."""
     return moment.astimezone(UTC).replace(tzinfo=None)
+
+
+def _create(session: Session, row: Row, table: pa.Table) -> None:
+    """Make a table of Arrow data, in place of what had its name, together with its row."""
+    with session.view(table) as view:
+        _drop_view(session, row.table_name)
+        target = session.table(row.table_name)
+        session.execute(f"CREATE OR REPLACE TABLE {target} AS SELECT * FROM {view}")
+    _put(session, row)
 
 
 def _put(session: Session, row: Row) -> None:
