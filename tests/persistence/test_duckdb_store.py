@@ -358,13 +358,48 @@ def test_any_name_that_sql_can_quote(store: PipelineStore, name: str) -> None:
         ("a\0b", "NUL"),
         ("\ud800", "surrogate"),
         (3, "expected text"),
+        (None, "expected text"),
     ],
 )
-def test_bad_names_are_refused(store: PipelineStore, name: Any, problem: str) -> None:
-    """An empty or reserved name is an error, and nothing is written."""
-    with pytest.raises(CheckpointNameError, match=problem):
-        store.save_dataframe(GENES, name)
+def test_bad_names_are_refused(
+    store: PipelineStore, tmp_path: Path, name: Any, problem: str
+) -> None:
+    """An empty or reserved name is an error for every verb, and nothing is changed."""
+    ProvenanceTracker("1", None).save_to_store(store)
+    for verb in (
+        lambda: store.save_dataframe(GENES, name),
+        lambda: store.save_dataframe(GENES, name, replace=False),
+        lambda: store.load_dataframe(name),
+        lambda: store.has_checkpoint(name),
+        lambda: store.delete_checkpoint(name),
+        lambda: store.export_parquet(name, tmp_path / "out" / "x.parquet"),
+    ):
+        with pytest.raises(CheckpointNameError, match=problem):
+            verb()
     assert store.list_checkpoints() == []
+    assert store.execute_query("SELECT version FROM _provenance").rows() == [("1",)]
+    assert not (tmp_path / "out").exists()
+
+
+def test_another_spelling_deletes_nothing(store: PipelineStore, tmp_path: Path) -> None:
+    """A name that differs in case deletes neither table nor metadata; reading folds case."""
+    store.save_dataframe(GENES, "Genes")
+    store.delete_checkpoint("genes")
+    assert store.has_checkpoint("Genes")
+    assert_frame_equal(store.load_dataframe("Genes"), GENES)
+    assert_frame_equal(store.load_dataframe("genes"), GENES)
+    listed = rows_of(tmp_path / "store.duckdb", "SELECT table_name FROM _checkpoints")
+    assert listed == [("Genes",)]
+
+
+def test_case_outside_ascii_makes_two_tables(store: PipelineStore) -> None:
+    """Names that DuckDB tells apart are two tables of the store."""
+    store.save_dataframe(GENES, "äb")
+    assert store.load_dataframe("ÄB") is None
+    store.save_dataframe(pl.DataFrame({"a": [1]}), "ÄB")
+    store.delete_checkpoint("ÄB")
+    assert store.load_dataframe("ÄB") is None
+    assert_frame_equal(store.load_dataframe("äb"), GENES)
 
 
 def test_names_that_differ_in_case_collide(store: PipelineStore) -> None:

@@ -46,3 +46,13 @@ def test_a_table_is_found_whatever_its_case(tmp_path: Path) -> None:
         session.execute(f"CREATE TABLE {session.table('Genes')} (a INT)")
         assert migrations.has_table(session, "genes")
         assert not migrations.has_table(session, "gene")
+        assert migrations.spelled(session, "GENES") == "Genes"
+
+
+def test_only_the_case_of_ascii_is_folded(tmp_path: Path) -> None:
+    """Names that differ in the case of another letter are two tables, as in DuckDB."""
+    with engine.session(tmp_path / "a.duckdb", timeout_s=1) as session:
+        for name in ("äb", "ÄB"):
+            session.execute(f"CREATE TABLE {session.table(name)} (a INT)")
+            assert migrations.spelled(session, name) == name
+        assert not migrations.has_table(session, "Straße")

@@ -22,6 +22,7 @@ from usher_pipeline.fingerprint.files import path_digest
 from usher_pipeline.frames import adapter_for, adapter_of_kind
 from usher_pipeline.persistence import engine, tables
 from usher_pipeline.persistence.local import LocalBackend
+from usher_pipeline.persistence.migrations import folded
 from usher_pipeline.persistence.provenance import write_sidecar
 from usher_pipeline.persistence.reads import current_call, meant_in, record
 from usher_pipeline.persistence.segments import check_name
@@ -104,6 +105,7 @@ class PipelineStore:
             replace: Replace the table; False adds the rows to it, matched by column name.
 
         Raises:
+            CheckpointNameError: No table can have that name.
             UnsupportedFrameError: The frame can not be stored exactly.
             SchemaMismatchError: The rows do not fit the table that is there.
             StoreBusyError: Another process held the file for too long.
@@ -142,8 +144,12 @@ class PipelineStore:
         Args:
             table_name: The table.
             as_polars: Return polars; False returns pandas.
+
+        Raises:
+            CheckpointNameError: No table can have that name.
         """
         self._require_open()
+        check_name(table_name)
         self._publish()
         stored = self._backend.tables.fetch(table_name)
         if current_call() is not None:
@@ -158,8 +164,13 @@ class PipelineStore:
         return tables.natural(kind, stored.table)
 
     def has_checkpoint(self, table_name: str) -> bool:
-        """Tell whether a table was saved under a name; looks at metadata alone."""
+        """Tell whether a table was saved under a name; looks at metadata alone.
+
+        Raises:
+            CheckpointNameError: No table can have that name.
+        """
         self._require_open()
+        check_name(table_name)
         self._publish()
         self._record_tables([table_name])
         return bool(self._backend.tables.rows(table_name))
@@ -186,8 +197,13 @@ class PipelineStore:
         ]
 
     def delete_checkpoint(self, table_name: str) -> None:
-        """Delete a table, its metadata and its sealed results; none is no error."""
+        """Delete a table, its metadata and its sealed results; none is no error.
+
+        Raises:
+            CheckpointNameError: No table can have that name, or the store needs it itself.
+        """
         self._require_open()
+        check_name(table_name)
         self._backend.clear(table_name)
 
     # --- SQL ---
@@ -251,9 +267,11 @@ class PipelineStore:
             output_path: Where to; folders are created.
 
         Raises:
+            CheckpointNameError: No table can have that name.
             UnknownTableError: There is no such table; nothing is written.
         """
         self._require_open()
+        check_name(table_name)
         self._publish()
         self._record_tables([table_name])
         if not self._has_table(table_name):
@@ -343,14 +361,14 @@ class PipelineStore:
             return
         if engine.reads_catalog(query, names):
             self._record_listing()
-        spelled = {name.casefold(): name for name in known}
+        spelled = {folded(name): name for name in known}
         for name in names:
-            if name.casefold() not in spelled and Path(name).exists():
+            if folded(name) not in spelled and Path(name).exists():
                 # As in FROM 'genes.parquet'.
                 digest = path_digest(Path(name))
                 record(Read(name, "", digest, "file"), self._backend.path)
             else:
-                self._record_tables([spelled.get(name.casefold(), name)])
+                self._record_tables([spelled.get(folded(name), name)])
 
     def _record_tables(self, names: Iterable[str]) -> None:
         if current_call() is not None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from usher_pipeline.persistence.engine import Session
 
-__all__ = ["CHECKPOINTS", "PROVENANCE", "has_table", "migrate"]
+__all__ = ["CHECKPOINTS", "PROVENANCE", "folded", "has_table", "migrate", "spelled"]
 
 #: The table with one row per published checkpoint.
 CHECKPOINTS: Final = "_checkpoints"
@@ -45,14 +45,31 @@ _ADDED: Final = {
 }
 
 
+_ASCII_LOWER: Final = {ord(c): ord(c.lower()) for c in "ABCDEFGHIJKLMNOPQRSTUVWXYZ"}
+
+
+def folded(name: str) -> str:
+    """Return what DuckDB compares of a name: it folds the case of ASCII alone.
+
+    >>> folded("GENES") == folded("genes"), folded("ÄB") == folded("äb")
+    (True, False)
+    """
+    return name.translate(_ASCII_LOWER)
+
+
+def spelled(session: Session, name: str) -> str | None:
+    """Return a table or view as the database spells it, or None if there is none."""
+    rows = session.rows(
+        "SELECT table_name FROM information_schema.tables WHERE table_catalog = ? "
+        "AND table_schema = 'main'",
+        [session.catalog],
+    )
+    return next((known for (known,) in rows if folded(known) == folded(name)), None)
+
+
 def has_table(session: Session, name: str) -> bool:
     """Tell whether the database has a table or view of a name, whatever its case."""
-    rows = session.rows(
-        "SELECT 1 FROM information_schema.tables WHERE table_catalog = ? "
-        "AND table_schema = 'main' AND lower(table_name) = lower(?)",
-        [session.catalog, name],
-    )
-    return bool(rows)
+    return spelled(session, name) is not None
 
 
 def migrate(session: Session) -> None:

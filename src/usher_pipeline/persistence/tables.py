@@ -195,10 +195,11 @@ class Tables:
         if not self.exists():
             return None
         with self.reading(timeout_s) as session:
-            if not migrations.has_table(session, name):
+            known = migrations.spelled(session, name)
+            if known is None:
                 return None
-            rows = _rows(session, name)
-            table = session.arrow(f"SELECT * FROM {session.table(name)}")
+            rows = _rows(session, known)
+            table = session.arrow(f"SELECT * FROM {session.table(known)}")
         return Stored(table, rows[0] if rows else None)
 
     def refuse_clash(self, name: str) -> None:
@@ -290,7 +291,8 @@ class Tables:
         not be had, the block does not begin; when the block fails, the table stays.
 
         Args:
-            name: The table; what is not there is no error.
+            name: The table; what is not there is no error, and one that differs in case is
+                another and stays.
             key: Drop it only if it holds the result under this key.
 
         Yields:
@@ -306,7 +308,8 @@ class Tables:
             dropped = not key or any(row.key == key for row in _rows(session, name))
             if dropped:
                 _drop_view(session, name)
-                session.execute(f"DROP TABLE IF EXISTS {session.table(name)}")
+                if migrations.spelled(session, name) == name:
+                    session.execute(f"DROP TABLE {session.table(name)}")
                 sql = f"DELETE FROM {session.table(CHECKPOINTS)} WHERE table_name = ?"
                 session.execute(sql, [name])
             yield dropped
@@ -458,7 +461,7 @@ def _refuse_clash(session: Session, row: Row) -> None:
     )
     name, mine = row.table_name, f"the checkpoint {row.table_name!r}"
     for (known,) in found:
-        if known != name and known.casefold() == name.casefold():
+        if known != name and migrations.folded(known) == migrations.folded(name):
             raise NameClashError(name, f"the table {known!r}", mine)
     if row.key and (name,) in found and not _rows(session, name):
         # Somebody made it with SQL; a checkpoint must not replace what it does not know.
