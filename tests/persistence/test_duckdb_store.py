@@ -522,7 +522,7 @@ def test_what_is_open_on_conn_hinders_no_write(
 
 def test_a_checkpointed_call_keeps_its_value_beside_an_open_result(tmp_path: Path) -> None:
     """A call whose store has a result open on `conn` returns and stores what it computed."""
-    ran = []
+    ran: list[int] = []
 
     @checkpoint(name="scores", version="1", ignore=["seen"])
     def scores(seen: list[int]) -> pl.DataFrame:
