@@ -258,6 +258,8 @@ def _compute(planned: Planned, refresh: str, asked_at: Any, started: float) -> A
     registry.require_sole(declared, planned.backend)
     planned.backend.check(declared.name)
     reading.warn_of_files(planned)
+    # In words now: the function may change what it was given.
+    _ = planned.key
     before = reading.Watched.of(planned)
     origins = inputs_among(planned.bound.arguments)
     started_at, clock = utc_now(), time.perf_counter()
