@@ -4,9 +4,15 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import settings
+
+from usher_pipeline import registry
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 # A time limit for one example measures the machine; a fixed seed would search the same
 # ground for ever. Hypothesis brings a profile of the name "ci" that has both.
@@ -15,6 +21,15 @@ settings.register_profile(
 )
 settings.register_profile("thorough", settings.get_profile("ci"), max_examples=2000)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
+
+
+@pytest.fixture(autouse=True)
+def _no_names_of_other_tests() -> Iterator[None]:
+    """Let no function of one test hold a name in the next one, however long it lives."""
+    before = set(registry._registry)
+    yield
+    for name in set(registry._registry) - before:
+        registry._registry.pop(name, None)
 
 
 @pytest.fixture(autouse=True)

@@ -12,7 +12,7 @@ from usher_pipeline.exporting import inputs_among
 from usher_pipeline.persistence import ProvenanceTracker
 
 
-@checkpoint(name="part", sources=["gnomad"])
+@checkpoint(name="exported_part", sources=["gnomad"])
 def part(n: int) -> pl.DataFrame:
     """Return a small frame."""
     return pl.DataFrame({"n": [n, n + 1]})
@@ -24,14 +24,14 @@ def pandas_part() -> pd.DataFrame:
     return pd.DataFrame({"n": [1, 2]})
 
 
-@checkpoint(name="joined")
+@checkpoint(name="exported_join")
 def joined(frames: Any) -> pl.DataFrame:
     """Return the frames as one."""
     parts: list[pl.DataFrame] = list(frames.values() if isinstance(frames, dict) else frames)
     return pl.concat(parts)
 
 
-@checkpoint(name="counted")
+@checkpoint(name="exported_count")
 def counted(frame: Any) -> pl.DataFrame:
     """Return the number of rows."""
     return pl.DataFrame({"rows": [len(frame)]})
@@ -55,8 +55,12 @@ def names(record: dict[str, Any]) -> list[str]:
 def test_results_in_lists_and_mappings_are_inputs() -> None:
     """A result that was handed over inside of something is an input all the same."""
     with run(CONFIG):
-        assert names(sidecar(joined([part(1), part(2)]))) == ["part", "part", "joined"]
-        assert names(sidecar(joined({"a": part(1)}))) == ["part", "joined"]
+        assert names(sidecar(joined([part(1), part(2)]))) == [
+            "exported_part",
+            "exported_part",
+            "exported_join",
+        ]
+        assert names(sidecar(joined({"a": part(1)}))) == ["exported_part", "exported_join"]
 
 
 def test_a_frame_that_was_made_of_results_is_named_as_unknown() -> None:
@@ -66,7 +70,7 @@ def test_a_frame_that_was_made_of_results_is_named_as_unknown() -> None:
     (step, possible) = found["processing_steps"]
     assert step["details"]["inputs_of_unknown_origin"] == ["frame"]
     assert found["output"]["note"].startswith("made of frames")
-    assert possible["step_name"] == "part"
+    assert possible["step_name"] == "exported_part"
     assert "whether it led here is not known" in possible["details"]["relation"]
 
 
