@@ -600,6 +600,24 @@ def test_decorating_what_can_not_be_a_checkpoint() -> None:
         checkpoint(checkpoint(name="x")(lambda: frame(1)))
 
 
+@pytest.mark.parametrize("option", ["sources", "config", "inputs", "files", "ignore"])
+@pytest.mark.parametrize("stated", [None, 5, [5], [""], [None], b"ab"])
+def test_options_are_lists_of_names(option: str, stated: Any) -> None:
+    """An option that lists names is refused where it is no list of names."""
+    with pytest.raises(DeclarationError, match=f"{option}= expected names, got "):
+        checkpoint(name="listed", **{option: stated})(lambda: frame(1))
+
+
+@pytest.mark.parametrize("value", [5, None, "", ["api.page_size"]])
+@pytest.mark.parametrize("stand_in", [setting, source])
+def test_what_stands_for_a_value_is_named_by_text(stand_in: Any, value: Any) -> None:
+    """A setting or source is named by text that is not empty; else the line is refused."""
+    with pytest.raises(
+        DeclarationError, match=rf"{stand_in.__name__}\(.*\): expected .*, got "
+    ):
+        stand_in(value)
+
+
 def test_two_functions_under_one_name() -> None:
     """Two different functions can not share a name; redefining the same one is fine."""
 

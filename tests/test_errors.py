@@ -26,6 +26,7 @@ MADE: Final[dict[str, tuple[Any, ...]]] = {
     "FingerprintError": ("client", "Client", "Leave it out with ignore=."),
     "InvalidResultError": ("genes", "dict", {"a": 1}),
     "NameClashError": ("genes", "one.genes", "two.genes"),
+    "OptionError": ("configure", "store", "a path", "5"),
     "SchemaMismatchError": ("genes", ["n BIGINT"], ["n DOUBLE"]),
     "StoreBusyError": (Path("s.duckdb"), "python (PID 7)", 1.5),
     "StoreClosedError": (Path("s.duckdb"),),

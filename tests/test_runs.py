@@ -9,6 +9,7 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from datetime import date
 from pathlib import Path
+from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from usher_pipeline import checkpoint, configure, current_run, export, run, runs
 from usher_pipeline.errors import (
     ConfigError,
     DeclarationError,
+    OptionError,
     UnknownSettingError,
     UnsupportedFrameError,
     UsherError,
@@ -102,6 +104,53 @@ def test_the_store_and_config_are_found_highest_first(
     assert current_run().store.origin == "configure(...)"
     with run(store="of_run.duckdb"):
         assert current_run().store.origin == "run(...)"
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "problem"),
+    [
+        ("store", 5, "the path of a file, got 5"),
+        ("store", ["a.duckdb"], "the path of a file"),
+        ("strict", "yes", "True or False, got 'yes'"),
+        ("lock_timeout_s", "x", "seconds, 0 or more, got 'x'"),
+        ("lock_timeout_s", -1, "seconds, 0 or more, got -1"),
+        ("lock_timeout_s", True, "seconds, 0 or more, got True"),
+        ("costly_s", float("nan"), "seconds, 0 or more, got nan"),
+        ("costly_s", object(), "seconds, 0 or more, got object"),
+    ],
+)
+def test_an_option_that_can_not_be_changes_nothing(
+    option: str, value: Any, problem: str, tmp_path: Path
+) -> None:
+    """`configure` refuses what it can not use, and then keeps all that was set before."""
+    configure(store=tmp_path / "kept.duckdb", lock_timeout_s=7, costly_s=0.5)
+    others = {"config": {"a": 1}, "store": tmp_path / "other.duckdb", "lock_timeout_s": 8}
+    with pytest.raises(OptionError, match=rf"configure\({option}=\.\.\.\) expected {problem}"):
+        configure(**{**others, option: value})
+    assert current_run().store.value == tmp_path / "kept.duckdb"
+    assert (runs._configured.lock_timeout_s, runs._configured.costly_s) == (7, 0.5)
+    assert runs._configured.config is None
+
+
+@pytest.mark.parametrize("seconds", [0, 1, 2.5, float("inf"), Fraction(1, 2)])
+def test_seconds_are_any_number_from_zero_on(seconds: Any) -> None:
+    """A time to wait may be nothing, a fraction, or without end."""
+    configure(lock_timeout_s=seconds, costly_s=seconds)
+    assert runs._configured.lock_timeout_s == seconds
+
+
+def test_what_is_no_config_is_refused_by_who_gave_it(tmp_path: Path) -> None:
+    """Neither `configure` nor `run` takes what can be no config or no path of a store."""
+    with pytest.raises(
+        ConfigError, match=r"configure\(\.\.\.\).*expected a path, a mapping or"
+    ):
+        configure(config=5)
+    with pytest.raises(ConfigError, match=r"run\(\.\.\.\).*expected a path, a mapping or"):
+        run(5).__enter__()
+    wrong: Any = 5
+    with run(store=wrong), pytest.raises(OptionError, match=r"run\(store=.*a path, got 5"):
+        numbers()
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_notebooks_in_sub_folders_share_the_store(

@@ -5,20 +5,19 @@ from __future__ import annotations
 import functools
 import inspect
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Final, Generic, ParamSpec, TypeVar, get_args, overload
 
 from usher_pipeline import calls, registry, runs
-from usher_pipeline.errors import (
-    DeclarationError,
-)
+from usher_pipeline.display import preview
+from usher_pipeline.errors import DeclarationError
 from usher_pipeline.fingerprint.key import LOOK_UP, Declaration
 from usher_pipeline.persistence.segments import check_name
 from usher_pipeline.planning import CodePolicy
 from usher_pipeline.records import Bypass, Entry, Reason, SettingRef, SourceRef
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable
 
     from usher_pipeline.records import Decision, Key
 
@@ -42,8 +41,12 @@ def setting(path: str, default: Any = _NO_DEFAULT) -> Any:
         path: The dotted path in the config, such as ``api.page_size``.
         default: What to take when the config has no such path.
 
+    Raises:
+        DeclarationError: The path is no text, or empty.
+
     >>> def fetch(*, page_size: int = setting("api.page_size", default=500)): ...
     """
+    _require_text("setting", path, "a dotted path of the config")
     if default is _NO_DEFAULT:
         return SettingRef(path)
     return SettingRef(path, default, required=False)
@@ -55,9 +58,21 @@ def source(name: str) -> Any:
     Args:
         name: The source, looked up in `versions` of the config.
 
+    Raises:
+        DeclarationError: The name is no text, or empty.
+
     >>> def fetch(*, release: str = source("gnomad")): ...
     """
+    _require_text("source", name, "the name of a source")
     return SourceRef(name)
+
+
+def _require_text(what: str, value: Any, expected: str) -> None:
+    if not isinstance(value, str) or not value:
+        found = preview(value)
+        raise DeclarationError(
+            f"a function with {what}({found})", f"expected {expected}, got {found}"
+        )
 
 
 # --- the decorator ----------------------------------------------------------------------
@@ -192,12 +207,14 @@ def _own_name(function: Any) -> str:
 
 
 def _listed(function: Any, option: str, stated: Any) -> tuple[str, ...]:
-    listed = (stated,) if isinstance(stated, str) else tuple(stated)
-    if not all(isinstance(item, str) and item for item in listed):
-        raise DeclarationError(
-            registry.place(function), f"{option}= expected names, got {stated!r}"
-        )
-    return listed
+    listed = (stated,) if isinstance(stated, str) else stated
+    if isinstance(listed, Iterable):
+        listed = tuple(listed)
+        if all(isinstance(item, str) and item for item in listed):
+            return listed
+    raise DeclarationError(
+        registry.place(function), f"{option}= expected names, got {preview(stated)}"
+    )
 
 
 def _parameters(

@@ -26,6 +26,7 @@ __all__ = [
     "FingerprintError",
     "InvalidResultError",
     "NameClashError",
+    "OptionError",
     "SchemaMismatchError",
     "StoreBusyError",
     "StoreClosedError",
@@ -138,10 +139,10 @@ class DeclarationError(UsherError, TypeError):
 
 
 class ConfigError(UsherError, ValueError):
-    """A config file can not be read.
+    """A config can not be read.
 
     Attributes:
-        path: The file.
+        path: The file, or who gave what is no config.
         problem: What is wrong, with line and column where known.
     """
 
@@ -150,7 +151,28 @@ class ConfigError(UsherError, ValueError):
         self.problem = problem
         super().__init__(
             f"The config {str(path)!r} can not be read: {problem}. Nothing was run. "
-            "Mend the file and call again."
+            "Mend it and call again."
+        )
+
+
+class OptionError(UsherError, ValueError):
+    """An option of a call was given what it can not be.
+
+    Attributes:
+        call: The call, such as ``configure``.
+        option: The name of the option.
+        expected: What it can be.
+        got: What it was given.
+    """
+
+    def __init__(self, call: str, option: str, expected: str, got: str) -> None:
+        self.call = call
+        self.option = option
+        self.expected = expected
+        self.got = got
+        super().__init__(
+            f"{call}({option}=...) expected {expected}, got {got}. Nothing was run and "
+            f"nothing was changed. Give {call} what it expects, or leave {option}= out."
         )
 
 

@@ -18,6 +18,7 @@ import warnings
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, ParamSpec, Self, TypedDict, TypeVar, overload
+from numbers import Real
 from uuid import uuid4
 
 from usher_pipeline import display
@@ -25,6 +26,7 @@ from usher_pipeline._version import __version__
 from usher_pipeline.config import settings
 from usher_pipeline.errors import (
     DeclarationError,
+    OptionError,
     StoreError,
     UndeclaredConfigError,
     UsherError,
@@ -89,8 +91,19 @@ def configure(
         costly_s: What took at least this long is not computed again only because code
             changed, in seconds; 600 unless set. See `on_code_change` of `checkpoint`.
 
+    Raises:
+        OptionError: An option is not of the kind that it expects; nothing changes then.
+        ConfigError: `config` is nothing that could be a config.
+
     >>> configure(lock_timeout_s=10)
     """
+    if config is not None and not isinstance(config, (str, os.PathLike)):
+        settings.view(config, "configure(...)")
+    is_path = isinstance(store, (str, os.PathLike))
+    _require("store", store, "the path of a file", fits=is_path)
+    _require("strict", strict, "True or False", fits=isinstance(strict, bool))
+    for name, seconds in (("lock_timeout_s", lock_timeout_s), ("costly_s", costly_s)):
+        _require(name, seconds, "seconds, 0 or more", fits=_is_duration(seconds))
     if config is not None:
         _configured.config = config
     if store is not None:
@@ -102,6 +115,15 @@ def configure(
     if costly_s is not None:
         _configured.costly_s = costly_s
     _implicit.forget_choices()
+
+
+def _require(option: str, value: object, expected: str, *, fits: bool) -> None:
+    if value is not None and not fits:
+        raise OptionError("configure", option, expected, display.preview(value))
+
+
+def _is_duration(value: object) -> bool:
+    return not isinstance(value, bool) and isinstance(value, Real) and float(value) >= 0
 
 
 # --- runs -------------------------------------------------------------------------------

@@ -21,7 +21,7 @@ from usher_pipeline.config.settings import (
     view,
     view_in_force,
 )
-from usher_pipeline.errors import ConfigError
+from usher_pipeline.errors import ConfigError, OptionError
 
 TABLE: Final = "[tool.usher] in pyproject.toml"
 
@@ -168,6 +168,17 @@ def test_a_path_in_the_table_is_a_text(project: Path, name: str) -> None:
     ask: Any = store_in_force if name == "store" else config_in_force
     with pytest.raises(ConfigError, match=f"tool.usher.{name}: expected a path, got int"):
         ask()
+
+
+@pytest.mark.parametrize("ask", [store_in_force, config_candidates])
+def test_a_path_that_is_given_is_a_path(project: Path, ask: Any) -> None:
+    """What `run` or `configure` was given and is no path is named with who was given it."""
+    with pytest.raises(OptionError, match=r"run\(\w+=\.\.\.\) expected a path, got 5"):
+        ask(5)
+    with pytest.raises(
+        OptionError, match=r"configure\(\w+=\.\.\.\) expected a path, got \['a'\]"
+    ):
+        ask(None, ["a"])
 
 
 # --- the store --------------------------------------------------------------------------

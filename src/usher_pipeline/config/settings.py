@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from usher_pipeline.config.values import REQUIRED, ConfigView, Setting, view
-from usher_pipeline.errors import ConfigError
+from usher_pipeline.display import preview
+from usher_pipeline.errors import ConfigError, OptionError
 from usher_pipeline.fingerprint.files import signature
 
 if TYPE_CHECKING:
@@ -227,7 +228,8 @@ def store_in_force(
         root: The project; the one of the working folder unless given.
 
     Raises:
-        ConfigError: `pyproject.toml` can not be read, or a path is no text.
+        ConfigError: `pyproject.toml` can not be read, or a path in it is no text.
+        OptionError: What was given is no path.
     """
     root = root or project_root()
     named = config.duckdb_path if config is not None else None
@@ -254,11 +256,17 @@ def _candidates(
         raise ConfigError(root / _PYPROJECT, f"tool.usher.{what}: expected a path, got {found}")
     variable = f"USHER_{what.upper()}"
     return (
-        ("run(...)", _text(run)),
-        ("configure(...)", _text(configured)),
+        ("run(...)", _given("run", what, run)),
+        ("configure(...)", _given("configure", what, configured)),
         (variable, _text(os.environ.get(variable))),
         (_IN_TABLE, _text(stated, root)),
     )
+
+
+def _given(call: str, option: str, path: StrPath | None) -> str:
+    if path is not None and not isinstance(path, (str, os.PathLike)):
+        raise OptionError(call, option, "a path", preview(path))
+    return _text(path)
 
 
 def _highest(candidates: Sequence[tuple[str, str]]) -> Choice | None:

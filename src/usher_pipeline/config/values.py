@@ -266,7 +266,8 @@ def view(config: Any = None, origin: str = "") -> ConfigView:
     pairs = None if isinstance(config, type) else members(config)
     if pairs is None:
         found = type(config).__name__
-        raise ConfigError(found, f"expected a path, a mapping or a model, got {found}")
+        problem = f"expected a path, a mapping or a model, got {found}"
+        raise ConfigError(origin or found, problem)
     return _of_object(config, origin)
 
 
