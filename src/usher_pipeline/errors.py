@@ -182,18 +182,21 @@ class UnknownSettingError(UsherError, LookupError):
     Attributes:
         path: The dotted path that was asked for.
         known: The paths that exist at the level where the search ended.
-        where: Which config was searched, and why it is the one in force.
+        where: Which config was searched, and why it is the one in force; empty if none is.
     """
 
     def __init__(self, path: str, known: Iterable[str], where: str) -> None:
         self.path = path
         self.known = tuple(known)
         self.where = where
-        super().__init__(
-            f"The config path {path!r} was not found in {where}. "
-            f"{_nearest(path, self.known)} Nothing was run. "
-            "Add the value to the config, or give setting(...) a default=."
+        what = (
+            f"The config path {path!r} was not found in {where}. {_nearest(path, self.known)} "
+            "Nothing was run. Add the value to the config"
+            if where
+            else f"No config is in force, so the config path {path!r} was not found. "
+            "Nothing was run. Name a config by run(...), configure(config=...) or USHER_CONFIG"
         )
+        super().__init__(f"{what}, or give setting(...) a default=.")
 
 
 class UnknownSourceError(UsherError, LookupError):
@@ -202,18 +205,23 @@ class UnknownSourceError(UsherError, LookupError):
     Attributes:
         source: The source that was asked for.
         known: The sources that are known.
-        where: Which config was searched, and why it is the one in force.
+        where: Which config was searched, and why it is the one in force; empty if none is.
     """
 
     def __init__(self, source: str, known: Iterable[str], where: str) -> None:
         self.source = source
         self.known = tuple(known)
         self.where = where
-        super().__init__(
+        what = (
             f"No version is known for the source {source!r} in {where}. "
             f"{_nearest(source, self.known)} Nothing was run. State it under `versions:` in "
-            f'the config, or without a config as sources={{"{source}": "v1"}}.'
+            "the config"
+            if where
+            else f"No config is in force, so no version is known for the source {source!r}. "
+            "Nothing was run. Name a config that states it under `versions:`, by run(...), "
+            "configure(config=...) or USHER_CONFIG"
         )
+        super().__init__(f'{what}, or without a config as sources={{"{source}": "v1"}}.')
 
 
 class UndeclaredConfigError(UsherError):

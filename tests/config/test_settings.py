@@ -151,6 +151,17 @@ def test_another_kind_of_tool_is_no_table(project: Path) -> None:
     assert tool_table(project) == {}
 
 
+@pytest.mark.parametrize(
+    ("name", "nearest"),
+    [("stroe", "store"), ("first-party", "first_party"), ("konfig", "config")],
+)
+def test_an_unknown_name_in_the_table_is_a_slip(project: Path, name: str, nearest: str) -> None:
+    """A name that would do nothing is an error with the nearest one that does something."""
+    table(project, f"store = 's.duckdb'\n{name} = 'x'")
+    with pytest.raises(ConfigError, match=f"tool.usher.{name}: .* '{nearest}' is the nearest"):
+        store_in_force()
+
+
 def test_first_party_is_a_list_of_names(project: Path) -> None:
     """One name alone is a list of one; anything else than names is an error."""
     table(project, "first_party = 'genes'")

@@ -81,8 +81,11 @@ def test_no_config_is_an_empty_view() -> None:
     seen = view()
     assert (seen.where, seen.duckdb_path, seen.sources()) == ("no config", None, {})
     assert seen.get("api.page_size", default=500) == Setting(500, "default")
-    with pytest.raises(UnknownSettingError, match=r"not found in no config\. None is defined"):
+    with pytest.raises(UnknownSettingError, match=r"^No config is in force, so .*run\(") as one:
         seen.get("api.page_size")
+    with pytest.raises(UnknownSourceError, match=r"^No config is in force, so .*run\(") as two:
+        seen.source("gnomad")
+    assert (one.value.where, two.value.where) == ("", "")
 
 
 def test_a_view_of_a_view_is_the_same() -> None:
@@ -275,12 +278,33 @@ def test_an_unknown_source_names_the_known_ones() -> None:
     assert caught.value.where == "mapping (run(...))"
 
 
-@pytest.mark.parametrize("config", [None, {}, {"versions": None}, {"versions": ["a"]}])
-def test_a_config_may_have_no_sources(config: dict[str, object] | None) -> None:
+@pytest.mark.parametrize("config", [{}, {"versions": None}, {"versions": ["a"]}])
+def test_a_config_may_have_no_sources(config: dict[str, object]) -> None:
     """Without a section of versions no source is known."""
     assert view(config).sources() == {}
     with pytest.raises(UnknownSourceError, match="None is defined"):
         view(config).source("gnomad")
+
+
+@pytest.mark.parametrize("blank", ["", "null", "~", '""'])
+def test_a_blank_is_no_version(tmp_path: Path, blank: str) -> None:
+    """A source that the file names without a version has none; the error names the line."""
+    file = tmp_path / "config.yaml"
+    file.write_text(f"versions:\n  gnomad_version: {blank}\n  hpa_version: '23'\n", "utf-8")
+    assert list(view(file).sources()) == ["hpa"]
+    for name in ("gnomad", "gnomad_version"):
+        with pytest.raises(
+            UnknownSourceError, match=r"gnomad_version is left blank \(config\.yaml:2\)"
+        ) as caught:
+            view(file).source(name)
+        assert caught.value.known == ("hpa",)
+
+
+def test_a_blank_does_not_hide_a_version() -> None:
+    """Where one spelling of a source is blank, another one that states a version counts."""
+    seen = view({"versions": {"gnomad": None, "gnomad_version": "v4.1"}})
+    assert seen.source("gnomad").value == "v4.1"
+    assert list(seen.sources()) == ["gnomad"]
 
 
 def test_a_number_is_a_version_as_it_is_written(tmp_path: Path) -> None:

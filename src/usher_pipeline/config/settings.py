@@ -11,6 +11,7 @@ from __future__ import annotations
 import copy
 import os
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -43,6 +44,8 @@ StrPath = str | os.PathLike[str]
 
 _PYPROJECT: Final = "pyproject.toml"
 _IN_TABLE: Final = "[tool.usher] in pyproject.toml"
+#: What the table may hold; any other name is a slip, and would do nothing.
+_KNOWN: Final = ("config", "first_party", "store")
 _MARKS: Final = (_PYPROJECT, ".git")
 
 #: Where the store is when nobody says otherwise, below the root of the project.
@@ -100,7 +103,8 @@ def tool_table(root: Path | None = None) -> dict[str, Any]:
         A copy of the table; empty when there is none.
 
     Raises:
-        ConfigError: The file is no TOML, or the entry is no table.
+        ConfigError: The file is no TOML, the entry is no table, or it has a name that means
+            nothing here.
     """
     return copy.deepcopy(_table(root or project_root()))
 
@@ -132,6 +136,13 @@ def _read_table(file: Path) -> dict[str, Any]:
     if not isinstance(table, dict):
         found = type(table).__name__
         raise ConfigError(file, f"tool.usher: expected a table, got {found}")
+    for name in table.keys() - _KNOWN:
+        (nearest,) = get_close_matches(name, _KNOWN, n=1, cutoff=0)
+        raise ConfigError(
+            file,
+            f"tool.usher.{name}: expected one of {', '.join(_KNOWN)}, of which "
+            f"{nearest!r} is the nearest",
+        )
     return table
 
 

@@ -41,6 +41,9 @@ _SUFFIXES: Final = ("_version", "_release")
 
 _DEFAULT: Final = "default"
 
+#: What is in force when nobody names a config.
+_NO_CONFIG: Final = "no config"
+
 
 @dataclass(frozen=True, slots=True)
 class Setting:
@@ -116,6 +119,11 @@ class ConfigView:
         return f"{self.name} ({self.origin})" if self.origin else self.name
 
     @property
+    def _searched(self) -> str:
+        """Which config an error has to name; empty where there is none."""
+        return "" if self.name == _NO_CONFIG else self.where
+
+    @property
     def duckdb_path(self) -> Path | None:
         """The database that the config names, as written but for ``~``."""
         value = self._values.get("duckdb_path")
@@ -140,7 +148,9 @@ class ConfigView:
         500
         """
         try:
-            return Setting(plain(_found(self._values, path, self.where)), self._origin(path))
+            return Setting(
+                plain(_found(self._values, path, self._searched)), self._origin(path)
+            )
         except UnknownSettingError:
             if default is REQUIRED:
                 raise
@@ -155,7 +165,7 @@ class ConfigView:
         return self.get(path).value if path else plain(self._values)
 
     def sources(self) -> dict[str, Setting]:
-        """Return every source with its version, under the short names.
+        """Return every source that has a version, under the short names.
 
         >>> sources = view({"versions": {"ensembl_release": 113, "clinvar": "2026-01"}})
         >>> sorted(sources.sources())
@@ -164,7 +174,8 @@ class ConfigView:
         stated = self._values.get(_VERSIONS)
         if not isinstance(stated, Mapping):
             return {}
-        return {short: self.source(short) for short in map(_short, map(str, stated))}
+        shorts = [_short(str(key)) for key, value in stated.items() if not _is_blank(value)]
+        return {short: self.source(short) for short in shorts}
 
     def source(self, name: str) -> Setting:
         """Return the version of a source.
@@ -176,19 +187,22 @@ class ConfigView:
             name: The field under `versions`, with or without its ending.
 
         Raises:
-            UnknownSourceError: No version is stated.
+            UnknownSourceError: No version is stated, or it is left blank.
 
         >>> view({"versions": {"gnomad_version": "v4.1"}}).source("gnomad").value
         'v4.1'
         """
         stated = self._values.get(_VERSIONS)
         names = {str(key): key for key in stated} if isinstance(stated, Mapping) else {}
+        blank = ""
         for candidate in (name, *(f"{name}{suffix}" for suffix in _SUFFIXES)):
             if candidate in names and isinstance(stated, Mapping):
                 path = f"{_VERSIONS}.{candidate}"
                 value = self._texts.get(path, plain(stated[names[candidate]]))
-                return Setting(value, self._origin(path))
-        raise UnknownSourceError(name, sorted(set(map(_short, names))), self.where)
+                if not _is_blank(value):
+                    return Setting(value, self._origin(path))
+                blank = f", where {path} is left blank ({self._origin(path)})"
+        raise UnknownSourceError(name, sorted(self.sources()), f"{self._searched}{blank}")
 
     def config_hash(self) -> str:
         """Return the digest of every value.
@@ -205,6 +219,10 @@ class ConfigView:
                 return self._origins[path]
             path = path.rpartition(".")[0]
         return self.origin or self.name
+
+
+def _is_blank(version: Any) -> bool:
+    return version is None or version == ""
 
 
 def _short(name: str) -> str:
@@ -258,7 +276,7 @@ def view(config: Any = None, origin: str = "") -> ConfigView:
     if isinstance(config, ConfigView):
         return config
     if config is None:
-        return ConfigView("no config")
+        return ConfigView(_NO_CONFIG)
     if isinstance(config, (str, os.PathLike)):
         config = _document(Path.cwd() / os.path.expanduser(config), origin)  # noqa: PTH111 - quick
     if isinstance(config, LoadedConfig):
