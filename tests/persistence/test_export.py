@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
 
-from usher_pipeline.errors import UnsupportedFrameError
+from usher_pipeline.errors import StoreError, UnsupportedFrameError
 from usher_pipeline.persistence.export import formats, write_frame
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 FRAME = pl.DataFrame({"gene": ["USH2A", "MYO7A"], "score": [0.5, 0.25]})
 
@@ -56,15 +54,62 @@ def test_pandas_is_written_by_its_ending(tmp_path: Path, ending: str, read: Any)
     assert read(path)["gene"].tolist() == ["USH2A", "MYO7A"]
 
 
-def test_an_older_file_is_replaced_in_one_step(tmp_path: Path) -> None:
-    """When writing fails, the file that was there stays whole."""
+def test_an_older_file_is_replaced_in_one_step(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """When writing fails half way, the file that was there stays whole."""
     path = tmp_path / "genes.csv"
     path.write_text("old")
-    nested = pl.DataFrame({"list": [[1]]})
-    with pytest.raises(pl.exceptions.ComputeError, match="nested"):
-        write_frame(nested, path)
+
+    def fail(_: object, file: str) -> None:
+        Path(file).write_text("half")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(pl.DataFrame, "write_csv", fail)
+    with pytest.raises(StoreError, match=r"can not be written: .*No space left.* Give a path"):
+        write_frame(FRAME, path)
     assert path.read_text() == "old"
     assert [file.name for file in tmp_path.iterdir()] == ["genes.csv"]
+
+
+@pytest.mark.parametrize(
+    ("frame", "name", "others"),
+    [
+        (pl.DataFrame({"list": [[1]]}), "genes.csv", r"of \.parquet, \.tsv, \.arrow"),
+        (pl.DataFrame({"list": [[1]]}), "genes.TSV", r"of \.parquet, \.csv, \.arrow"),
+        (pd.DataFrame({"mixed": [1, "a"]}), "genes.feather", r"of \.parquet, \.csv"),
+        (pd.DataFrame({"mixed": [1, "a"]}), "genes.parquet", r"of \.csv, \.tsv"),
+    ],
+)
+def test_what_a_format_can_not_hold_names_the_ending(
+    tmp_path: Path, frame: Any, name: str, others: str
+) -> None:
+    """A frame that the writer refuses is an error with its words and the other endings."""
+    path = tmp_path / name
+    path.write_text("old")
+    with pytest.raises(UnsupportedFrameError, match=f"Its writer says: .*{others}") as caught:
+        write_frame(frame, path)
+    assert caught.value.type_name == path.suffix
+    assert path.read_text() == "old"
+    assert [file.name for file in tmp_path.iterdir()] == [name]
+
+
+def test_a_target_below_a_file_is_an_error(tmp_path: Path) -> None:
+    """Where no folder can be made the error names the target, and the file stays."""
+    notes = tmp_path / "notes.txt"
+    notes.write_text("mine")
+    for target in (notes / "genes.csv", notes / "deep" / "genes.csv"):
+        with pytest.raises(StoreError, match=r"genes\.csv': the file can not be written"):
+            write_frame(FRAME, target)
+    with pytest.raises(StoreError, match="the file can not be written"):
+        write_frame(FRAME, _made(tmp_path / "folder.csv"))
+    assert notes.read_text() == "mine"
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["folder.csv", "notes.txt"]
+
+
+def _made(folder: Path) -> Path:
+    folder.mkdir()
+    return folder
 
 
 @pytest.mark.parametrize("name", ["genes.xyz", "genes"])

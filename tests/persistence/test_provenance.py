@@ -92,12 +92,13 @@ def test_metadata_has_the_five_fields(config: PipelineConfig) -> None:
 def test_the_sidecar_lies_beside_the_output(
     config: PipelineConfig, tmp_path: Path, kind: type
 ) -> None:
-    """`genes.parquet` gets `genes.provenance.json`, indented by two, and it reads back."""
+    """`genes.parquet` gets `genes.provenance.json`: whole lines, indented; it reads back."""
     tracker = ProvenanceTracker.from_config(config)
     tracker.record_step("download", {"rows": 3})
     tracker.save_sidecar(kind(tmp_path / "out" / "genes.parquet"))
     path = tmp_path / "out" / "genes.provenance.json"
     assert path.read_text().startswith('{\n  "pipeline_version"')
+    assert path.read_text().endswith("\n}\n")
     assert ProvenanceTracker.load_sidecar(path) == tracker.create_metadata()
     assert [file.name for file in path.parent.iterdir()] == ["genes.provenance.json"]
 

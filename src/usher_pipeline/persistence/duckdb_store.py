@@ -21,6 +21,7 @@ from usher_pipeline.fingerprint import frames as fingerprints
 from usher_pipeline.fingerprint.files import path_digest
 from usher_pipeline.frames import adapter_for, adapter_of_kind
 from usher_pipeline.persistence import engine, tables
+from usher_pipeline.persistence.export import unwritable
 from usher_pipeline.persistence.local import LocalBackend
 from usher_pipeline.persistence.migrations import folded
 from usher_pipeline.persistence.provenance import write_sidecar
@@ -269,6 +270,7 @@ class PipelineStore:
         Raises:
             CheckpointNameError: No table can have that name.
             UnknownTableError: There is no such table; nothing is written.
+            StoreError: The folder can not be made.
         """
         self._require_open()
         check_name(table_name)
@@ -277,7 +279,10 @@ class PipelineStore:
         if not self._has_table(table_name):
             raise UnknownTableError(self.db_path, table_name, self._backend.tables.names())
         target = Path(output_path).absolute()
-        target.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as problem:
+            raise unwritable(target, problem) from problem
         self._backend.tables.copy_out(table_name, target)
         write_sidecar(target, self._provenance_of(table_name))
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
-from usher_pipeline.errors import UnsupportedFrameError
+from usher_pipeline.errors import StoreError, UnsupportedFrameError
 from usher_pipeline.frames import adapter_for
 
 if TYPE_CHECKING:
@@ -55,7 +56,9 @@ def write_frame(frame: Any, path: Path | str) -> Path:
         The path.
 
     Raises:
-        UnsupportedFrameError: It is no frame, or the ending names no known format.
+        UnsupportedFrameError: It is no frame, the ending names no known format, or one that
+            can not hold this frame.
+        StoreError: The file or its folder can not be written.
     """
     target = Path(path)
     writers = formats(frame)
@@ -66,12 +69,41 @@ def write_frame(frame: Any, path: Path | str) -> Path:
             target.suffix or "empty",
             f"Use one of {', '.join(writers)}.",
         )
-    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        _replace(target, writer)
+    except OSError as problem:
+        raise unwritable(target, problem) from problem
+    except MemoryError:
+        raise
+    except Exception as problem:
+        # The writers are those of other libraries, and each has errors of its own.
+        others = ", ".join(ending for ending in writers if ending != target.suffix.lower())
+        said = str(problem).partition("\n")[0].rstrip(".")
+        raise UnsupportedFrameError(
+            f"the ending of {target.name}",
+            target.suffix,
+            f"Its writer says: {said}. Use another ending, of {others}.",
+        ) from problem
+    return target
+
+
+def _replace(target: Path, writer: Callable[[str], Any]) -> None:
+    """Write beside a file, then take its place in one step."""
     temporary = target.with_name(f".{uuid4().hex}{target.suffix}")
     try:
         writer(os.fspath(temporary))
         temporary.replace(target)
     except BaseException:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink()
         raise
-    return target
+
+
+def unwritable(target: Path, problem: OSError) -> StoreError:
+    """Return the error for a file that can not be written where it was asked for."""
+    return StoreError(
+        target,
+        f"the file can not be written: {problem}",
+        "Nothing was written. Give a path in a folder that can be made and written.",
+    )

@@ -407,11 +407,11 @@ def read_json(path: Path) -> dict[str, Any]:
 def write_json(path: Path, data: object, *, indent: int = 1, mode: int = 0o600) -> None:
     """Write a JSON file so that it is there in full or not at all."""
     temporary = path.with_name(f".{uuid4().hex}.json.tmp")
-    text = json.dumps(data, ensure_ascii=False, indent=indent).encode("utf-8", "surrogatepass")
+    text = json.dumps(data, ensure_ascii=False, indent=indent) + "\n"
     try:
         number = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, mode)
         with os.fdopen(number, "wb") as file:
-            file.write(text)
+            file.write(text.encode("utf-8", "surrogatepass"))
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
