@@ -341,20 +341,27 @@ class CheckpointMissError(UsherError, LookupError):
 
 
 class InvalidResultError(UsherError, TypeError):
-    """A checkpointed function returned something that is no frame.
+    """What was to be stored is no frame.
 
     Attributes:
-        name: The checkpoint.
-        type_name: The type that it returned.
-        result: What it returned; nothing is lost.
+        name: The checkpoint or table.
+        type_name: The type of what came instead.
+        result: What a checkpointed function returned; nothing is lost.
+        was_given: Whether it was given to be saved, and not returned by a function.
     """
 
-    def __init__(self, name: str, type_name: str, result: object = None) -> None:
+    def __init__(
+        self, name: str, type_name: str, result: object = None, *, was_given: bool = False
+    ) -> None:
         self.result = result
         self.name = name
         self.type_name = type_name
+        self.was_given = was_given
         super().__init__(
-            f"{name} returned {type_name}; expected a polars or pandas DataFrame. "
+            f"{name!r} can not be saved: expected a polars or pandas DataFrame, got "
+            f"{type_name}. Nothing was written. Give save_dataframe(...) a frame."
+            if was_given
+            else f"{name} returned {type_name}; expected a polars or pandas DataFrame. "
             "Nothing was stored. Return a frame, or take the decorator off."
         )
 

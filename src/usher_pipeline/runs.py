@@ -17,8 +17,8 @@ import threading
 import warnings
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, ParamSpec, Self, TypedDict, TypeVar, overload
 from numbers import Real
+from typing import TYPE_CHECKING, Any, Final, ParamSpec, Self, TypedDict, TypeVar, overload
 from uuid import uuid4
 
 from usher_pipeline import display

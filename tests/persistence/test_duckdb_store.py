@@ -322,8 +322,12 @@ def test_data_and_metadata_commit_together(
 
 def test_what_is_no_frame_is_refused(store: PipelineStore) -> None:
     """Only frames can be saved; anything else is an error and nothing is written."""
-    with pytest.raises(InvalidResultError, match="returned list"):
-        store.save_dataframe([1, 2], "numbers")  # type: ignore[arg-type]
+    for value, name in (([1, 2], "list"), (None, "NoneType")):
+        with pytest.raises(
+            InvalidResultError, match=f"'n' can not be saved: .*{name}"
+        ) as caught:
+            store.save_dataframe(value, "n")  # type: ignore[arg-type]
+        assert "decorator" not in str(caught.value)
     assert store.list_checkpoints() == []
 
 

@@ -107,6 +107,7 @@ class PipelineStore:
 
         Raises:
             CheckpointNameError: No table can have that name.
+            InvalidResultError: It is no frame.
             UnsupportedFrameError: The frame can not be stored exactly.
             SchemaMismatchError: The rows do not fit the table that is there.
             StoreBusyError: Another process held the file for too long.
@@ -115,7 +116,7 @@ class PipelineStore:
         check_name(table_name)
         adapter = adapter_for(df)
         if adapter is None:
-            raise InvalidResultError(table_name, type(df).__name__)
+            raise InvalidResultError(table_name, type(df).__name__, was_given=True)
         packed = adapter.to_arrow(df)
         self._backend.publish()
         row = tables.Row(
