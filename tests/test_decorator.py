@@ -11,6 +11,7 @@ import sys
 import threading
 from typing import TYPE_CHECKING, Any
 
+import duckdb
 import pandas as pd
 import polars as pl
 import pytest
@@ -710,6 +711,69 @@ def test_a_table_made_by_hand_is_not_replaced(calls: Calls, tmp_path: Path) -> N
     assert calls == []
     with PipelineStore(path) as store:
         assert store.execute_query("FROM mine").item() == 42
+
+
+@pytest.mark.parametrize("older", [True, False], ids=["older file", "save_dataframe"])
+def test_a_table_saved_by_hand_is_not_replaced(
+    calls: Calls, tmp_path: Path, *, older: bool
+) -> None:
+    """A checkpoint is refused the name of a table with metadata that is not its own."""
+    path = tmp_path / "store.duckdb"
+    if older:
+        with duckdb.connect(str(path)) as connection:
+            connection.execute(
+                "CREATE TABLE _checkpoints (table_name VARCHAR PRIMARY KEY, "
+                "created_at TIMESTAMP, row_count INTEGER, description VARCHAR);"
+                "CREATE TABLE precious AS SELECT 42 AS n;"
+                "INSERT INTO _checkpoints VALUES ('precious', now()::TIMESTAMP, 1, '46 hours')"
+            )
+    else:
+        with PipelineStore(path) as store:
+            store.save_dataframe(frame(42), "precious", "46 hours")
+
+    @checkpoint(name="precious")
+    def precious() -> pl.DataFrame:
+        calls.append("run")
+        return frame(1)
+
+    with run(store=path):
+        with pytest.raises(NameClashError, match=r"delete_checkpoint\('precious'\)"):
+            precious()
+        assert calls == []
+        with PipelineStore(path) as store:
+            assert store.load_dataframe("precious")["n"].to_list() == [42]
+            assert store.list_checkpoints()[0]["description"] == "46 hours"
+            store.delete_checkpoint("precious")
+        assert precious().item() == 1
+    with PipelineStore(path) as store:
+        assert store.load_dataframe("precious").item() == 1
+
+
+@pytest.mark.parametrize("replace", [True, False], ids=["replaced", "appended"])
+def test_a_hit_does_not_undo_what_was_saved_by_hand(
+    calls: Calls, tmp_path: Path, *, replace: bool
+) -> None:
+    """Rows saved over a result stay; the result is served still, and the clash is told."""
+    path = tmp_path / "store.duckdb"
+
+    @checkpoint(name="corrected")
+    def corrected(n: int = 1) -> pl.DataFrame:
+        calls.append("run")
+        return frame(n)
+
+    with run(store=path):
+        corrected()
+    with PipelineStore(path) as store:
+        store.save_dataframe(frame(7), "corrected", "by hand", replace=replace)
+        mine = store.load_dataframe("corrected")
+    with pytest.warns(UsherWarning, match="has no plain table"), run(store=path):
+        assert corrected().item() == 1
+    with run(store=path), pytest.raises(NameClashError, match="that is no checkpoint"):
+        corrected(2)
+    assert calls == ["run"]
+    with PipelineStore(path) as store:
+        assert_frame_equal(store.load_dataframe("corrected"), mine)
+        assert store.list_checkpoints()[0]["description"] == "by hand"
 
 
 # --- bad days ---------------------------------------------------------------------------

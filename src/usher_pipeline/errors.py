@@ -105,16 +105,20 @@ class NameClashError(UsherError):
         name: The name that both claim.
         first: Who holds it, as ``module.qualname``.
         second: Who asked for it, as ``module.qualname``.
+        cure: What to do.
     """
 
-    def __init__(self, name: str, first: str, second: str) -> None:
+    def __init__(self, name: str, first: str, second: str, cure: str = "") -> None:
         self.name = name
         self.first = first
         self.second = second
+        self.cure = cure or (
+            f"Give one of them another name=; if {first} was renamed or is gone, its entries "
+            "can be dropped with clear()."
+        )
         super().__init__(
             f"The checkpoint name {name!r} is claimed twice: by {first} and by {second}. "
-            "Nothing was run and nothing was written. Give one of them another name=; if "
-            f"{first} was renamed or is gone, its entries can be dropped with clear()."
+            f"Nothing was run and nothing was written. {self.cure}"
         )
 
 

@@ -235,7 +235,8 @@ class Tables:
             Whether the table is now this frame.
 
         Raises:
-            NameClashError: Another table differs only in case.
+            NameClashError: Another table differs only in case, or the row is that of a
+                result and the table was saved by hand.
             StoreBusyError: Others held the database for longer than we may wait.
         """
         table = table_schema.to_sql(packed.table, packed.schema["sql_names"])
@@ -463,9 +464,15 @@ def _refuse_clash(session: Session, row: Row) -> None:
     for (known,) in found:
         if known != name and migrations.folded(known) == migrations.folded(name):
             raise NameClashError(name, f"the table {known!r}", mine)
-    if row.key and (name,) in found and not _rows(session, name):
-        # Somebody made it with SQL; a checkpoint must not replace what it does not know.
-        raise NameClashError(name, f"a table {name!r} that is no checkpoint", mine)
+    if row.key and (name,) in found and not any(each.key for each in _rows(session, name)):
+        # A checkpoint must not replace what a person, or an older program, worked for.
+        raise NameClashError(
+            name,
+            f"a table {name!r} that is no checkpoint",
+            mine,
+            "Give the checkpoint another name=, or if the table can go, drop it first with "
+            f"PipelineStore(...).delete_checkpoint({name!r}).",
+        )
 
 
 def _drop_view(session: Session, name: str) -> None:
