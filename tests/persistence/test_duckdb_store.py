@@ -475,6 +475,25 @@ def test_queries_return_polars(store: PipelineStore) -> None:
     assert store.execute_query("SELECT count(*) FROM t").item() == 0
 
 
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "SELECT * FROM genes JOIN ranks ON genes.gene = ranks.gene",
+        "SELECT 1 AS a, 2 AS a, 3 AS A, 4 AS a_1",
+        "SELECT 1 AS a_1, 2 AS a, 3 AS a, 4 AS a",
+        "SELECT 1 AS a, 2 AS a, 3 AS a_1, 4 AS a_1, 5 AS ä, 6 AS Ä",
+    ],
+)
+def test_columns_of_one_name_are_numbered(store: PipelineStore, sql: str) -> None:
+    """A query whose columns share a name has them numbered, as DuckDB's own frames do."""
+    store.save_dataframe(pl.DataFrame({"gene": ["a"], "x": [1]}), "genes")
+    store.save_dataframe(pl.DataFrame({"gene": ["a"], "y": [2]}), "ranks")
+    found = store.execute_query(sql)
+    assert_frame_equal(found, store.conn.sql(sql).pl())
+    if "JOIN" in sql:
+        assert found.columns == ["gene", "x", "gene_1", "y"]
+
+
 def test_conn_knows_every_table_by_its_plain_name(store: PipelineStore) -> None:
     """`conn` is a live connection where each checkpoint resolves by its name."""
     store.save_dataframe(GENES, "gene_universe")

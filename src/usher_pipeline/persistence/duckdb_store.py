@@ -23,7 +23,6 @@ from usher_pipeline.frames import adapter_for, adapter_of_kind
 from usher_pipeline.persistence import engine, tables
 from usher_pipeline.persistence.export import unwritable
 from usher_pipeline.persistence.local import LocalBackend
-from usher_pipeline.persistence.migrations import folded
 from usher_pipeline.persistence.provenance import write_sidecar
 from usher_pipeline.persistence.reads import current_call, meant_in, record
 from usher_pipeline.persistence.segments import check_name
@@ -367,14 +366,14 @@ class PipelineStore:
             return
         if engine.reads_catalog(query, names):
             self._record_listing()
-        spelled = {folded(name): name for name in known}
+        spelled = {engine.folded(name): name for name in known}
         for name in names:
-            if folded(name) not in spelled and Path(name).exists():
+            if engine.folded(name) not in spelled and Path(name).exists():
                 # As in FROM 'genes.parquet'.
                 digest = path_digest(Path(name))
                 record(Read(name, "", digest, "file"), self._backend.path)
             else:
-                self._record_tables([spelled.get(folded(name), name)])
+                self._record_tables([spelled.get(engine.folded(name), name)])
 
     def _record_tables(self, names: Iterable[str]) -> None:
         if current_call() is not None:

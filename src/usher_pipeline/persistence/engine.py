@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     import duckdb
     import pyarrow as pa
 
-__all__ = ["Session", "native", "quote", "release", "session"]
+__all__ = ["Session", "folded", "native", "numbered", "quote", "release", "session"]
 
 #: Files of this version are read by DuckDB 1.5 and 2.0 alike.
 _STORAGE_VERSION: Final = "v1.5.0"
@@ -51,6 +51,18 @@ def quote(name: str) -> str:
     "a ""b"" c"
     """
     return '"' + name.replace('"', '""') + '"'
+
+
+_ASCII_LOWER: Final = {ord(c): ord(c.lower()) for c in "ABCDEFGHIJKLMNOPQRSTUVWXYZ"}
+
+
+def folded(name: str) -> str:
+    """Return what DuckDB compares of a name: it folds the case of ASCII alone.
+
+    >>> folded("GENES") == folded("genes"), folded("ÄB") == folded("äb")
+    (True, False)
+    """
+    return name.translate(_ASCII_LOWER)
 
 
 def _text(value: str | Path) -> str:
@@ -362,7 +374,8 @@ def to_arrow(
     """Return the result of a query as an Arrow table, on any version of DuckDB.
 
     A relation is asked, since the result of `execute` has no cheap way to Arrow in 2.0.
-    Statements without a result give a table without columns.
+    Statements without a result give a table without columns. Columns of one name are
+    numbered as in DuckDB's own frames, whose Arrow tables keep the name twice.
     """
     import pyarrow as pa
 
@@ -371,4 +384,27 @@ def to_arrow(
     else:
         plain = parameters if isinstance(parameters, dict) else list(parameters)
         relation = connection.sql(sql, params=plain)
-    return pa.table({}) if relation is None else relation.to_arrow_table()
+    if relation is None:
+        return pa.table({})
+    table = relation.to_arrow_table()
+    return table.rename_columns(numbered(table.column_names))
+
+
+def numbered(names: Sequence[str]) -> list[str]:
+    """Return names of which no two differ in case alone, as DuckDB's ``.pl()`` numbers them.
+
+    The rule is that of ``QueryResult::DeduplicateColumns`` in DuckDB's source.
+
+    >>> numbered(["gene", "x", "gene", "gene_1"])
+    ['gene', 'x', 'gene_1', 'gene_1_1']
+    """
+    used: dict[str, int] = {}
+    found = []
+    for name in names:
+        new, place = name, folded(name)
+        while folded(new) in used:
+            new = f"{name}_{used[place]}"
+            used[place] += folded(new) in used
+        used[folded(new)] = 1
+        found.append(new)
+    return found

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from usher_pipeline.persistence.engine import folded
+
 if TYPE_CHECKING:
     from usher_pipeline.persistence.engine import Session
 
-__all__ = ["CHECKPOINTS", "PROVENANCE", "folded", "has_table", "migrate", "spelled"]
+__all__ = ["CHECKPOINTS", "PROVENANCE", "has_table", "migrate", "spelled"]
 
 #: The table with one row per published checkpoint.
 CHECKPOINTS: Final = "_checkpoints"
@@ -43,18 +45,6 @@ _ADDED: Final = {
         "metadata_json": "VARCHAR",
     },
 }
-
-
-_ASCII_LOWER: Final = {ord(c): ord(c.lower()) for c in "ABCDEFGHIJKLMNOPQRSTUVWXYZ"}
-
-
-def folded(name: str) -> str:
-    """Return what DuckDB compares of a name: it folds the case of ASCII alone.
-
-    >>> folded("GENES") == folded("genes"), folded("ÄB") == folded("äb")
-    (True, False)
-    """
-    return name.translate(_ASCII_LOWER)
 
 
 def spelled(session: Session, name: str) -> str | None:

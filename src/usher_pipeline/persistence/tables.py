@@ -462,7 +462,7 @@ def _refuse_clash(session: Session, row: Row) -> None:
     )
     name, mine = row.table_name, f"the checkpoint {row.table_name!r}"
     for (known,) in found:
-        if known != name and migrations.folded(known) == migrations.folded(name):
+        if known != name and engine.folded(known) == engine.folded(name):
             raise NameClashError(name, f"the table {known!r}", mine)
     if row.key and (name,) in found and not any(each.key for each in _rows(session, name)):
         # A checkpoint must not replace what a person, or an older program, worked for.
