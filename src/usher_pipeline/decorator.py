@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 import os
+import types
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Final, Generic, ParamSpec, TypeVar, get_args, overload
 
@@ -152,6 +153,10 @@ def checkpoint(  # noqa: PLR0913 - the options are the face
 
     def decorate(function: Callable[P, R]) -> Checkpointed[P, R]:
         _require_function(function)
+        instance: tuple[Any, ...] = ()
+        if isinstance(function, types.MethodType):
+            # The object counts as an argument, and its class with it.
+            instance, function = (function.__self__,), function.__func__
         signature = inspect.signature(function)
         declared = Declaration(
             name=check_name(name if name is not None else _own_name(function)),
@@ -165,7 +170,7 @@ def checkpoint(  # noqa: PLR0913 - the options are the face
             version=_version(function, version),
             on_code_change=_policy(function, on_code_change),
         )
-        wrapped: Checkpointed[P, R] = Checkpointed(declared)
+        wrapped: Checkpointed[P, R] = Checkpointed(declared, instance)
         registry.register(wrapped)
         return wrapped
 
@@ -288,6 +293,11 @@ class Checkpointed(Generic[P, R]):
     def __usher_function__(self) -> Any:
         """The function itself, for the walk over code."""
         return self._declared.function
+
+    @property
+    def __usher_instance__(self) -> tuple[Any, ...]:
+        """The object that it is a method of, if it is bound to one."""
+        return self._instance
 
     @property
     def __usher_declaration__(self) -> Declaration:

@@ -44,7 +44,9 @@ from dataclasses import dataclass, field
 from enum import Enum
 from functools import cached_property, lru_cache, partial, wraps
 from pathlib import Path
-from typing import NamedTuple, Optional
+from typing import Generic, NamedTuple, Optional, TypeVar
+
+import pydantic
 
 import lib
 import pkg
@@ -58,6 +60,7 @@ from pkg.genes import clean as washed
 from . import deep
 from .constants import LIMIT
 
+Kind = TypeVar("Kind")
 THRESHOLD = 5
 WEIGHTS = {"a": 1}
 api_token = "s3cret"
@@ -316,6 +319,101 @@ def by_partial(x):
 
 
 STEPS = {"tidy": clean, "double": double}
+
+
+try:
+    import not_there_at_all
+except ImportError:
+
+    @dataclass
+    class Branched:
+        x: list = field(default_factory=lambda: [55])
+
+
+class Model(pydantic.BaseModel):
+    depth: int = 77
+
+
+class Item(pydantic.BaseModel):
+    low: int = 31
+
+
+class Page(pydantic.BaseModel, Generic[Kind]):
+    item: Kind
+
+
+class ItemPage(Page[Item]):
+    pass
+
+
+class Quoted(pydantic.BaseModel):
+    item: "Item"
+
+
+CUTOFF = 5
+
+
+class Scaled:
+    def __init__(self, fn, k):
+        functools.update_wrapper(self, fn)
+        self.fn, self.k = fn, k
+
+    def __call__(self, x):
+        return self.fn(x) * self.k
+
+
+def eleven(x):
+    return x + 11
+
+
+composed = lib.compose(eleven)
+scaled = Scaled(eleven, 2)
+
+
+class Kinds:
+    @functools.singledispatchmethod
+    def name(self, x):
+        return "other"
+
+    @name.register
+    def _(self, x: int):
+        return 'int'
+
+
+def by_branch(x):
+    return Branched().x
+
+
+def by_model(x):
+    return Model().depth
+
+
+def by_generic(x):
+    return ItemPage(item={}).item.low
+
+
+def by_quoted(x):
+    return Quoted(item={}).item.low
+
+
+def by_query(x):
+    return "a > @CUTOFF"
+
+
+def by_getattr(x):
+    return getattr(pkg, "genes").clean(x)
+
+
+def by_composed(x):
+    return composed(x)
+
+
+def by_scaled(x):
+    return scaled(x)
+
+
+def by_methods(x):
+    return Kinds().name(x)
 
 
 RULE = [lib.Text("loeuf")]
@@ -586,6 +684,15 @@ class Text(str):
         return str(self)
 
 
+def compose(*functions):
+    def run(x):
+        for function in functions:
+            x = function(x)
+        return x
+
+    return run
+
+
 def foreign(x):
     return x
 
@@ -616,6 +723,7 @@ def stamped(function):
 class Checkpoint:
     def __init__(self, function, options):
         self.__usher_version__ = options.get("version")
+        self.__usher_instance__ = ()
         self.__wrapped__ = function
 
     @property
@@ -837,6 +945,19 @@ EDITS: Final[dict[str, Edit]] = {
     "the function for a type": Edit("by_dispatch", "return x + 100", "return x + 200", "helper of_int() in main.py"),
     "the function for all other types": Edit("by_dispatch", "return str(x)", "return repr(x)", "helper describe() in main.py"),
     "what a function holds": Edit("by_attribute", "counted.limit = 3", "counted.limit = 4", "limit in helper counted() in main.py"),
+    # what only the loaded class tells
+    "a default of a class in a branch": Edit("by_branch", "lambda: [55]", "lambda: [56]", "helper Branched.<lambda>() in main.py"),
+    "a default of a model": Edit("by_model", "depth: int = 77", "depth: int = 78", "field depth in class Model"),
+    "a class in a type argument": Edit("by_generic", "low: int = 31", "low: int = 32", "field low in class Item"),
+    "a class in a quoted annotation": Edit("by_quoted", "low: int = 31", "low: int = 32", "field low in class Item"),
+    "a base that gets a method in between": Edit("by_class", "    factor = 2", "    factor = 2\n    extra = 1", "class Scaler"),
+    # what a text or a value leads to
+    "a global that a text names": Edit("by_query", "CUTOFF = 5", "CUTOFF = 6", "CUTOFF in by_query()"),
+    "a module by getattr": Edit("by_getattr", "normalise(x).lower()", "normalise(x).upper()", "helper clean() in genes.py", "pkg/genes.py"),
+    "a function in a foreign closure": Edit("by_composed", "return x + 11", "return x + 12", "helper eleven() in main.py"),
+    "what a callable object wraps": Edit("by_scaled", "Scaled(eleven, 2)", "Scaled(eleven, 3)", "scaled in by_scaled()"),
+    "the class of a callable object": Edit("by_scaled", "self.fn(x) * self.k", "self.fn(x) + self.k", "helper Scaled.__call__() in main.py"),
+    "a method by singledispatchmethod": Edit("by_methods", "return 'int'", "return 'whole'", "helper Kinds._() in main.py"),
     # checkpoints
     "the code of a checkpoint that is reached": Edit("by_stored", "def stored(x=1):\n    return helper(x)", "def stored(x=1):\n    return -helper(x)", "helper stored() in main.py"),
     "a helper of a checkpoint": Edit("stored", "deep.multiply(x, by)", "deep.multiply(by, x)", HELPER),

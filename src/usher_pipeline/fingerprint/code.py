@@ -12,7 +12,6 @@ import ast
 import builtins
 import dis
 import enum
-import functools
 import importlib
 import importlib.util
 import inspect
@@ -31,7 +30,7 @@ import xxhash
 
 from usher_pipeline import display
 from usher_pipeline.errors import FingerprintError
-from usher_pipeline.fingerprint import syntax, values
+from usher_pipeline.fingerprint import classes, syntax, values
 from usher_pipeline.fingerprint.encoder import public_name
 from usher_pipeline.records import Part
 
@@ -44,6 +43,8 @@ if TYPE_CHECKING:
 __all__ = ["CodeGraph", "code_digest", "graph_of"]
 
 _MISSING: Final = object()
+#: Stands for code that a version replaces.
+_REPLACED: Final = object()
 _DYNAMIC: Final = frozenset({"eval", "exec", "__import__", "globals", "locals", "compile"})
 _GLOBAL_LOADS: Final = frozenset({"LOAD_GLOBAL", "LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS"})
 _FIXED: Final = (type(None), bool, int, float, complex, str, bytes, range)
@@ -53,10 +54,12 @@ _MODULE_MACHINERY: Final = frozenset(
     {"__name__", "__file__", "__doc__", "__package__", "__spec__", "__loader__", "__path__"}
 )
 
-#: Who writes functions into the classes of others; which ones depends on the version.
-_CLASS_WRITERS: Final = frozenset(
-    {"abc", "collections", "dataclasses", "enum", "pydantic", "reprlib", "typing"}
-)
+#: How deep foreign closures are looked through for code of the user's.
+_DEEPEST: Final = 6
+
+#: Imports that import nothing more end the walk; others end here.
+_MOST_WALKS: Final = 5
+
 #: How many functions are remembered: one that is made anew for each call is never met again.
 _REMEMBERED: Final = 4096
 
@@ -76,6 +79,25 @@ class _State:
         return _live_digest(self.value) == self.digest
 
 
+@dataclass(frozen=True, slots=True)
+class _Members:
+    """The names that a class or module has; another one may come to stand before a base's."""
+
+    space: Any
+    names: tuple[str, ...]
+
+    @classmethod
+    def of(cls, space: Any) -> _Members:
+        return cls(space, tuple(vars(space)))
+
+    @property
+    def value(self) -> None:
+        """Nothing that could hold a file."""
+
+    def holds(self) -> bool:
+        return tuple(vars(self.space)) == self.names
+
+
 @dataclass(slots=True)
 class CodeGraph:
     """All the code that a function reaches.
@@ -86,18 +108,22 @@ class CodeGraph:
             module names do not enter it.
         untracked: What is reached and not watched, in words.
         checkpoints: The checkpointed functions that are reached.
+        loaded: How many modules were loaded when the walk began.
         names: The names that were followed in the globals of modules.
         attributes: Those that were followed elsewhere.
         states: The values that can change in place.
+        caches: The functions that remember what they returned, which may be out of date.
     """
 
     parts: list[Part] = field(default_factory=list)
     digest: str = ""
     untracked: list[str] = field(default_factory=list)
     checkpoints: list[Any] = field(default_factory=list)
+    loaded: int = 0
     names: list[_Binding] = field(default_factory=list)
     attributes: list[_Binding] = field(default_factory=list)
-    states: list[_State] = field(default_factory=list)
+    states: list[_State | _Members] = field(default_factory=list)
+    caches: list[Any] = field(default_factory=list)
 
     def is_current(self) -> bool:
         """Tell whether every name still means what it meant and nothing changed in place."""
@@ -135,6 +161,12 @@ def graph_of(function: Any, ownership: Ownership, *, with_defaults: bool = False
     if known is not None and known.is_current():
         return known
     graph = _Walk(ownership, with_defaults=with_defaults).run(function)
+    for _ in range(_MOST_WALKS):
+        loaded = len(sys.modules)
+        if loaded == graph.loaded:
+            break
+        # The walk itself imported a module, which may be what a name leads to now.
+        graph = _Walk(ownership, with_defaults=with_defaults).run(function)
     with _lock:
         _remembered(function)[rule] = graph
     return graph
@@ -150,12 +182,13 @@ def _remembered(function: Any) -> dict[_Rule, CodeGraph]:
         return {}
 
 
-def code_digest(thing: Any, ownership: Ownership) -> bytes:
+def code_digest(thing: Any, ownership: Ownership, untracked: list[str] | None = None) -> bytes:
     """Return what stands for the code of a function or class met inside an argument.
 
     Args:
         thing: A function or a class.
         ownership: Which code counts.
+        untracked: Takes what is reached and not watched, in words.
 
     Returns:
         The digest of all that it reaches if it is first-party; the name of a foreign
@@ -167,7 +200,10 @@ def code_digest(thing: Any, ownership: Ownership) -> bytes:
             return f"version {checkpoint.__usher_version__}".encode()
         thing = checkpoint.__usher_function__
     if _is_owned(thing, ownership):
-        return graph_of(thing, ownership, with_defaults=True).digest.encode()
+        graph = graph_of(thing, ownership, with_defaults=True)
+        if untracked is not None:
+            untracked += [what for what in graph.untracked if what not in untracked]
+        return graph.digest.encode()
     if isinstance(thing, type):
         return b""
     name = public_name(thing).encode()
@@ -175,6 +211,14 @@ def code_digest(thing: Any, ownership: Ownership) -> bytes:
         return name
     # A foreign decorator may have put it around a function of the user's.
     return name + graph_of(thing, ownership, with_defaults=True).digest.encode()
+
+
+def held(value: Any, name: str) -> Any:
+    """Return an attribute, or None; a foreign object may raise anything when asked."""
+    try:
+        return getattr(value, name, None)
+    except Exception:  # noqa: BLE001 - it is not ours
+        return None
 
 
 # --- looking things up ------------------------------------------------------------------
@@ -192,7 +236,8 @@ def _look_up(space: Any, name: str) -> Any:
             return _MISSING
     if isinstance(space, type):
         return space.__dict__.get(name, _MISSING)
-    return getattr(space, name, _MISSING)
+    found = held(space, name)
+    return found if found is not None or hasattr(space, name) else _MISSING
 
 
 def _live_digest(value: Any) -> str:
@@ -222,7 +267,8 @@ def _is_owned(thing: Any, ownership: Ownership) -> bool:
     if isinstance(thing, types.FunctionType):
         # functools.wraps copies __module__; the globals tell where it was written.
         module = thing.__globals__.get("__name__")
-        return ownership.owns_module(module, thing.__code__.co_filename)
+        # Whoever runs code by exec(text, {}) wrote it.
+        return module is None or ownership.owns_module(module, thing.__code__.co_filename)
     if isinstance(thing, types.ModuleType):
         return ownership.owns_loaded(thing)
     return isinstance(thing, type) and ownership.owns(thing)
@@ -250,7 +296,10 @@ def _is_fixed(value: Any) -> bool:
     """Tell whether a value can not change in place."""
     if isinstance(value, (tuple, frozenset)):
         return all(map(_is_fixed, value))
-    return type(value) in _FIXED or isinstance(value, (enum.Enum, types.BuiltinFunctionType))
+    if isinstance(value, types.BuiltinFunctionType):
+        owner = value.__self__
+        return owner is None or isinstance(owner, types.ModuleType)
+    return type(value) in _FIXED or isinstance(value, enum.Enum)
 
 
 def _is_docstring(code: types.CodeType) -> bool:
@@ -323,6 +372,7 @@ class _Walk:
 
     def run(self, function: Any) -> CodeGraph:
         self.root = function
+        self.graph.loaded = len(sys.modules)
         name = getattr(function, "__qualname__", type(function).__qualname__)
         self.reach(function, name if isinstance(function, type) else f"{name}()")
         while self.queue:
@@ -367,7 +417,8 @@ class _Walk:
         found = syntax.definition(function.__code__)
         if found is None:
             self.feed_bytecode(node, function.__code__)
-            uses, names = syntax.Names(), called
+            self.untracked(f"the source of {node.label}, which is not there; bytecode counts")
+            uses, names = syntax.names_of_code(function.__code__), called
         else:
             uses, names = self.feed_tree(node, found, called)
         self.watch(place, "__defaults__", function.__defaults__)
@@ -379,6 +430,9 @@ class _Walk:
         self.follow_imports(node, uses, function.__globals__)
         for what in sorted(uses.unseen()):
             self.untracked(f"{what} in {node.label}")
+        for name, accessor in classes.accessors(uses.attributes):
+            if _is_owned(accessor, self.ownership):
+                self.edge(node, f"accessor {name}", accessor)
         for name, value in sorted(function.__dict__.items()):
             # What is kept on the function itself; a decorator keeps the function there.
             if name == "__wrapped__" or not name.startswith("__"):
@@ -402,7 +456,15 @@ class _Walk:
         # Annotations load names as well, on some versions of Python; they do not count.
         # A private name is spelled differently in the code of a method.
         names = {name for name in called if name in uses.loaded or "__" in name}
-        return uses, names | around.loaded
+        return uses, names | around.loaded | self.named_in_texts(uses, function)
+
+    def named_in_texts(self, uses: syntax.Names, function: Any) -> set[str]:
+        """Return the globals that texts name, as `DataFrame.query` and SQL look them up."""
+        space = function.__globals__
+        found = {word for word in uses.words() if word in space}
+        return {
+            w for w in found if not isinstance(space[w], types.ModuleType) and w[:2] != "__"
+        }
 
     def counting_decorators(self, tree: Any, function: Any, *, is_root: bool) -> list[Any]:
         """Return the decorators that belong to the meaning: not ours, nor those around it."""
@@ -469,19 +531,35 @@ class _Walk:
             self.graph.states.append(_State(registered, _live_digest(registered)))
             for kind, function in registered.items():
                 self.edge(node, f"{name}.{public_name(kind)}", function)
-        wrapped = getattr(thing, "__wrapped__", None)
+        wrapped = held(thing, "__wrapped__")
         if callable(wrapped):
             self.edge(node, f"{name}.__wrapped__", wrapped)
             return
-        for cell_name, cell in zip(
-            getattr(getattr(thing, "__code__", None), "co_freevars", ()),
-            getattr(thing, "__closure__", None) or (),
-            strict=False,
-        ):
-            inner = _look_up(cell, cell_name)
-            inner = inner.__func__ if isinstance(inner, types.MethodType) else inner
-            if isinstance(inner, types.FunctionType) and _is_owned(inner, self.ownership):
-                self.edge(node, f"{name}.{cell_name}", inner)
+        for index, inner in enumerate(self.owned_inside(thing, 0)):
+            self.edge(node, f"{name}.{index}", inner)
+
+    def owned_inside(self, value: Any, depth: int) -> Iterator[Any]:
+        """Yield what is first-party in the closure of a foreign function, however deep."""
+        if depth > _DEEPEST:
+            return
+        inner: Iterable[Any] = ()
+        if isinstance(value, types.FunctionType):
+            if depth and _is_owned(value, self.ownership):
+                yield value
+                return
+            inner = [_look_up(cell, "") for cell in value.__closure__ or ()]
+        elif isinstance(value, types.MethodType):
+            inner = (value.__func__, value.__self__)
+        elif isinstance(value, partial):
+            inner = (value.func, *value.args, *value.keywords.values())
+        elif isinstance(value, dict):
+            inner = list(value.values())
+        elif isinstance(value, (list, tuple, set, frozenset)):
+            inner = list(value)
+        elif _is_owned(type(value), self.ownership) or _is_owned(value, self.ownership):
+            yield value
+        for each in inner:
+            yield from self.owned_inside(each, depth + 1)
 
     # --- names ---
 
@@ -575,15 +653,18 @@ class _Walk:
         for index, base in enumerate(cls.__bases__):
             self.edge(node, f"base {index}", base)
         self.edge(node, "metaclass", type(cls))
-        own = [f for f in _own_functions(cls) if not _is_written_by_machinery(f)]
+        own = [f for f in classes.own_functions(cls) if not classes.is_generated(cls, f)]
         # A notebook's module may be another one by now; a function keeps its own.
         space = (
             own[0].__globals__
             if own
             else getattr(sys.modules.get(cls.__module__), "__dict__", {})
         )
+        self.graph.states.append(_Members.of(cls))
         uses = self.feed_class_tree(node, cls, own)
         self.follow_names(node, uses.loaded - set(cls.__dict__) - {cls.__name__}, uses, space)
+        for name, value in classes.loaded_fields(cls):
+            self.edge(node, name, value)
         if isinstance(cls, enum.EnumType):
             found: dict[str, enum.Enum] = dict(cls.__members__)
             members = {name: member.value for name, member in found.items()}
@@ -595,11 +676,11 @@ class _Walk:
 
     def counts_in_class(self, cls: type, name: str, value: Any) -> bool:
         """Tell whether the user wrote an attribute, and no machinery did."""
-        functions = [function for _, function in _functions_in(value)]
+        functions = [function for _, function in classes.functions_in(value)]
         if functions:
-            return not all(map(_is_written_by_machinery, functions))
+            return not all(classes.is_generated(cls, function) for function in functions)
         # Python's own attributes differ from version to version; the user's are in the tree.
-        is_machinery = name.startswith(("__", "_abc_")) and _checkpoint_in(value) is None
+        is_machinery = classes.is_machinery(name) and _checkpoint_in(value) is None
         is_slot = isinstance(value, (types.MemberDescriptorType, types.GetSetDescriptorType))
         is_field = name in getattr(cls, "_fields", ())
         is_member = isinstance(cls, enum.EnumType)
@@ -608,26 +689,34 @@ class _Walk:
     def feed_class_tree(
         self, node: _Node, cls: type, own: list[types.FunctionType]
     ) -> syntax.Names:
-        tree = syntax.class_definition(cls, [f.__code__ for f in own], _class_file(cls, own))
+        tree = syntax.class_definition(
+            cls, [f.__code__ for f in own], classes.file_of(cls, own)
+        )
         if tree is None:
             node.feed(*sorted(inspect.get_annotations(cls)))
             return syntax.Names()
         functions = frozenset(id(n) for n in tree.body if isinstance(n, syntax.FUNCTIONS))
         syntax.canonical(tree, node.hasher.update, drop=functions)
         rest = [statement for statement in tree.body if id(statement) not in functions]
-        hints = [s.annotation for s in rest if isinstance(s, ast.AnnAssign)]
-        return syntax.names_of([*tree.decorator_list, *tree.keywords, *rest, *hints])
+        hints = [syntax.read_hint(s.annotation) for s in rest if isinstance(s, ast.AnnAssign)]
+        around = (*tree.decorator_list, *tree.bases, *tree.keywords)
+        return syntax.names_of([*around, *rest, *hints])
 
     def class_attribute(self, node: _Node, name: str, value: Any) -> None:
-        functions = list(_functions_in(value))
+        functions = list(classes.functions_in(value))
         for part, function in functions:
             self.edge(node, f"{name}{part}", function)
         if not functions:
             self.edge(node, name, value)
 
     def visit_module(self, node: _Node) -> None:
+        self.graph.states.append(_Members.of(node.thing))
         for name, value in sorted(vars(node.thing).items()):
-            if not name.startswith("__") and not isinstance(value, types.ModuleType):
+            if isinstance(value, types.ModuleType):
+                if self.ownership.owns_loaded(value):
+                    self.watch(node.thing, name, value)
+                    self.edge(node, name, value)
+            elif not name.startswith("__") or isinstance(value, types.FunctionType):
                 self.watch(node.thing, name, value)
                 self.edge(node, name, value)
 
@@ -638,31 +727,45 @@ class _Walk:
         if isinstance(value, (staticmethod, classmethod)):
             value = value.__func__
         checkpoint = None if isinstance(value, types.ModuleType) else _checkpoint_in(value)
-        if checkpoint is not None and checkpoint.__usher_function__ is self.root:
-            value = self.root
-        elif checkpoint is not None:
-            self.graph.checkpoints.append(value)
-            if checkpoint.__usher_version__ is not None:
-                # A stated version replaces the code; the key adds it.
-                node.feed(name, "checkpoint")
-                return
-            value = checkpoint.__usher_function__
-        if value is _MISSING:
-            node.feed(name, "missing")
-        elif isinstance(value, types.MethodType):
+        if checkpoint is not None:
+            value = self.in_checkpoint(node, name, checkpoint)
+        if isinstance(value, types.MethodType):
             self.edge(node, name, value.__func__)
             self.edge(node, f"{name}.self", value.__self__)
         elif isinstance(value, partial):
             self.edge(node, f"{name}.func", value.func)
             self.value(node, f"{name}.args", (value.args, dict(value.keywords)))
+            self.graph.states.append(_State(value, _live_digest(value)))
         elif isinstance(value, (types.FunctionType, type, types.ModuleType)):
             self.code_edge(node, name, value)
-        elif isinstance(getattr(value, "__wrapped__", None), types.FunctionType):
+        elif self.is_foreign_wrapper(value):
             # Such as what functools.lru_cache makes.
             node.feed(name, public_name(type(value)))
             self.edge(node, f"{name}.__wrapped__", value.__wrapped__)
+            if callable(held(value, "cache_clear")):
+                self.graph.caches.append(value)
+        elif value is _MISSING or value is _REPLACED:
+            node.feed(name, "missing" if value is _MISSING else "checkpoint")
         else:
             self.value(node, name, value)
+
+    def in_checkpoint(self, node: _Node, name: str, checkpoint: Any) -> Any:
+        """Return the function of a checkpoint that is reached, for the walk to go on."""
+        if checkpoint.__usher_function__ is self.root:
+            return self.root
+        self.graph.checkpoints.append(checkpoint)
+        if checkpoint.__usher_instance__:
+            self.value(node, f"{name}.self", checkpoint.__usher_instance__[0])
+        # A stated version replaces the code; the key adds it.
+        is_versioned = checkpoint.__usher_version__ is not None
+        return _REPLACED if is_versioned else checkpoint.__usher_function__
+
+    def is_foreign_wrapper(self, value: Any) -> bool:
+        """Tell whether an object of another library stands for a function."""
+        wrapped = held(value, "__wrapped__")
+        return isinstance(wrapped, types.FunctionType) and not _is_owned(
+            type(value), self.ownership
+        )
 
     def code_edge(self, node: _Node, name: str, value: Any) -> None:
         node.feed(name, self.name_of(value))
@@ -740,43 +843,6 @@ class _Walk:
 def _checkpoint_in(value: Any) -> Any:
     function = getattr(type(value), "__usher_function__", None)
     return value if function is not None else None
-
-
-def _is_written_by_machinery(function: types.FunctionType) -> bool:
-    """Tell whether dataclass or its like wrote a function, from fields that are counted."""
-    module = str(function.__globals__.get("__name__")).partition(".")[0]
-    generated = function.__code__.co_filename.startswith(("<string>", "<attrs"))
-    return generated or module in _CLASS_WRITERS or module.startswith("namedtuple_")
-
-
-def _own_functions(cls: type) -> Iterator[types.FunctionType]:
-    """Yield the functions that the body of a class defines."""
-    for value in cls.__dict__.values():
-        for _, function in _functions_in(value):
-            if function.__globals__.get("__name__") == cls.__module__ and (
-                function.__code__.co_qualname.rpartition(".")[0] == cls.__qualname__
-            ):
-                yield function
-
-
-def _functions_in(value: Any) -> Iterator[tuple[str, types.FunctionType]]:
-    if isinstance(value, property):
-        accessors = {".get": value.fget, ".set": value.fset, ".del": value.fdel}
-    elif isinstance(value, (staticmethod, classmethod)):
-        accessors = {"": value.__func__}
-    elif isinstance(value, functools.cached_property):
-        accessors = {".get": value.func}
-    else:
-        accessors = {"": value}
-    for part, function in accessors.items():
-        if isinstance(function, types.FunctionType):
-            yield part, function
-
-
-def _class_file(cls: type, own: list[types.FunctionType]) -> str:
-    if own:
-        return own[0].__code__.co_filename
-    return getattr(sys.modules.get(cls.__module__), "__file__", None) or ""
 
 
 def _attribute_or_submodule(module: types.ModuleType, name: str) -> Any:

@@ -84,6 +84,10 @@ class Ownership:
         """Tell whether a function or class is first-party."""
         code = getattr(thing, "__code__", None)
         module = getattr(thing, "__module__", None)
+        if isinstance(thing, type) and module not in sys.modules:
+            # What was run from a file without being imported; its methods name the file.
+            held = vars(thing).values()
+            code = next((c for f in held if (c := getattr(f, "__code__", None))), None)
         return self.owns_module(module, code.co_filename if code is not None else None)
 
     def owns_loaded(self, module: ModuleType) -> bool:

@@ -11,11 +11,12 @@ from __future__ import annotations
 import __future__
 
 import ast
+import dis
 import linecache
 import os
 import re
 import weakref
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from functools import lru_cache
 from types import CodeType
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
@@ -30,6 +31,8 @@ __all__ = [
     "class_definition",
     "definition",
     "names_of",
+    "names_of_code",
+    "read_hint",
 ]
 
 Function: TypeAlias = ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda
@@ -70,6 +73,7 @@ class Names:
         bare: Those read other than as the start of an attribute chain.
         chains: The attribute chains, such as ``("genes", "clean", "normalise")``.
         imports: The imports inside, as ``(module, level, name, local name)``.
+        texts: The texts in it.
     """
 
     attributes: set[str] = field(default_factory=set)
@@ -77,11 +81,24 @@ class Names:
     bare: set[str] = field(default_factory=set)
     chains: set[tuple[str, ...]] = field(default_factory=set)
     imports: set[tuple[str, int, str, str]] = field(default_factory=set)
+    texts: set[str] = field(default_factory=set)
 
     def unseen(self) -> set[str]:
         """Return what is used that could change a result unseen, in words."""
         used = self.attributes | self.loaded
-        return {what for name, what in _UNSEEN.items() if name in used}
+        found = {what for name, what in _UNSEEN.items() if name in used}
+        if any(chain[:2] == ("sys", "modules") for chain in self.chains):
+            found.add("sys.modules")
+        return found
+
+    def add(self, other: Names) -> None:
+        """Take in what another piece uses."""
+        for kind in fields(self):
+            getattr(self, kind.name).update(getattr(other, kind.name))
+
+    def words(self) -> set[str]:
+        """Return what could be a name in the texts that it holds."""
+        return {word for text in self.texts for word in _WORD.findall(text[:_LONGEST_TEXT])}
 
 
 #: What a function may ask that no key watches.
@@ -92,7 +109,32 @@ _UNSEEN: Final = {
     "__doc__": "docstrings",
     "__annotations__": "annotations",
     "get_type_hints": "annotations",
+    "resolve_name": "modules that a text names",
+    "run_path": "modules that a text names",
+    "run_module": "modules that a text names",
+    "spec_from_file_location": "modules that a text names",
+    "open": "files that it opens",
+    "read_text": "files that it opens",
+    "read_bytes": "files that it opens",
+    **{
+        f"{how}_{form}": "files that it opens"
+        for how in ("read", "scan")
+        for form in ("csv", "parquet", "ipc", "ndjson", "json", "excel", "feather", "table")
+    },
+    "now": "the time",
+    "today": "the time",
+    "utcnow": "the time",
+    "time": "the time",
+    "random": "random numbers",
+    "default_rng": "random numbers",
+    "subprocess": "other programs",
+    "ProcessPoolExecutor": "what child processes read",
+    "multiprocessing": "what child processes read",
 }
+
+#: What may be the name of a variable, in SQL or in an expression of pandas.
+_WORD: Final = re.compile(r"[^\W\d]\w*")
+_LONGEST_TEXT: Final = 20_000
 
 
 # --- the canonical walk -----------------------------------------------------------------
@@ -149,7 +191,7 @@ class _Writer:
         for item in items:
             if not isinstance(item, ast.AST):
                 self.constant(item)
-            elif id(item) in self.drop or self._is_bare_annotation(item):
+            elif id(item) in self.drop or self._is_bare_annotation(item) or _is_remark(item):
                 continue
             else:
                 self.node(item)
@@ -171,6 +213,11 @@ class _Writer:
     def _is_bare_annotation(self, item: ast.AST) -> bool:
         unused = "annotation" in self.skipped
         return unused and isinstance(item, ast.AnnAssign) and item.value is None
+
+
+def _is_remark(item: ast.AST) -> bool:
+    """Tell whether a statement is a text or another constant, which does nothing."""
+    return isinstance(item, ast.Expr) and isinstance(item.value, ast.Constant)
 
 
 def _meaningful(node: ast.AST, name: str, items: list[Any]) -> list[Any]:
@@ -229,19 +276,65 @@ def _collect(node: ast.AST, names: Names) -> None:
         case ast.Attribute():
             _collect_chain(node, names)
             return
-        case ast.Import(names=aliases):
-            names.imports |= {
-                (alias.name, 0, "", alias.asname or alias.name.partition(".")[0])
-                for alias in aliases
-            }
-        case ast.ImportFrom(module=module, names=aliases, level=level):
-            names.imports |= {
-                (module or "", level, alias.name, alias.asname or alias.name)
-                for alias in aliases
-            }
+        case ast.Expr(value=ast.Constant()):
+            return
+        case ast.Constant(value=str(text)):
+            names.texts.add(text)
+        case ast.ClassDef(body=body):
+            # The annotations of a class may be read: dataclasses and models do.
+            hints = [read_hint(s.annotation) for s in body if isinstance(s, ast.AnnAssign)]
+            names.add(names_of(hints))
+        case ast.Import() | ast.ImportFrom():
+            names.imports |= set(_imports(node))
     for name, child in _children(node):
         if name not in _SKIPPED:
             _collect(child, names)
+
+
+def _imports(node: ast.Import | ast.ImportFrom) -> Iterator[tuple[str, int, str, str]]:
+    for alias in node.names:
+        if isinstance(node, ast.Import):
+            yield alias.name, 0, "", alias.asname or alias.name.partition(".")[0]
+        else:
+            yield node.module or "", node.level, alias.name, alias.asname or alias.name
+
+
+def read_hint(hint: ast.expr) -> ast.AST:
+    """Return an annotation, with what a text in its place says."""
+    if isinstance(hint, ast.Constant) and isinstance(hint.value, str):
+        try:
+            return ast.parse(hint.value, mode="eval").body
+        except (SyntaxError, ValueError):
+            return hint
+    return hint
+
+
+def names_of_code(code: CodeType) -> Names:
+    """Return the names that a code object uses, where no source is at hand."""
+    names = Names()
+    steps = list(dis.get_instructions(code))
+    for index, step in enumerate(steps):
+        if step.opname in ("LOAD_GLOBAL", "LOAD_NAME"):
+            chain = [step.argval]
+            for follower in steps[index + 1 :]:
+                if follower.opname not in ("LOAD_ATTR", "LOAD_METHOD"):
+                    break
+                chain.append(follower.argval)
+            names.loaded.add(chain[0])
+            names.attributes.update(chain[1:])
+            if len(chain) > 1:
+                names.chains.add(tuple(chain))
+            else:
+                names.bare.add(chain[0])
+        elif step.opname == "IMPORT_NAME":
+            level, wanted = (each.argval for each in steps[index - 2 : index])
+            top = step.argval.partition(".")[0]
+            found = wanted if isinstance(wanted, tuple) else ("",)
+            names.imports |= {(step.argval, level or 0, n, n or top) for n in found}
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            names.add(names_of_code(constant))
+    return names
 
 
 def _children(node: ast.AST) -> Iterator[tuple[str, ast.AST]]:

@@ -353,6 +353,12 @@ def _enum(encoder: Encoder, member: enum.Enum) -> None:
     encoder.fields(b"e", member, {"name": name, "value": member.value})
 
 
+_COPIED: Final = frozenset(
+    f"__{name}__"
+    for name in ("module", "name", "qualname", "doc", "annotations", "annotate", "type_params")
+)
+
+
 def _own_fields(value: Any) -> dict[str, Any]:
     """Return what an instance holds: declared fields first, then the rest by name."""
     cls = type(value)
@@ -363,6 +369,9 @@ def _own_fields(value: Any) -> dict[str, Any]:
         for name, item in getattr(value, "__dict__", {}).items()
         if not isinstance(getattr(cls, name, None), functools.cached_property)
     }
+    # What functools.wraps copies says nothing of its own, and differs between versions.
+    for name in _COPIED & held.keys():
+        del held[name]
     declared = dataclasses.fields(cls) if dataclasses.is_dataclass(cls) else ()
     ordered = {field.name: held.pop(field.name) for field in declared if field.name in held}
     return ordered | {name: held[name] for name in sorted(held)}
@@ -454,6 +463,14 @@ def _derived(encoder: Encoder, value: Any) -> None:
 
 
 def _code(encoder: Encoder, value: Any) -> None:
+    encoder.code(value)
+
+
+def _checkpoint(encoder: Encoder, value: Any) -> None:
+    instance = value.__usher_instance__
+    if instance:
+        encoder.write(b"m")
+        encoder.nested(value, [(".__self__", instance[0])])
     encoder.code(value)
 
 
@@ -569,7 +586,7 @@ _RULES: Final[list[tuple[Callable[[type], bool], Encode]]] = [
     (lambda kind: issubclass(kind, pathlib.PurePath), _path),
     (lambda kind: issubclass(kind, type), _code),
     (lambda kind: issubclass(kind, tuple) and hasattr(kind, "_fields"), _named_tuple),
-    (lambda kind: hasattr(kind, "__usher_function__"), _code),
+    (lambda kind: hasattr(kind, "__usher_function__"), _checkpoint),
     *libraries.RULES,
     (lambda kind: libraries.belongs_to(kind, "pydantic", "BaseModel"), _object(b"p")),
     (lambda kind: dataclasses.is_dataclass(kind) and _is_plain_class(kind), _object(b"a")),
