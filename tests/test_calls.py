@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +17,7 @@ from usher_pipeline.errors import (
     CodeChangedError,
     ConfigError,
     DeclarationError,
+    NameClashError,
     UsherWarning,
 )
 from usher_pipeline.persistence import PipelineStore, ProvenanceTracker
@@ -435,3 +438,199 @@ def test_a_source_as_parameter_counts(ran: Runs) -> None:
         assert "source gnomad: v4.0 → v4.1" in str(released.explain().reason)
         released()
     assert ran == ["v4.0", "v4.1"]
+
+
+# --- nothing is lost --------------------------------------------------------------------
+
+
+def test_a_config_that_breaks_meanwhile_costs_no_result() -> None:
+    """When the function has run, its result is stored whatever became of the config."""
+    Path("pyproject.toml").write_text("")
+
+    @checkpoint(name="long")
+    def long() -> pl.DataFrame:
+        Path("pyproject.toml").write_text("[project\n")
+        return pl.DataFrame({"a": [1]})
+
+    with pytest.warns(UsherWarning, match=r"can not be told: .*pyproject\.toml"):
+        assert long().item() == 1
+    Path("pyproject.toml").write_text("")
+    assert isinstance(long.explain(), Hit)
+
+
+def test_names_that_differ_in_case_are_refused_at_once() -> None:
+    """Files and tables could not tell them apart, so the second is an error as it is made."""
+
+    @checkpoint(name="Genes")
+    def upper() -> pl.DataFrame:
+        return pl.DataFrame({"a": [1]})
+
+    with pytest.raises(NameClashError, match=r"'Genes' of .*upper and by 'genes' of .*lower"):
+
+        @checkpoint(name="genes")
+        def lower() -> pl.DataFrame:
+            return pl.DataFrame({"a": [1]})
+
+    assert upper().height == 1
+
+
+def test_refresh_is_not_answered_by_what_began_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A clock that was ahead makes no older result a newer one."""
+    numbers = [1]
+
+    @checkpoint(name="clocked", ignore=["numbers"])
+    def clocked(numbers: list[int]) -> pl.DataFrame:
+        return pl.DataFrame({"n": numbers})
+
+    ahead = datetime.now(UTC) + timedelta(days=1)
+    with monkeypatch.context() as patched:
+        patched.setattr("usher_pipeline.calls.utc_now", lambda: ahead)
+        clocked(numbers)
+    numbers[:] = [2]
+    assert clocked.refresh(numbers).item() == 2
+    assert clocked(numbers).item() == 2
+
+
+def test_what_remembers_is_asked_anew() -> None:
+    """A cached helper does not hand an older value to a call that is computed."""
+
+    @functools.lru_cache
+    def limit() -> int:
+        return int(Path("limit.txt").read_text())
+
+    @checkpoint(name="limited", files=["path"])
+    def limited(path: str) -> pl.DataFrame:
+        return pl.DataFrame({"limit": [limit()]})
+
+    Path("limit.txt").write_text("1")
+    assert limited("limit.txt").item() == 1
+    Path("limit.txt").write_text("22")
+    assert limited("limit.txt").item() == 22
+
+
+def test_arguments_arrive_as_they_were_given() -> None:
+    """What was given by name is handed on by name, so a decorator inside finds it there."""
+    seen: list[Any] = []
+
+    def noting(function: Any) -> Any:
+        @functools.wraps(function)
+        def around(*args: Any, **kwargs: Any) -> Any:
+            seen.append((args, kwargs))
+            return function(*args, **kwargs)
+
+        return around
+
+    @checkpoint(name="noted", ignore=["release"])
+    @noting
+    def noted(x: int, y: int = 2, *, release: str = source("gnomad")) -> pl.DataFrame:
+        return pl.DataFrame({"x": [x], "y": [y]})
+
+    with run({"versions": {"gnomad": "v4.1"}}):
+        noted(1)
+        noted(y=5, x=7)
+    assert seen == [((1,), {"release": "v4.1"}), ((), {"y": 5, "x": 7, "release": "v4.1"})]
+
+
+def test_a_method_counts_with_its_object() -> None:
+    """A bound method, wrapped or handed over, brings its object and the class of it."""
+
+    class Scaled:
+        def __init__(self, by: int) -> None:
+            self.by = by
+
+        def go(self) -> pl.DataFrame:
+            return pl.DataFrame({"by": [self.by]})
+
+        @checkpoint(name="scaled_step")
+        def step(self) -> pl.DataFrame:
+            return self.go()
+
+    @checkpoint(name="scaled_calls")
+    def calling(step: Any) -> pl.DataFrame:
+        frame: pl.DataFrame = step()
+        return frame
+
+    assert [calling(Scaled(n).step).item() for n in (2, 3)] == [2, 3]
+    first = checkpoint(name="bound")(Scaled(4).go)
+    assert first().item() == 4
+    second = checkpoint(name="bound")(Scaled(5).go)
+    assert second().item() == 5
+
+
+def test_an_ignored_self_leaves_its_class(ran: Runs) -> None:
+    """`ignore=["self"]` leaves out what the object holds, not what its methods do."""
+
+    def made(text: str) -> Any:
+        space: dict[str, Any] = {"pl": pl, "checkpoint": checkpoint}
+        exec(text, space)  # noqa: S102 - as a cell does
+        return space["Api"]()
+
+    text = (
+        "class Api:\n    @checkpoint(name='api', ignore=['self'])\n"
+        "    def fetch(self): return pl.DataFrame({'a': [self.size()]})\n"
+        "    def size(self): return 1\n"
+    )
+    assert made(text).fetch().item() == 1
+    configure(costly_s=600.0)
+    assert made(text.replace("return 1", "return 2")).fetch().item() == 2
+
+
+def test_one_source_in_two_parameters() -> None:
+    """Two versions of one source do not change places unseen."""
+
+    @checkpoint(name="compared")
+    def compared(a: str = source("gnomad"), b: str = source("gnomad")) -> pl.DataFrame:
+        return pl.DataFrame({"a": [a], "b": [b]})
+
+    assert compared("v1", "v2").row(0) == ("v1", "v2")
+    assert compared("v2", "v1").row(0) == ("v2", "v1")
+
+
+def test_labels_of_code_in_arguments_are_kept() -> None:
+    """What a function that was handed over reaches unseen is named as well."""
+
+    def reading() -> str:
+        return Path("d.txt").read_text()
+
+    @checkpoint(name="given")
+    def given(function: Any) -> pl.DataFrame:
+        return pl.DataFrame({"a": [function()]})
+
+    Path("d.txt").write_text("1")
+    assert "files that it opens" in str(given.explain(reading))
+    given(reading)
+    assert "files that it opens" in str(given.explain(reading))
+
+
+def test_a_frame_in_a_global_is_an_input() -> None:
+    """A result that the code holds, and nobody passes, stands in the provenance too."""
+
+    @checkpoint(name="held_part")
+    def part() -> pl.DataFrame:
+        return pl.DataFrame({"a": [1]})
+
+    held = part()
+
+    @checkpoint(name="holding")
+    def holding() -> pl.DataFrame:
+        return held * 2
+
+    holding()
+    assert [read.name for read in holding.entries()[0].inputs] == ["held_part"]
+
+
+def test_a_value_that_raises_when_it_is_asked() -> None:
+    """An object whose attributes raise is told by its type, as any other unknown one."""
+
+    class Strange:
+        def __getattr__(self, name: str) -> Any:
+            raise KeyError(name)
+
+    strange, inner = Strange(), list[Any]()
+    inner.append(inner)
+
+    @checkpoint(name="strange")
+    def odd() -> pl.DataFrame:
+        return pl.DataFrame({"a": [len(inner)], "b": [type(strange).__name__]})
+
+    assert odd().row(0) == (1, "Strange")

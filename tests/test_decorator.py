@@ -680,16 +680,20 @@ def test_a_spelling_that_folds_to_another_name_is_refused_before_it_runs(
 ) -> None:
     """Names that differ only in case collide, and the second function does not run."""
 
-    @checkpoint(name="Folded")
-    def one() -> pl.DataFrame:
-        return frame(1)
+    def define_and_run() -> None:
+        @checkpoint(name="Folded")
+        def one() -> pl.DataFrame:
+            return frame(1)
+
+        one()
+
+    define_and_run()
 
     @checkpoint(name="folded")
     def two() -> pl.DataFrame:
         calls.append("run")
         return frame(2)
 
-    one()
     with pytest.raises(NameClashError, match="claimed twice"):
         two()
     assert calls == []

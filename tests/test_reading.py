@@ -428,3 +428,112 @@ def test_a_change_deep_down_counts() -> None:
     assert reason(outer) == "checkpoint middle, which it read, is another version"
     assert outer().item() == 2
     assert reason(outer) == ""
+
+
+# --- what failed, what stood on older reads ---------------------------------------------
+
+
+def test_a_call_that_failed_counts() -> None:
+    """A result that was made without an inner one is none any more once that one is there."""
+
+    @checkpoint(name="inner")
+    def inner() -> pl.DataFrame:
+        if not Path("up").exists():
+            raise OSError("the server is down")
+        return table(1)
+
+    @checkpoint(name="outer")
+    def outer() -> pl.DataFrame:
+        try:
+            return inner()
+        except OSError:
+            return table(0)
+
+    assert outer().item() == 0
+    assert reason(outer) == ""
+    Path("up").touch()
+    inner()
+    assert reason(outer) == "checkpoint inner, which it read, is there now, and was not"
+    assert outer().item() == 1
+
+
+def test_a_call_that_was_tried_again_counts_by_its_result() -> None:
+    """A function that asks again after a failure is stored, and stands on the answer."""
+    tries: list[int] = []
+
+    @checkpoint(name="inner", ignore=["tries"])
+    def inner(tries: list[int]) -> pl.DataFrame:
+        tries.append(1)
+        if len(tries) == 1:
+            raise OSError("the server is down")
+        return table(1)
+
+    @checkpoint(name="outer", ignore=["tries"])
+    def outer(tries: list[int]) -> pl.DataFrame:
+        try:
+            return inner(tries)
+        except OSError:
+            return inner(tries)
+
+    assert outer(tries).item() == 1
+    assert [read.content != "" for read in outer.entries()[0].reads] == [True]
+
+
+def test_a_load_that_found_nothing_counts() -> None:
+    """`.load` of a checkpoint that is not there is a read of its absence."""
+
+    @checkpoint(name="inner")
+    def inner() -> pl.DataFrame:
+        return table(1)
+
+    @checkpoint(name="outer")
+    def outer() -> pl.DataFrame:
+        try:
+            return inner.load()
+        except CheckpointMissError:
+            return table(0)
+
+    assert outer().item() == 0
+    inner()
+    assert outer().item() == 1
+
+
+def test_no_result_with_stale_reads_is_accepted() -> None:
+    """After an edit, what stands on another version of its reads is computed again."""
+    numbers = [1]
+    plus = [0]
+
+    @checkpoint(name="inner", version="1")
+    def inner() -> pl.DataFrame:
+        return table(*numbers)
+
+    @checkpoint(name="outer", on_code_change="accept")
+    def outer() -> pl.DataFrame:
+        frame: pl.DataFrame = inner() + plus[0]
+        return frame
+
+    assert outer().item() == 1
+    numbers[:] = [5]
+    inner.refresh()
+    plus[:] = [0, 0]
+    assert outer().item() == 5
+
+
+def test_two_functions_of_a_factory_under_one_name() -> None:
+    """Functions that a factory makes share a name, and callers of them have hits."""
+
+    def make(number: int) -> Any:
+        @checkpoint(name="part")
+        def part() -> pl.DataFrame:
+            return table(number)
+
+        return part
+
+    first, second = make(1), make(2)
+
+    @checkpoint(name="both")
+    def both() -> pl.DataFrame:
+        return pl.concat([first(), second()])
+
+    assert both()["n"].to_list() == [1, 2]
+    assert reason(both) == ""

@@ -26,6 +26,8 @@ from usher_pipeline.errors import (
     InvalidResultError,
     StoreError,
     UnsupportedFrameError,
+    UsherError,
+    UsherWarning,
 )
 from usher_pipeline.exporting import inputs_among, remember_origin
 from usher_pipeline.fingerprint import frames as fingerprints
@@ -59,6 +61,7 @@ from usher_pipeline.runs import InForce
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from datetime import datetime
 
     from usher_pipeline.fingerprint.key import Bound, Declaration, Measured
     from usher_pipeline.fingerprint.ownership import Ownership
@@ -135,7 +138,8 @@ def key(declared: Declaration, args: Any, kwargs: Any) -> Key:
 def _decided(planned: Planned, refresh: str = "") -> Decision:
     declared, backend = planned.declared, planned.backend
     found = None if refresh else backend.find(declared.name, planned.measured.digest)
-    current = reading.Versions(planned).of(found) if found and found.reads else {}
+    versions = reading.Versions(planned)
+    current = versions.of(found) if found is not None and found.reads else {}
     if found is not None and still_answers(found, current):
         return Hit(found)
     earlier: Sequence[Entry] = () if found or refresh else backend.recent(declared.name)
@@ -145,7 +149,7 @@ def _decided(planned: Planned, refresh: str = "") -> Decision:
         on_code_change=_code_policy(declared),
         costly_s=planned.run.costly_s,
     )
-    return decide(request, found, earlier, current)
+    return decide(request, found, earlier, current, versions.stand_for)
 
 
 def _code_policy(declared: Declaration) -> CodePolicy:
@@ -174,9 +178,25 @@ def answer(declared: Declaration, args: Any, kwargs: Any, *, refresh: str = "") 
         return result
     _require_not_blocked(planned)
     _require_online(planned)
-    asked_at = utc_now()
+    asked = _Asked(utc_now(), planned.backend.find(declared.name, planned.measured.digest))
     with planned.backend.single_flight(declared.name, planned.measured.digest):
-        return _compute(planned, refresh, asked_at, started)
+        return _compute(planned, refresh, asked, started)
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """When a call asked, and which result its key had then."""
+
+    at: datetime
+    latest: Entry | None
+
+    def is_younger(self, entry: Entry) -> bool:
+        """Tell whether a result was computed by somebody who began after we asked.
+
+        The number decides; a clock that jumped can not make an older result a newer one.
+        """
+        number = self.latest.number if self.latest is not None else 0
+        return entry.number > number and entry.cost.started_at >= self.at
 
 
 def _require_not_blocked(planned: Planned) -> None:
@@ -220,6 +240,7 @@ def stored_frame(planned: Planned) -> Any:
     """
     result = _stored(planned, time.perf_counter())
     if result is _NOTHING:
+        reading.record_absence(planned)
         decision = planned.decision
         reason = decision.reason if isinstance(decision, (Miss, Blocked)) else _LOST
         raise CheckpointMissError(planned.declared.name, str(reason))
@@ -245,11 +266,11 @@ def _stored(planned: Planned, started: float) -> Any:
     return frame
 
 
-def _compute(planned: Planned, refresh: str, asked_at: Any, started: float) -> Any:
+def _compute(planned: Planned, refresh: str, asked: _Asked, started: float) -> Any:
     # Somebody else may have computed it while we waited for our turn.
     again = replace(planned, decision=_decided(planned))
     now = again.decision
-    if isinstance(now, Hit) and (not refresh or now.entry.created_at > asked_at):
+    if isinstance(now, Hit) and (not refresh or asked.is_younger(now.entry)):
         result = _stored(again, started)
         if result is not _NOTHING:
             return result
@@ -261,13 +282,18 @@ def _compute(planned: Planned, refresh: str, asked_at: Any, started: float) -> A
     # In words now: the function may change what it was given.
     _ = planned.key
     before = reading.Watched.of(planned)
-    origins = inputs_among(planned.bound.arguments)
+    graph = planned.measured.context.graph
+    for remembering in graph.caches if graph is not None else ():
+        # What it returned may stand on what is no longer so, and would be stored for good.
+        remembering.cache_clear()
+    origins = inputs_among({**planned.bound.arguments, **reading.frames_held(planned)})
     started_at, clock = utc_now(), time.perf_counter()
     call = Call(declared.name, declared.config, declared.inputs, planned.backend.path)
     try:
         with call:
             result = declared.function(*planned.bound.args, **planned.bound.kwargs)
     except BaseException as problem:
+        reading.record_absence(planned)
         error = f"{type(problem).__name__}: {problem}"
         planned.run.note_unsaved(
             declared.name, "failed", {"error": error, "reason": str(reason)}
@@ -275,7 +301,7 @@ def _compute(planned: Planned, refresh: str, asked_at: Any, started: float) -> A
         raise
     cost = Cost(started_at, time.perf_counter() - clock)
     packed = _packed(declared.name, result)
-    changed = before.changes(call)
+    changed = _changes(planned, before, call)
     entry = None
     if changed:
         _refuse(planned, changed)
@@ -291,6 +317,21 @@ def _compute(planned: Planned, refresh: str, asked_at: Any, started: float) -> A
             planned.backend.publish()
     runs.voice.say(declared.name, Miss(reason), entry, time.perf_counter() - started)
     return result
+
+
+def _changes(planned: Planned, before: reading.Watched, call: Call) -> list[str]:
+    """Return what changed while a function ran; no trouble with that may cost its result."""
+    try:
+        return before.changes(call)
+    except (OSError, UsherError) as problem:
+        warnings.warn(
+            f"{planned.declared.name} ran, and whether what it was made of changed meanwhile "
+            f"can not be told: {problem} The result is stored as one of what was there "
+            "before. If something may have changed, call refresh(...).",
+            UsherWarning,
+            stacklevel=6,
+        )
+        return []
 
 
 def _refuse(planned: Planned, changed: Sequence[str]) -> None:
@@ -325,8 +366,9 @@ def accept(declared: Declaration, args: Any, kwargs: Any) -> int:
     if planned.backend.find(declared.name, planned.measured.digest) is not None:
         return 0
     stored = planned.backend.recent(declared.name, None)
+    versions = reading.Versions(planned)
     for entry in stored:
-        if differs_in_code_alone(entry.key, planned.key):
+        if differs_in_code_alone(entry.key, planned.key) and versions.stand_for(entry):
             reason = Reason("code changed", compare(entry.key, planned.key))
             _accepted(planned, entry, reason, "accept()")
             return 1
@@ -438,7 +480,7 @@ def _save(planned: Planned, entry: Entry, packed: Packed, result: Any) -> Entry 
     """Store a result; if that fails the caller still gets it, loudly."""
     try:
         return planned.backend.save(entry, packed)
-    except (OSError, StoreError) as problem:
+    except (OSError, UsherError) as problem:
         path = planned.backend.path
         if planned.run.strict:
             raise CheckpointNotSavedError(path, str(problem), result) from problem

@@ -89,16 +89,20 @@ def preview(value: Any) -> str:
     >>> preview(30.0), preview("x" * 100)[:8], preview(object())
     ('30.0', "'xxxxxxx", 'object')
     """
-    text = _repr.repr(value) if _is_plain(value) else described(value, _PREVIEW_LENGTH * 4)
+    text = _repr.repr(value) if _is_plain(value, 0) else described(value, _PREVIEW_LENGTH * 4)
     return text if len(text) <= _PREVIEW_LENGTH else text[: _PREVIEW_LENGTH - 1] + "…"
 
 
-def _is_plain(value: Any) -> bool:
+def _is_plain(value: Any, depth: int) -> bool:
     if isinstance(value, (list, tuple, set, frozenset)):
-        return type(value).__repr__ in _OWN_REPR and all(map(_is_plain, list(value)[:5]))
+        items = list(value)[:5] if depth < _DEEPEST else [value]
+        own = type(value).__repr__ in _OWN_REPR and depth < _DEEPEST
+        return own and all(_is_plain(item, depth + 1) for item in items)
     return value is None or type(value) in _SHOWN_TYPES or isinstance(value, PurePath)
 
 
+#: Values that are nested deeper than this are shown piece by piece.
+_DEEPEST: Final = 6
 _OWN_REPR: Final = {kind.__repr__ for kind in (list, tuple, set, frozenset)}
 
 
@@ -123,8 +127,16 @@ def described(value: Any, limit: int = _TEXT_LENGTH) -> str:
     return "".join(pieces)
 
 
+def _held(value: Any, name: str) -> Any:
+    """Return an attribute, or None; a foreign object may raise anything when asked."""
+    try:
+        return getattr(value, name, None)
+    except Exception:  # noqa: BLE001 - it is not ours
+        return None
+
+
 def _pieces(value: Any, inside: frozenset[int]) -> Iterator[str]:
-    shape = getattr(value, "shape", None)
+    shape = _held(value, "shape")
     if isinstance(shape, tuple) and len(shape) == 2:  # noqa: PLR2004 - a table
         yield f"{type(value).__name__} {shape[0]:,} × {shape[1]:,}"
     elif value is None or type(value) in _SHOWN_TYPES or isinstance(value, PurePath):
@@ -180,7 +192,7 @@ def fields_of(value: Any) -> dict[str, Any] | None:
     names = getattr(kind, "_fields", None) if names is None else names
     if not isinstance(names, (dict, tuple)):
         return None
-    return {name: getattr(value, name, None) for name in names}
+    return {name: _held(value, name) for name in names}
 
 
 def duration(seconds: float) -> str:

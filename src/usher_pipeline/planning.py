@@ -13,7 +13,7 @@ from usher_pipeline.display import duration, is_credential
 from usher_pipeline.records import Blocked, Bypass, Decision, Difference, Hit, Miss, Reason
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from usher_pipeline.records import Entry, Key, Part, PartKind, Read
 
@@ -64,6 +64,7 @@ def decide(
     found: Entry | None,
     earlier: Sequence[Entry] = (),
     current: Mapping[Read, str] | None = None,
+    stands: Callable[[Entry], bool] = lambda _: True,
 ) -> Decision:
     """Decide what a call does.
 
@@ -73,6 +74,7 @@ def decide(
         earlier: Entries of the same name under other keys, newest first.
         current: For each read that `found` recorded, which version it leads to now; empty
             if to none.
+        stands: Tells of an earlier entry whether all that it read is still the same.
 
     Returns:
         `Hit` with the entry, `Blocked` with the entry that is too costly to compute again,
@@ -87,7 +89,8 @@ def decide(
         stale = _stale_read(found, current or {})
         return Miss(stale, untracked) if stale else Hit(found)
     # One edit may touch many parts: an entry that only they part may not be the nearest.
-    edited = next((e for e in earlier if differs_in_code_alone(e.key, request.key)), None)
+    alike = (e for e in earlier if differs_in_code_alone(e.key, request.key))
+    edited = next((e for e in alike if stands(e)), None)
     if edited is None:
         return Miss(_why_missing(request.key, nearest_entry(request.key, earlier)), untracked)
     return _after_an_edit(request, edited, _why_missing(request.key, edited))

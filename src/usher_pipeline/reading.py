@@ -17,6 +17,7 @@ from usher_pipeline import registry, stored
 from usher_pipeline.errors import UsherWarning
 from usher_pipeline.fingerprint.files import path_digest
 from usher_pipeline.fingerprint.key import files_of, standing_of, stated_now
+from usher_pipeline.frames import is_frame
 from usher_pipeline.persistence.reads import current_call
 from usher_pipeline.planning import still_answers
 from usher_pipeline.records import Read
@@ -29,7 +30,14 @@ if TYPE_CHECKING:
     from usher_pipeline.persistence.reads import Call
     from usher_pipeline.records import Entry
 
-__all__ = ["Versions", "Watched", "record_call", "warn_of_files"]
+__all__ = [
+    "Versions",
+    "Watched",
+    "frames_held",
+    "record_absence",
+    "record_call",
+    "warn_of_files",
+]
 
 
 # --- what a read leads to ---------------------------------------------------------------
@@ -50,6 +58,10 @@ class Versions:
     def of(self, entry: Entry) -> dict[Read, str]:
         """Return for each read of an entry which version it leads to; empty if to none."""
         return {read: self._now(read, entry.name) for read in entry.reads}
+
+    def stand_for(self, entry: Entry) -> bool:
+        """Tell whether all that an entry read leads to the same versions now."""
+        return still_answers(entry, self.of(entry))
 
     def _now(self, read: Read, reader: str) -> str:
         planned, backend = self.planned, self._backend_of(read)
@@ -90,14 +102,21 @@ class Versions:
         Of one that no code leads to, but a name or a table of functions at run time, there
         is nothing in the key of its caller; so it is asked itself.
         """
-        wrapped = registry.find(entry.name)
-        if wrapped is None or not read.standing:
+        if not read.standing or entry.name in self._reached():
             return True
+        wrapped = registry.find(entry.name) or registry.imported_for(entry)
+        if wrapped is None:
+            return False
         if entry.name not in self._standings:
             declared, facts = wrapped.__usher_declaration__, self.planned.facts
             ownership = facts.ownership(declared.function)
             self._standings[entry.name] = standing_of(declared, facts, ownership)
         return self._standings[entry.name] == read.standing
+
+    def _reached(self) -> set[str]:
+        """Return the checkpoints that code leads to; what they mean is in the key."""
+        graph = self.planned.measured.context.graph
+        return {each.name for each in graph.checkpoints} if graph is not None else set()
 
     def _answers(self, entry: Entry, read: Read) -> bool:
         place = (read.store, entry.name, entry.stem)
@@ -126,6 +145,27 @@ def record_call(planned: Planned, entry: Entry) -> None:
     # The key of the inner call depends on these files, and so does what the outer returns.
     for path, (_, digest) in files_of(planned.measured).items():
         outer.note(Read(str(path), "", digest, "file"), outer.home)
+
+
+def record_absence(planned: Planned) -> None:
+    """Note on the function that is running, if any, that a checkpoint gave it nothing.
+
+    Args:
+        planned: The call, which failed or found nothing stored.
+    """
+    outer = current_call()
+    if outer is not None:
+        outer.note(
+            Read(planned.declared.name, planned.measured.digest, ""), planned.backend.path
+        )
+
+
+def frames_held(planned: Planned) -> dict[str, Any]:
+    """Return the frames that a function finds in globals and the like, each with a name."""
+    graph = planned.measured.context.graph
+    held = (state.value for state in graph.states) if graph is not None else ()
+    frames = [value for value in held if is_frame(value)]
+    return {f"a frame held by the code ({n})": frame for n, frame in enumerate(frames, 1)}
 
 
 # --- what changed meanwhile -------------------------------------------------------------

@@ -53,6 +53,7 @@ def register(wrapped: Any) -> None:
     Raises:
         NameClashError: Another function that is still there has it.
     """
+    _refuse_other_spelling(wrapped)
     known, second = _registry.get(wrapped.name), wrapped.__wrapped__
     if known is not None and not _same(known.__wrapped__, second) and _is_bound(known):
         holder = place(known.__wrapped__)
@@ -73,6 +74,18 @@ def _file(function: Any) -> str:
     return os.path.realpath(code.co_filename) if code is not None else ""
 
 
+def _refuse_other_spelling(wrapped: Any) -> None:
+    """Refuse a name that differs only in case: files and tables could not tell them apart."""
+    folded = wrapped.name.casefold()
+    others = [n for n in _registry if n != wrapped.name and n.casefold() == folded]
+    for name in others:
+        if _is_alive(name):
+            holder = _registry.get(name)
+            mine = f"{wrapped.name!r} of {place(wrapped.__wrapped__)}"
+            held_by = f"{name!r} of {place(holder.__wrapped__) if holder else 'another'}"
+            raise NameClashError(wrapped.name, held_by, mine)
+
+
 def _is_alive(name: str) -> bool:
     """Tell whether somebody still has the function of a name.
 
@@ -86,6 +99,20 @@ def _is_alive(name: str) -> bool:
 def find(name: str) -> Any:
     """Return the wrapped function that has a name in this process, or None."""
     return _registry.get(name)
+
+
+def imported_for(entry: Entry) -> Any:
+    """Return the wrapped function that made an entry, imported if that can be done.
+
+    It is asked for where a function called it through a name at run time, and would import
+    it as well.
+    """
+    module_name, _, _ = _split(entry.function)
+    try:
+        importlib.import_module(module_name)
+    except Exception:  # noqa: BLE001 - a module may raise anything while it is imported
+        return None
+    return find(entry.name)
 
 
 def require_sole(declared: Declaration, backend: Backend) -> None:

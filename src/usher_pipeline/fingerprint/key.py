@@ -8,6 +8,7 @@ the default is 1. Then each part gets a digest of its own.
 from __future__ import annotations
 
 import inspect
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from pathlib import Path, PurePath
@@ -22,7 +23,7 @@ from usher_pipeline.frames import adapter_for
 from usher_pipeline.records import Key, Part, PartKind, SettingRef, SourceRef
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator
 
     from usher_pipeline.fingerprint.code import CodeGraph
     from usher_pipeline.fingerprint.encoder import CodeOf
@@ -109,10 +110,14 @@ class _Counts(NamedTuple):
     alias: str
 
     @classmethod
-    def of(cls, parameter: inspect.Parameter, *, is_file: bool) -> _Counts:
+    def of(
+        cls, parameter: inspect.Parameter, *, is_file: bool, is_shared: bool = False
+    ) -> _Counts:
         name, reference = parameter.name, parameter.default
         is_source = isinstance(reference, SourceRef)
         label = reference.name if is_source else name
+        # One source in two parameters is two parts, or they could change places.
+        label = f"{label} as {name}" if is_shared and is_source else label
         path = reference.path if isinstance(reference, SettingRef) else ""
         alias = name if is_source else path
         kind: PartKind = "source" if is_source else "argument"
@@ -157,11 +162,23 @@ class Declaration:
     @cached_property
     def counted(self) -> tuple[_Counts, ...]:
         """The parameters that count, each with what it counts as."""
+        parameters = self.signature.parameters.values()
+        sources = [p.default.name for p in parameters if isinstance(p.default, SourceRef)]
         return tuple(
-            _Counts.of(parameter, is_file=name in self.files)
-            for name, parameter in self.signature.parameters.items()
-            if name not in self.ignore
+            _Counts.of(
+                parameter,
+                is_file=parameter.name in self.files,
+                is_shared=sources.count(getattr(parameter.default, "name", "")) > 1,
+            )
+            for parameter in parameters
+            if parameter.name not in self.ignore
         )
+
+    @cached_property
+    def ignores_self(self) -> bool:
+        """Whether the object of a method is ignored, whose class counts all the same."""
+        first = next(iter(self.signature.parameters), "")
+        return first in self.ignore and first in ("self", "cls")
 
     @cached_property
     def has_context(self) -> bool:
@@ -182,24 +199,17 @@ class Bound:
     """A call with every argument known.
 
     Attributes:
-        signature: The signature of the function.
         arguments: Parameter → value, in the order of the signature.
         origins: Parameter → where its value was stated, if it was not in the call.
+        args: What to call the function with, by place, as it was called.
+        kwargs: What to call the function with, by name: what was given, and what
+            `setting(...)` and `source(...)` stand for.
     """
 
-    signature: inspect.Signature
     arguments: dict[str, Any]
     origins: Mapping[str, str]
-
-    @property
-    def args(self) -> tuple[Any, ...]:
-        """What to call the function with, by place."""
-        return inspect.BoundArguments(self.signature, self.arguments).args
-
-    @property
-    def kwargs(self) -> Mapping[str, Any]:
-        """What to call the function with, by name."""
-        return inspect.BoundArguments(self.signature, self.arguments).kwargs
+    args: tuple[Any, ...]
+    kwargs: Mapping[str, Any]
 
 
 # --- binding ----------------------------------------------------------------------------
@@ -226,7 +236,8 @@ def bind(
     for name, value in arguments.items():
         if isinstance(value, (SettingRef, SourceRef)):
             arguments[name], origins[name] = _resolve(value, facts)
-    return Bound(declared.signature, arguments, origins)
+    handed_in = {name: arguments[name] for name in origins}
+    return Bound(arguments, origins, args, {**kwargs, **handed_in} if origins else kwargs)
 
 
 def _arguments(
@@ -340,12 +351,14 @@ class Measured:
         digest: The digest of the key.
         arguments: The arguments.
         context: All else.
+        untracked: What code inside of the arguments reaches and nobody watches.
     """
 
     name: str
     digest: str
     arguments: tuple[_Piece, ...]
     context: Context
+    untracked: tuple[str, ...] = ()
 
     def key(self) -> Key:
         """Return the key, with a preview of every part."""
@@ -356,7 +369,7 @@ class Measured:
             digest=self.digest,
             parts=(*(piece.part(code_of) for piece in pieces), *(graph.parts if graph else ())),
             rules=KEY_RULES,
-            untracked=tuple(graph.untracked) if graph else (),
+            untracked=(*(graph.untracked if graph else ()), *self.untracked),
             code=graph.digest if graph else "",
         )
 
@@ -390,12 +403,13 @@ def measure(
     Raises:
         FingerprintError: An argument has no fingerprint.
     """
-    arguments = _argument_pieces(declared, bound, _Scale(declared, ownership))
+    scale = _Scale(declared, ownership)
+    arguments = _argument_pieces(declared, bound, scale)
     context = context_of(declared, facts, ownership, arguments)
     pieces = (*arguments, *context.pieces) if context.pieces else arguments
     graph = context.graph
     digest = _digest(declared.name, graph.digest if graph else "", [p[:3] for p in pieces])
-    return Measured(declared.name, digest, arguments, context)
+    return Measured(declared.name, digest, arguments, context, tuple(scale.untracked))
 
 
 def _digest(name: str, code_digest: str, counted: _Counted) -> str:
@@ -453,7 +467,9 @@ class _Scale:
 
     def __init__(self, declared: Declaration, ownership: Ownership) -> None:
         self.function = declared.function
-        self.code_of = partial(code.code_digest, ownership=ownership)
+        #: What is reached by code inside of values, and not watched.
+        self.untracked: list[str] = []
+        self.code_of = partial(code.code_digest, ownership=ownership, untracked=self.untracked)
 
     def piece(self, kind: PartKind, label: str, value: Any, where: str = "") -> _Piece:
         is_secret = display.is_credential(label)
@@ -481,6 +497,10 @@ def _argument_pieces(declared: Declaration, bound: Bound, scale: _Scale) -> tupl
         if where == "default" and counts.kind == "argument":
             where = ""
         pieces.append(scale.measured(counts, value, where))
+    if declared.ignores_self:
+        owner = next(iter(arguments.values()))
+        cls = owner if isinstance(owner, type) else type(owner)
+        pieces.append(scale.piece("argument", "class of self", cls))
     return tuple(pieces)
 
 
@@ -488,6 +508,10 @@ def _as_paths(value: Any) -> Any:
     """Return texts as paths, whose content counts."""
     if isinstance(value, str):
         return Path(value)
+    if isinstance(value, Mapping):
+        return {name: _as_paths(item) for name, item in value.items()}
+    if isinstance(value, (set, frozenset)):
+        return {_as_paths(item) for item in value}
     if isinstance(value, (list, tuple)):
         return [_as_paths(item) for item in value]
     return value
@@ -571,6 +595,8 @@ def _dependencies(declared: Declaration, facts: Facts, scale: _Scale) -> Iterato
     yield from _declared_pieces(declared, facts, scale, {})
     for parameter in declared.signature.parameters.values():
         reference = parameter.default
+        if parameter.name in declared.ignore:
+            continue
         if isinstance(reference, SourceRef):
             yield _source_piece(reference.name, LOOK_UP, facts, scale)
         elif isinstance(reference, SettingRef):

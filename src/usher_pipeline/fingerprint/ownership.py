@@ -12,6 +12,7 @@ import sys
 import sysconfig
 from dataclasses import dataclass
 from functools import lru_cache
+from types import FunctionType
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
@@ -84,10 +85,13 @@ class Ownership:
         """Tell whether a function or class is first-party."""
         code = getattr(thing, "__code__", None)
         module = getattr(thing, "__module__", None)
-        if isinstance(thing, type) and module not in sys.modules:
-            # What was run from a file without being imported; its methods name the file.
-            held = vars(thing).values()
-            code = next((c for f in held if (c := getattr(f, "__code__", None))), None)
+        if isinstance(thing, type):
+            # What was run from a text or a file without being imported; its methods tell.
+            written = [f for f in vars(thing).values() if isinstance(f, FunctionType)]
+            if any("__name__" not in function.__globals__ for function in written):
+                return True
+            if module not in sys.modules and written:
+                code = written[0].__code__
         return self.owns_module(module, code.co_filename if code is not None else None)
 
     def owns_loaded(self, module: ModuleType) -> bool:

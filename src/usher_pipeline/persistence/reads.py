@@ -58,7 +58,10 @@ class Call:
             read = replace(read, store=relative(store, self.home.parent))
         with self._lock:
             known = self._reads.setdefault(read.place, read)
-            if known.content != read.content:
+            if read.kind == "call" and not known.content:
+                # It failed, or was not there, and was asked again.
+                self._reads[read.place] = read
+            elif known.content != read.content and (read.content or read.kind != "call"):
                 self.torn.append(f"{read.kind} {read.name}" if read.name else "the tables")
 
     def __enter__(self) -> Self:

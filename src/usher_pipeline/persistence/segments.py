@@ -154,7 +154,7 @@ class Segments:
         number, found = 1, None
         while (entry := read_entry(folder / f"{key}-{number}.json")) is not None:
             found, number = entry, number + 1
-        if found is not None:
+        if found is not None and not (folder / f"{key}-{number}.json").exists():
             return found
         # A number may be missing: a result was forgotten, or its copy is not complete.
         return max(
