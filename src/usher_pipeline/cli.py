@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,9 +15,10 @@ from usher_pipeline._version import __version__
 from usher_pipeline.errors import UnknownTableError, UsherError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
-    from rich.console import Console
+    from rich.console import Console, ConsoleOptions, RenderResult
+    from rich.measure import Measurement
     from rich.table import Table
 
     from usher_pipeline.demo.passes import Pass
@@ -32,22 +34,47 @@ _PIPE_WIDTH = 200
 def _console() -> Console:
     from rich.console import Console
 
-    wide = None if sys.stdout.isatty() else _PIPE_WIDTH
-    return Console(width=wide, highlight=False, markup=False, soft_wrap=False)
+    told = sys.stdout.isatty() or os.environ.get("COLUMNS")
+    width = None if told else _PIPE_WIDTH
+    return Console(width=width, highlight=False, markup=False, emoji=False)
 
 
-def _table(title: str, columns: Sequence[str], right: Sequence[str] = ()) -> Table:
+@dataclass(frozen=True, slots=True)
+class _Cell:
+    """A text in a table: never cut, and parted between words or after a dot."""
+
+    text: str
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        from rich.cells import cell_len
+        from rich.text import Text
+
+        for line in display.wrapped(self.text, max(1, options.max_width), cell_len):
+            yield Text(line)
+
+    def __rich_measure__(self, console: Console, options: ConsoleOptions) -> Measurement:
+        from rich.cells import cell_len
+        from rich.measure import Measurement
+
+        return Measurement(1, max(map(cell_len, self.text.split("\n"))))
+
+
+def _table(columns: Sequence[str], right: Sequence[str] = ()) -> Table:
     from rich import box
     from rich.table import Table
-    from rich.text import Text
 
-    table = Table(title=Text(title), title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for column in columns:
-        # Long texts are folded and never cut: a reason is there to be read.
         table.add_column(
             column, justify="right" if column in right else "left", overflow="fold"
         )
     return table
+
+
+def _print(console: Console, title: str, table: Table) -> None:
+    # Above the table and not in it, since a path or a name is not to be parted at all.
+    console.print(title, style="italic", soft_wrap=True)
+    console.print(table)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -88,11 +115,11 @@ def demo(folder: Path) -> None:
 
 
 def _tell(console: Console, each: Pass) -> None:
-    table = _table(each.title, ["step", "outcome", "reason", "rows", "time"], ["rows", "time"])
+    table = _table(["step", "outcome", "reason", "rows", "time"], ["rows", "time"])
     for line in each.lines:
-        cells = (line.step, line.outcome, line.reason)
-        table.add_row(*cells, f"{line.row_count:,}", display.duration(line.elapsed_s))
-    console.print(table)
+        cells = (line.step, line.outcome, line.reason, f"{line.row_count:,}")
+        table.add_row(*map(_Cell, (*cells, display.duration(line.elapsed_s))))
+    _print(console, each.title, table)
 
 
 # --- looking ----------------------------------------------------------------------------
@@ -106,15 +133,18 @@ _store_option = click.option(
 
 
 def _backend(store: Path | None) -> LocalBackend:
-    from usher_pipeline.runs import configure, current_run
+    from usher_pipeline.persistence.local import resolved
+    from usher_pipeline.runs import current_run
 
-    if store is not None:
-        configure(store=store)
-    backend = current_run().backend
+    run = current_run()
+    backend = run.backend if store is None else run.backend_at(resolved(store))
     if not backend.path.exists() and not backend.segments.folder.exists():
+        named_by, cure = "--store", "Give --store the path of a store."
+        if store is None:
+            named_by, cure = run.store.origin, "`usher where` says how the store is found."
         raise click.ClickException(
-            f"there is no store at {str(backend.path)!r} ({current_run().store.origin}). "
-            "Nothing was created. `usher where` says how the store is found."
+            f"there is no store at {str(backend.path)!r} (named by {named_by}). "
+            f"Nothing was created. {cure}"
         )
     return backend
 
@@ -125,7 +155,7 @@ def list_(store: Path | None) -> None:
     """List what is stored, newest first."""
     backend = _backend(store)
     columns = ["name", "rows", "columns", "size", "age", "took", "results"]
-    table = _table(str(backend.path), columns, columns[1:])
+    table = _table(columns, columns[1:])
     found = [(entries[0], len(entries)) for entries in map(backend.recent, backend.names())]
     lines = [(entry.created_at, _listed(entry, count)) for entry, count in found]
     known = {entry.name for entry, _ in found}
@@ -137,8 +167,8 @@ def list_(store: Path | None) -> None:
                     (row.created_at, (*cells, display.age(row.created_at), "", "table"))
                 )
     for _, line in sorted(lines, reverse=True):
-        table.add_row(*line)
-    _console().print(table)
+        table.add_row(*map(_Cell, line))
+    _print(_console(), str(backend.path), table)
 
 
 def _listed(entry: Entry, count: int) -> tuple[str, ...]:
@@ -157,16 +187,18 @@ def _listed(entry: Entry, count: int) -> tuple[str, ...]:
 @click.argument("name")
 @_store_option
 def show(name: str, store: Path | None) -> None:
-    """Show the results of one checkpoint, and how the newest came about."""
+    """Show what is stored under one name, and how the newest of it came about."""
     backend = _backend(store)
     entries = backend.recent(name)
     if not entries:
-        raise UnknownTableError(backend.path, name, backend.names())
+        _show_table(_console(), backend, name)
+        return
     console = _console()
-    columns = ["key", "arguments", "rows", "age", "took", "reason"]
-    table = _table(f"{name}: {len(entries)} stored", columns, ["rows", "age", "took"])
+    table = _table(
+        ["key", "arguments", "rows", "age", "took", "reason"], ["rows", "age", "took"]
+    )
     for entry in entries:
-        table.add_row(
+        cells = (
             entry.key.digest[:12],
             _parts(entry, "argument", "setting", "config", "source"),
             f"{entry.row_count:,}",
@@ -174,7 +206,8 @@ def show(name: str, store: Path | None) -> None:
             display.duration(entry.cost.elapsed_s),
             entry.reason,
         )
-    console.print(table)
+        table.add_row(*map(_Cell, cells))
+    _print(console, f"{name}: {len(entries)} stored", table)
     _show_newest(console, backend, entries[0])
 
 
@@ -184,24 +217,55 @@ def _parts(entry: Entry, *kinds: str) -> str:
 
 
 def _show_newest(console: Console, backend: LocalBackend, entry: Entry) -> None:
-    columns = _table("columns", ["name", "type"])
-    for column in entry.columns:
-        columns.add_row(column.name, column.type)
-    console.print(columns)
-    parts = _table("what counts", ["kind", "part", "value", "stated in"])
+    _show_columns(console, {column.name: column.type for column in entry.columns})
+    parts = _table(["kind", "part", "value", "stated in"])
     for part in entry.key.parts:
-        parts.add_row(part.kind, part.label, part.preview, part.where)
-    console.print(parts)
+        parts.add_row(*map(_Cell, (part.kind, part.label, part.preview, part.where)))
+    _print(console, "what counts", parts)
     if entry.key.untracked:
         console.print(f"not watched: {', '.join(entry.key.untracked)}\n")
-    steps = _table("where it comes from", ["step", "computed (UTC)", "run", "function"])
+    steps = _table(["step", "computed (UTC)", "run", "function"])
     for step in backend.lineage(entry):
         facts: dict[str, Any] = step["details"]
-        moment = (step["timestamp"] or "unknown")[:19].replace("T", " ")
-        steps.add_row(
-            step["step_name"], moment, facts.get("run_id", ""), facts.get("function", "")
-        )
-    console.print(steps)
+        moment = _moment(step["timestamp"] or "unknown")
+        cells = (step["step_name"], moment, facts.get("run_id", ""), facts.get("function", ""))
+        steps.add_row(*map(_Cell, cells))
+    _print(console, "where it comes from", steps)
+
+
+def _show_table(console: Console, backend: LocalBackend, name: str) -> None:
+    """Show a table that no checkpoint made."""
+    outline = backend.tables.outline(name)
+    if outline is None:
+        known = {*backend.names(), *backend.tables.names()}
+        raise UnknownTableError(backend.path, name, known)
+    count, columns = outline
+    rows = backend.tables.rows(name)
+    saved = "unknown, since it was made with SQL"
+    if rows:
+        moment = rows[0].created_at
+        saved = f"{_moment(moment.isoformat())} UTC, {display.age(moment)}"
+    facts = {"saved": saved, "rows": f"{count:,}"}
+    if rows and rows[0].description:
+        facts["description"] = rows[0].description
+    table = _table(["fact", "value"])
+    table.show_header = False
+    for fact, value in facts.items():
+        table.add_row(_Cell(fact), _Cell(value))
+    _print(console, f"{name}: a table that no checkpoint made", table)
+    _show_columns(console, columns)
+
+
+def _show_columns(console: Console, columns: Mapping[str, str]) -> None:
+    table = _table(["name", "type"])
+    for name, kind in columns.items():
+        table.add_row(_Cell(name), _Cell(kind))
+    _print(console, "columns", table)
+
+
+def _moment(text: str) -> str:
+    """Return an ISO 8601 time as people write it, to the second."""
+    return text[:19].replace("T", " ")
 
 
 @usher.command()
@@ -226,9 +290,9 @@ def where() -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the command; an error of the library is one line, without a traceback."""
+    """Run the command; an error of the library or the disk is one line, no traceback."""
     try:
         usher.main(list(sys.argv[1:] if arguments is None else arguments), prog_name="usher")
-    except (UsherError, FileNotFoundError) as problem:
+    except (UsherError, OSError) as problem:
         click.echo(f"usher: {problem}", err=True)
         raise SystemExit(1) from None

@@ -19,7 +19,7 @@ from uuid import UUID
 from usher_pipeline.records import Blocked, Bypass, Hit, Miss, utc_now
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from usher_pipeline.records import Decision, Entry
 
@@ -32,6 +32,7 @@ __all__ = [
     "is_credential",
     "preview",
     "size",
+    "wrapped",
 ]
 
 _PREVIEW_LENGTH: Final = 60
@@ -229,6 +230,52 @@ def size(size_bytes: int) -> str:
             return f"{_short(number)} {unit}"
         number /= 1000
     return f"{_short(number)} TB"
+
+
+#: Behind what a word may be parted that is too long for a line, the best first. A number is
+#: not parted at its point or comma, nor from its sign.
+_SEAMS: Final = (re.compile(r"[./\\](?!\d)"), re.compile(r"[_;:=]|[,-](?!\d)"))
+
+
+def wrapped(text: str, width: int, measure: Callable[[str], int] = len) -> list[str]:
+    """Return a text in lines of a width, parted where a reader does not stumble.
+
+    Lines end at a space; a word that is longer than a line is parted behind a dot or a slash,
+    else behind an underscore or the like, and only without any of them in the middle.
+
+    Args:
+        text: The text.
+        width: How much fits on a line, at least 1.
+        measure: How wide a text is.
+
+    >>> wrapped("took usher_pipeline.demo.pipeline.gene_universe", 20)
+    ['took', 'usher_pipeline.demo.', 'pipeline.', 'gene_universe']
+    """
+    return [line for each in text.split("\n") for line in _lines(each, width, measure)]
+
+
+def _lines(rest: str, width: int, measure: Callable[[str], int]) -> list[str]:
+    lines = []
+    while rest and measure(rest) > width:
+        end = _line_end(rest, width, measure)
+        lines.append(rest[:end].rstrip())
+        rest = rest[end:].lstrip()
+    return [*lines, rest] if rest or not lines else lines
+
+
+def _line_end(text: str, width: int, measure: Callable[[str], int]) -> int:
+    """Return where the first line of a text that is too long for one ends."""
+    fits = next(
+        end for end in range(len(text), 0, -1) if end == 1 or measure(text[:end]) <= width
+    )
+    last_space = text.rfind(" ", 1, fits + 1)
+    if last_space > 0 and text[:last_space].strip():
+        return last_space
+    for seams in _SEAMS:
+        ends = [seam.end() for seam in seams.finditer(text) if seam.end() <= fits]
+        if ends:
+            return ends[-1]
+    return fits
 
 
 def age(moment: datetime, now: datetime | None = None) -> str:

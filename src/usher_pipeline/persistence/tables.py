@@ -202,6 +202,17 @@ class Tables:
             table = session.arrow(f"SELECT * FROM {session.table(known)}")
         return Stored(table, rows[0] if rows else None)
 
+    def outline(self, name: str) -> tuple[int, dict[str, str]] | None:
+        """Return how many rows a table has and its columns with their types; None if none."""
+        if not self.exists():
+            return None
+        with self.reading() as session:
+            if not migrations.has_table(session, name):
+                return None
+            target = session.table(name)
+            ((count,),) = session.rows(f"SELECT count(*) FROM {target}")
+            return count, _described(session, target)
+
     def refuse_clash(self, name: str) -> None:
         """Raise what publishing a result under a name would raise, without waiting.
 
