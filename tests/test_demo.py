@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import os
 from importlib.resources import as_file, files
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any, Final
 from urllib.error import HTTPError
-from urllib.request import urlopen
+from urllib.request import ProxyHandler, build_opener
 
 import polars as pl
 import pytest
@@ -15,9 +16,6 @@ import pytest
 from usher_pipeline.demo import api, passes
 from usher_pipeline.errors import StoreError
 from usher_pipeline.persistence import PipelineStore
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 @pytest.fixture
@@ -106,7 +104,7 @@ def test_a_foreign_folder_is_refused(tmp_path: Path) -> None:
 
 def fetch(address: str) -> Any:
     """Return what the API answers."""
-    with urlopen(address) as answer:  # noqa: S310 - our own server
+    with build_opener(ProxyHandler({})).open(address) as answer:
         return json.load(answer)
 
 
@@ -136,11 +134,75 @@ def test_the_api_refuses_nonsense(path: str) -> None:
         assert fetch(f"{address}/genes?size=1")["total"] == 18_243
 
 
+def test_a_proxy_is_not_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The API is on this machine, and is reached whatever proxy is set for the rest."""
+    for name in ("http_proxy", "HTTP_PROXY", "all_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    monkeypatch.delenv("no_proxy", raising=False)
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    demo = passes.play(tmp_path / "demo", lambda _: None, delay_s=0)
+    assert demo.passes[0].lines[0].row_count == 18_243
+
+
+LEAKS: Final = {
+    "USHER_CONFIG": "nowhere.yaml",
+    "USHER_DISABLE": "1",
+    "USHER_ON_CODE_CHANGE": "error",
+    "USHER_REFRESH": "*",
+    "USHER_STORE": "elsewhere.duckdb",
+}
+
+
+def test_settings_of_others_do_not_reach_the_demo(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever is set for other pipelines, the second pass is all hits."""
+    for name, value in LEAKS.items():
+        monkeypatch.setenv(name, value)
+    with passes.quiet(os.environ):
+        demo = passes.play(tmp_path / "demo", lambda _: None, delay_s=0)
+    assert {outcome for _, outcome in outcomes(demo.passes[1])} == {"hit"}
+    assert [path.name for path in tmp_path.iterdir()] == ["demo"]
+
+
+@pytest.mark.parametrize("method", ["mkdir", "write_text", "unlink"])
+def test_a_folder_that_can_not_be_written_is_one_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str
+) -> None:
+    """Where nothing can be written, or nothing removed, the demo says so and runs nothing."""
+
+    def refuse(path: Path, *_: object, **__: object) -> None:
+        raise OSError(30, "Read-only file system", str(path))
+
+    monkeypatch.setattr(Path, method, refuse)
+    with pytest.raises(StoreError, match=r"can not be written: .*Read-only.* Give --folder"):
+        passes.play(tmp_path / "demo", lambda _: None)
+
+
+def test_a_demo_that_was_cleared_half_way_can_be_played(
+    played: passes.Demo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What an interrupted demo leaves behind is still taken for a demo's own."""
+
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt("stopped")
+
+    monkeypatch.setattr(passes, "rmtree", stop)
+    with pytest.raises(KeyboardInterrupt, match="stopped"):
+        passes.play(played.folder, lambda _: None)
+    monkeypatch.undo()
+    assert passes.play(played.folder, lambda _: None, delay_s=0).output.is_file()
+
+
 def test_quiet_is_taken_back() -> None:
-    """The demo's silence ends with it, whatever was set before."""
-    for before in ({}, {"USHER_LOG": "loud"}):
+    """What was set before is hidden and comes back, also after an error."""
+    before: dict[str, str]
+    for before in ({}, {"USHER_LOG": "loud", "HOME": "/root"}, dict(LEAKS)):
         environment = dict(before)
-        with passes.quiet(environment):
+        with pytest.raises(ZeroDivisionError, match="zero"), passes.quiet(environment):  # noqa: PT012
+            usher = {name for name in environment if name.startswith("USHER_")}
+            assert usher == {"USHER_LOG"}
             assert environment["USHER_LOG"] == "quiet"
+            _ = 1 / 0
         assert environment == before
     assert "USHER_LOG" not in os.environ

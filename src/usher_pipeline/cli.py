@@ -101,7 +101,7 @@ def demo(folder: Path) -> None:
     console = _console()
     console.print("A small API on this machine serves real genes, in pages and slowly.")
     console.print("The pipeline fetches the genes, fetches their evidence, scores and ranks.\n")
-    with passes.quiet(os.environ):  # type: ignore[arg-type]
+    with passes.quiet(os.environ):
         done = passes.play(folder, lambda each: _tell(console, each))
     shown = done.folder.name if done.folder.parent == Path.cwd() else str(done.folder)
     console.print(f"All of it is in   {shown}")

@@ -94,9 +94,10 @@ def serving(delay_s: float = 0.05) -> Iterator[str]:
     Yields:
         The address, such as ``http://127.0.0.1:40123``.
 
-    >>> from urllib.request import urlopen
+    >>> from urllib.request import ProxyHandler, build_opener
+    >>> opener = build_opener(ProxyHandler({}))
     >>> with serving(delay_s=0) as address:
-    ...     page = json.load(urlopen(f"{address}/genes?page=1&size=2"))
+    ...     page = json.load(opener.open(f"{address}/genes?page=1&size=2"))
     >>> page["total"], page["records"][0]["symbol"]
     (18243, 'TSPAN6')
     """

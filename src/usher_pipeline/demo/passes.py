@@ -14,7 +14,7 @@ from usher_pipeline.exporting import export
 from usher_pipeline.runs import run
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, MutableMapping
     from pathlib import Path
 
 __all__ = ["Demo", "Line", "Pass", "play"]
@@ -47,7 +47,7 @@ _OUTPUT: Final = "ranked_genes.parquet"
 #: All that the demo makes; nothing else is ever removed.
 _MADE: Final = (
     *("config.yaml", _STORE, f"{_STORE}.wal", "store.checkpoints", _OUTPUT),
-    *("ranked_genes.provenance.json", _MARK),
+    "ranked_genes.provenance.json",
 )
 
 
@@ -111,7 +111,7 @@ def play(folder: Path, told: Callable[[Pass], None], *, delay_s: float = 0.05) -
         delay_s: How long the API takes for a page, in seconds.
 
     Raises:
-        StoreError: The folder holds something that no demo made.
+        StoreError: The folder holds something that no demo made, or can not be written.
     """
     folder = folder.absolute()
     _prepare(folder)
@@ -166,25 +166,41 @@ def _prepare(folder: Path) -> None:
             "the folder holds files that no demo made",
             "Nothing was touched. Give --folder a new or empty folder.",
         )
+    try:
+        _clear(folder)
+    except OSError as problem:
+        raise StoreError(
+            folder,
+            f"the folder can not be written: {problem}",
+            "Nothing was run. Give --folder a folder that can be made and written.",
+        ) from problem
+
+
+def _clear(folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
+    # First, so that a folder that was cleared half way is still known as the demo's own.
+    (folder / _MARK).write_text("`usher demo` made this folder and may clear it.\n", "utf-8")
     for name in _MADE:
         path = folder / name
         if path.is_dir():
             rmtree(path)
         else:
             path.unlink(missing_ok=True)
-    (folder / _MARK).write_text("`usher demo` made this folder and may clear it.\n", "utf-8")
 
 
 @contextmanager
-def quiet(environment: dict[str, str]) -> Iterator[None]:
-    """Keep the line that each call prints out of the way of the tables."""
-    before = environment.get("USHER_LOG")
+def quiet(environment: MutableMapping[str, str]) -> Iterator[None]:
+    """Let nothing that is set for other pipelines, nor a line for each call, into the demo.
+
+    Args:
+        environment: The variables of the process; as they were, when the block has ended.
+    """
+    before = {name: value for name, value in environment.items() if name.startswith("USHER_")}
+    for name in before:
+        del environment[name]
     environment["USHER_LOG"] = "quiet"
     try:
         yield
     finally:
-        if before is None:
-            del environment["USHER_LOG"]
-        else:
-            environment["USHER_LOG"] = before
+        del environment["USHER_LOG"]
+        environment.update(before)
