@@ -435,3 +435,45 @@ def test_a_process_without_a_block_leaves_its_record(tmp_path: Path) -> None:
         assert done.stderr == ""
         records = list(Path(".usher", "store.checkpoints", ".runs").iterdir())
         assert [record.stem for record in records] == [done.stdout.strip()] * expected
+# --- what is said -----------------------------------------------------------------------
+
+
+@pytest.fixture
+def heard(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let somebody look on, who has seen nothing yet."""
+    monkeypatch.setattr(runs._Voice, "_is_heard", staticmethod(lambda: True))
+    monkeypatch.setattr(runs.voice, "counts", {})
+
+
+@pytest.mark.usefixtures("heard")
+def test_every_new_reason_is_said(capsys: pytest.CaptureFixture[str]) -> None:
+    """A call that runs again for another reason is said; one that does the same is not."""
+    for count in (2, 3, 2, 4, 4):
+        numbers(count)
+    numbers.refresh(2)
+    numbers.refresh(2)
+    said = [line.split(" · ")[1] for line in capsys.readouterr().err.splitlines()]
+    assert said == [
+        "computed (first call)",
+        "computed (count: 2 → 3)",
+        "hit",
+        "computed (count: 3 → 4)",
+        "computed (refresh was asked for)",
+    ]
+
+
+@pytest.mark.usefixtures("heard")
+def test_a_loop_is_counted(capsys: pytest.CaptureFixture[str]) -> None:
+    """What is done over and over is said at the first, the tenth and the hundredth call."""
+    numbers()
+    for _ in range(101):
+        numbers()
+    _, *hits = capsys.readouterr().err.splitlines()
+    assert [line.rpartition(" · ")[2] for line in hits[1:]] == ["10 calls", "100 calls"]
+
+
+@pytest.mark.usefixtures("heard")
+def test_a_bypass_is_said_with_its_reason(capsys: pytest.CaptureFixture[str]) -> None:
+    """A call that stores nothing says so."""
+    numbers.bypass()
+    assert "not stored (bypass was asked for)" in capsys.readouterr().err

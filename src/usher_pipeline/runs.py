@@ -37,7 +37,7 @@ from usher_pipeline.inherited import Inherited
 from usher_pipeline.persistence.local import LocalBackend
 from usher_pipeline.persistence.reads import current_call, tell_what_is_meant
 from usher_pipeline.planning import COSTLY_S
-from usher_pipeline.records import as_json, utc_now, versions_in
+from usher_pipeline.records import Hit, as_json, utc_now, versions_in
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -597,17 +597,22 @@ def _covers(declared: tuple[str, ...], path: str) -> bool:
 
 
 class _Voice:
-    """Prints one line per call where a person looks on, and logs all of them."""
+    """Prints what is new to a person who looks on, and logs every call.
+
+    A loop is not to fill the screen: what was said is said again at 10, 100, 1000 calls
+    that did the same for the same reason.
+    """
 
     def __init__(self) -> None:
-        self.counts: dict[tuple[str, str], int] = {}
+        self.counts: dict[tuple[str, str, str], int] = {}
 
     def say(self, name: str, decision: Decision, entry: Entry | None, elapsed_s: float) -> None:
         import logging
 
         line = display.call_line(name, decision, entry, elapsed_s)
         logging.getLogger("usher_pipeline").info(line)
-        place = (name, type(decision).__name__)
+        reason = decision.accepts if isinstance(decision, Hit) else decision.reason
+        place = (name, type(decision).__name__, str(reason))
         self.counts[place] = count = self.counts.get(place, 0) + 1
         is_power_of_ten = count == 10 ** (len(str(count)) - 1)
         if is_power_of_ten and self._is_heard():
