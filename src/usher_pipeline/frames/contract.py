@@ -76,6 +76,22 @@ class Adapter(Protocol):
         """Return the natural frame of any Arrow table; its column names are the labels."""
         ...
 
+    def holding(self, described: Any, column: pa.ChunkedArray) -> Any:
+        """Return the type of a column once more values were added to it, as plain data.
+
+        Args:
+            described: The type so far.
+            column: The values that come, as `to_arrow` packs them.
+
+        Returns:
+            The same type where it holds the values; else the next one of its kind: more
+            categories, a number that may be missing.
+
+        Raises:
+            ValueError: No such type holds them.
+        """
+        ...
+
     def describe(self, frame: Any) -> tuple[tuple[str, str], ...]:
         """Return label and type of each data column, as text."""
         ...

@@ -22,7 +22,7 @@ from usher_pipeline.frames.table_schema import owned
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["pack", "unpack"]
+__all__ = ["pack", "unpack", "widened"]
 
 _MISSING_MOMENT: Final = np.iinfo(np.int64).min
 
@@ -116,6 +116,38 @@ def unpack(  # noqa: PLR0911 - one for each type
             return _unpack_interval(column, described["interval"])
         case _:
             return pd.arrays.ArrowExtensionArray(owned(column))
+
+
+def widened(described: Mapping[str, Any], column: pa.ChunkedArray) -> dict[str, Any]:
+    """Return the type next to one that does not hold some values, but holds its own.
+
+    Categories without an order take in new ones; numbers of numpy become those of pandas
+    that may be missing.
+
+    Raises:
+        ValueError: There is none.
+    """
+    dtype = pandas_types.from_json(described)
+    match next(iter(described)):
+        case "category" if not dtype.ordered and "texts" not in described:
+            known = _categories(dtype)
+            values = pc.unique(pc.drop_null(column.cast(column.type.value_type)))
+            new = values.filter(pc.invert(pc.is_in(values, value_set=known)))
+            more = pd.Index(unpack(pa.chunked_array([new]), _plain(dtype.categories.dtype)))
+            return pandas_types.to_json(pd.CategoricalDtype(dtype.categories.append(more)))
+        case "numpy" if dtype.kind in "biuf" and dtype.itemsize > (dtype.kind == "f") * 2:
+            name = "boolean" if dtype.kind == "b" else dtype.name.capitalize()
+            name = name.replace("Uint", "UInt")
+            return pandas_types.to_json(pd.api.types.pandas_dtype(name))
+        case _:
+            raise ValueError(f"not every value is one of {dtype}")
+
+
+def _plain(dtype: Any) -> dict[str, Any]:
+    described = pandas_types.to_json(dtype)
+    return (
+        described | {"objects": ["str", "None"]} if described == {"numpy": "|O"} else described
+    )
 
 
 # --- numbers and moments ----------------------------------------------------------------

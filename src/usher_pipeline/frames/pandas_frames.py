@@ -106,6 +106,20 @@ class PandasAdapter:
         frame: pd.DataFrame = table.to_pandas(ignore_metadata=True)
         return frame.copy()
 
+    def holding(self, described: Any, column: pa.ChunkedArray) -> Any:
+        """Return the type of a column once more values were added to it, as plain data.
+
+        Raises:
+            ValueError: No type of the kind holds them.
+        """
+        try:
+            pandas_columns.unpack(column, described)
+        except ValueError:
+            wider = pandas_columns.widened(described, column)
+            pandas_columns.unpack(column, wider)
+            return wider
+        return described
+
     def describe(self, frame: pd.DataFrame) -> tuple[tuple[str, str], ...]:
         """Return label and type of each data column, as text."""
         return tuple(

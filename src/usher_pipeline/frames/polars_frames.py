@@ -94,6 +94,21 @@ class PolarsAdapter:
         frame.columns = table.column_names
         return frame
 
+    def holding(self, described: Any, column: pa.ChunkedArray) -> Any:
+        """Return the type of a column once more values were added to it, as plain data.
+
+        Raises:
+            ValueError: The type does not hold them, as an Enum does not hold other words.
+        """
+        dtype = polars_types.from_json(described)
+        if dtype == pl.Null:
+            return polars_types.to_json(_natural(column).dtype)
+        try:
+            _series(column, dtype, copy=False)
+        except pl.exceptions.PolarsError as problem:
+            raise ValueError(f"not every value is one of {dtype}") from problem
+        return described
+
     def describe(self, frame: pl.DataFrame) -> tuple[tuple[str, str], ...]:
         """Return label and type of each column, as text."""
         return tuple((name, str(dtype)) for name, dtype in frame.schema.items())

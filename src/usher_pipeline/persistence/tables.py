@@ -24,12 +24,13 @@ from usher_pipeline.errors import (
 from usher_pipeline.fingerprint.frames import column_digest, column_digests, combine
 from usher_pipeline.frames import adapter_of_kind, table_schema
 from usher_pipeline.persistence import engine, migrations
+from usher_pipeline.persistence.appending import exact, fitted
 from usher_pipeline.persistence.migrations import CHECKPOINTS, PROVENANCE
 from usher_pipeline.persistence.segments import schema_from_text, schema_text
 from usher_pipeline.records import Entry, utc_now
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterator, Mapping, Sequence
     from pathlib import Path
 
     import pyarrow as pa
@@ -276,24 +277,27 @@ class Tables:
             SchemaMismatchError: A column is missing, too many, or of another type.
         """
         name = row.table_name
-        names = packed.schema["sql_names"]
-        table = table_schema.to_sql(packed.table, names)
         with self.writing() as session:
             _refuse_clash(session, row)
             if not migrations.has_table(session, name):
-                _create(session, row, table)
+                names = packed.schema["sql_names"]
+                _create(session, row, table_schema.to_sql(packed.table, names))
                 return
             target = session.table(name)
-            expected = _described(session, target)
-            with session.view(table) as view:
+            rows = _rows(session, name)
+            known = rows[0].frame if rows else {}
+            new = fitted(known, packed, _described(session, target))
+            for column in new.dropped:
+                session.execute(f"ALTER TABLE {target} DROP COLUMN {engine.quote(column)}")
+            with session.view(new.table) as view:
                 got = _described(session, view)
-                casts = _casts(name, expected, got)
+                casts = _casts(name, _described(session, target), got, new.empty)
+            new = exact(name, new, packed)
+            with session.view(new.table) as view:
                 session.execute(f"INSERT INTO {target} BY NAME SELECT {casts} FROM {view}")
             ((count,),) = session.rows(f"SELECT count(*) FROM {target}")
-            rows = _rows(session, name)
-            frame = _frame_after_append(rows[0], packed, count) if rows else {}
             text = row.description or (rows[0].description if rows else "")
-            _put(session, Row(name, utc_now(), count, text, frame=frame))
+            _put(session, Row(name, utc_now(), count, text, frame=new.frame_of(count)))
 
     @contextmanager
     def removing(self, name: str, key: str = "") -> Iterator[bool]:
@@ -515,9 +519,11 @@ _WIDER = {
 }
 
 
-def _casts(table: str, expected: Mapping[str, str], got: Mapping[str, str]) -> str:
+def _casts(
+    table: str, expected: Mapping[str, str], got: Mapping[str, str], empty: Collection[str]
+) -> str:
     fits = got.keys() == expected.keys() and all(
-        got[name] in (kind, '"NULL"', "NULL") or got[name] in _WIDER.get(kind, ())
+        got[name] == kind or name in empty or got[name] in _WIDER.get(kind, ())
         for name, kind in expected.items()
     )
     if not fits:
@@ -530,16 +536,3 @@ def _casts(table: str, expected: Mapping[str, str], got: Mapping[str, str]) -> s
 
 def _listed(columns: Mapping[str, str]) -> Sequence[str]:
     return [f"{name} {kind}" for name, kind in columns.items()]
-
-
-def _frame_after_append(row: Row, packed: Packed, count: int) -> Mapping[str, Any]:
-    """Return the facts of the whole frame, if the rows that came have its very schema."""
-    new = frame_facts(packed)
-    schema = dict(row.frame.get("schema", {}))
-    same = {**schema, "rows": 0} == {**new["schema"], "rows": 0}
-    if not same or row.frame.get("arrow_schema") != new["arrow_schema"]:
-        return {}
-    if row.frame.get("kind") != "polars.DataFrame":
-        # The index of the whole is not known from the indexes of its halves.
-        return {}
-    return {**row.frame, "schema": {**schema, "rows": count}}
