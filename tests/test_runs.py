@@ -435,6 +435,8 @@ def test_a_process_without_a_block_leaves_its_record(tmp_path: Path) -> None:
         assert done.stderr == ""
         records = list(Path(".usher", "store.checkpoints", ".runs").iterdir())
         assert [record.stem for record in records] == [done.stdout.strip()] * expected
+
+
 # --- what is said -----------------------------------------------------------------------
 
 

@@ -19,8 +19,9 @@ from usher_pipeline.errors import (
 )
 from usher_pipeline.fingerprint import frames as fingerprints
 from usher_pipeline.fingerprint.files import path_digest
-from usher_pipeline.frames import adapter_for, adapter_of_kind
+from usher_pipeline.frames import adapter_for
 from usher_pipeline.persistence import engine, tables
+from usher_pipeline.persistence.conversion import as_kind
 from usher_pipeline.persistence.export import unwritable
 from usher_pipeline.persistence.local import LocalBackend
 from usher_pipeline.persistence.provenance import write_sidecar
@@ -102,7 +103,9 @@ class PipelineStore:
             df: A polars or pandas DataFrame.
             table_name: The table; any text that is not empty and not reserved.
             description: A sentence for people.
-            replace: Replace the table; False adds the rows to it, matched by column name.
+            replace: Replace the table; False adds the rows to it, matched by column name,
+                in the types of the table. A pandas index without a name goes on where the
+                table has one of its type; else the rows are counted anew.
 
         Raises:
             CheckpointNameError: No table can have that name.
@@ -140,7 +143,8 @@ class PipelineStore:
         """Return a table as a frame; None when there is no such table.
 
         A frame comes back exactly as it was saved when it is asked for in the library
-        that it was saved from.
+        that it was saved from. In the other one durations, categories and time zones stay
+        what they are; a pandas index is columns under its names, and left out without one.
 
         Args:
             table_name: The table.
@@ -158,11 +162,7 @@ class PipelineStore:
             self._record(table_name, version)
         if stored is None:
             return None
-        kind = _POLARS if as_polars else _PANDAS
-        found = tables.restore(stored)
-        if found is not None and found[0] == kind:
-            return adapter_of_kind(kind).from_arrow(found[2], found[1])
-        return tables.natural(kind, stored.table)
+        return as_kind(_POLARS if as_polars else _PANDAS, stored)
 
     def has_checkpoint(self, table_name: str) -> bool:
         """Tell whether a table was saved under a name; looks at metadata alone.
@@ -262,6 +262,8 @@ class PipelineStore:
 
     def export_parquet(self, table_name: str, output_path: str | os.PathLike[str]) -> None:
         """Write a table as Parquet, with its provenance as JSON beside it.
+
+        A pandas index is columns under its names, and left out without one.
 
         Args:
             table_name: The table.

@@ -22,7 +22,7 @@ from usher_pipeline.errors import (
     UnknownTableError,
 )
 from usher_pipeline.fingerprint.frames import column_digest, column_digests, combine
-from usher_pipeline.frames import adapter_of_kind, table_schema
+from usher_pipeline.frames import adapter_of_kind, row_index, table_schema
 from usher_pipeline.persistence import engine, migrations
 from usher_pipeline.persistence.appending import exact, fitted
 from usher_pipeline.persistence.migrations import CHECKPOINTS, PROVENANCE
@@ -349,7 +349,7 @@ class Tables:
             reach = [target.parent]
             with engine.session(self.path, timeout_s=self.timeout_s, reach=reach) as session:
                 if migrations.has_table(session, name):
-                    source = f"(SELECT * FROM {session.table(name)})"
+                    source = f"(SELECT {_shown(session, name)} FROM {session.table(name)})"
                     session.execute(f"COPY {source} TO '{text}' (FORMAT parquet)")
                     temporary.replace(target)
                     return
@@ -431,6 +431,15 @@ def _object(text: str | None) -> dict[str, Any]:
 def naive_utc(moment: datetime) -> datetime:
     """Return a moment as a TIMESTAMP column holds it: in UTC, without a zone."""
     return moment.astimezone(UTC).replace(tzinfo=None)
+
+
+def _shown(session: Session, name: str) -> str:
+    """Return the columns of a table in SQL, without those of an index without a name."""
+    rows = _rows(session, name)
+    schema = rows[0].frame.get("schema", {}) if rows else {}
+    hidden = {schema["sql_names"][position] for position in row_index.unnamed(schema)}
+    shown = [each for each in _described(session, session.table(name)) if each not in hidden]
+    return ", ".join(map(engine.quote, shown)) or "*"
 
 
 def _create(session: Session, row: Row, table: pa.Table) -> None:
