@@ -30,12 +30,16 @@ def store(tmp_path: Path) -> Iterator[PipelineStore]:
 @pytest.mark.parametrize("unit", ["s", "ms", "us", "ns"])
 def test_pandas_meaning_reaches_polars(store: PipelineStore, unit: str) -> None:
     """Durations, categories and zones of a pandas frame are such in polars."""
+    duration, berlin, fixed = (
+        pd.api.types.pandas_dtype(kind.format(unit))
+        for kind in ("m8[{}]", "datetime64[{}, Europe/Berlin]", "datetime64[{}, UTC+05:30]")
+    )
     frame = pd.DataFrame(
         {
-            "wait": pd.Series(pd.to_timedelta([1, None], unit="s")).astype(f"m8[{unit}]").array,
+            "wait": pd.Series(pd.to_timedelta([1, None], unit="s")).astype(duration).array,
             "tier": pd.Categorical(["a", None], ["b", "a"]),
-            "seen": pd.Series([NOON, None]).astype(f"datetime64[{unit}, Europe/Berlin]").array,
-            "fixed": pd.Series([NOON, None]).astype(f"datetime64[{unit}, UTC+05:30]").array,
+            "seen": pd.Series([NOON, None]).astype(berlin).array,
+            "fixed": pd.Series([NOON, None]).astype(fixed).array,
             "count": pd.array([1, None], dtype="Int64"),
         },
         index=pd.Index(["USH2A", "MYO7A"], name="gene"),

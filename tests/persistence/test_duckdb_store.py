@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -17,8 +18,10 @@ import pandas as pd
 import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
+from pydantic import BaseModel
 
 from usher_pipeline import checkpoint, run
+from usher_pipeline.config import PipelineConfig
 from usher_pipeline.errors import (
     CheckpointNameError,
     InvalidResultError,
@@ -30,7 +33,7 @@ from usher_pipeline.errors import (
     UnknownTableError,
     UnsupportedFrameError,
 )
-from usher_pipeline.persistence import PipelineStore, ProvenanceTracker
+from usher_pipeline.persistence import PipelineStore, ProvenanceTracker, engine
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -128,6 +131,24 @@ def test_a_folder_that_can_not_be_made_is_named(
     monkeypatch.setattr(Path, "mkdir", refuse)
     with pytest.raises(StoreError, match=r"folder can not be made: .*denied.* where you can"):
         PipelineStore(tmp_path / "deep" / "store.duckdb")
+
+
+def test_an_sqlite_file_is_no_store(tmp_path: Path) -> None:
+    """A database of SQLite is refused as such, without a look for an extension."""
+    path = tmp_path / "other.duckdb"
+    connection = sqlite3.connect(path)
+    connection.execute("CREATE TABLE t (a)")
+    connection.commit()
+    connection.close()
+    with pytest.raises(StoreError, match="not a DuckDB database"):
+        PipelineStore(path)
+
+
+def test_memory_is_no_store(tmp_path: Path) -> None:
+    """DuckDB's name for a database in memory is refused, and no file gets it."""
+    with pytest.raises(StoreError, match="a store is a file"):
+        PipelineStore(":memory:")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_closing_twice_and_working_after(store: PipelineStore) -> None:
@@ -596,6 +617,41 @@ def test_a_held_file_is_waited_for_and_its_holder_named(
         assert store.has_checkpoint("genes")
 
 
+def test_conn_outlives_a_with_block(store: PipelineStore) -> None:
+    """`with store.conn` closes that connection; the store goes on with a new one."""
+    store.save_dataframe(GENES, "genes")
+    with store.conn as connection:
+        connection.execute("CREATE TABLE t AS SELECT 1 AS a")
+    assert_frame_equal(store.load_dataframe("genes"), GENES)
+    assert store.conn.execute("FROM t").fetchall() == [(1,)]
+    store.save_dataframe(GENES, "more")
+    store.close()
+    assert len(rows_of(store.db_path, "FROM more")) == 3
+
+
+def test_a_protected_file_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file that can only be read is queried and exported; writing is a clear error."""
+    path = tmp_path / "store.duckdb"
+    with PipelineStore(path) as store:
+        store.save_dataframe(GENES, "genes")
+    monkeypatch.setattr(engine, "writable", lambda _: False)
+    with PipelineStore(path) as store:
+        assert_frame_equal(store.load_dataframe("genes"), GENES)
+        assert store.has_checkpoint("genes")
+        assert store.execute_query("SELECT count(*) FROM genes").item() == 3
+        store.export_parquet("genes", tmp_path / "out" / "genes.parquet")
+        with pytest.raises(duckdb.Error, match="read-only"):
+            store.execute_query("DELETE FROM genes")
+        assert store.conn.execute("SELECT count(*) FROM genes").fetchall() == [(3,)]
+        with pytest.raises(duckdb.Error, match="read-only"):
+            store.conn.execute("DELETE FROM genes")
+        with pytest.raises(StoreError, match="it can only be read"):
+            store.save_dataframe(GENES, "genes")
+        with pytest.raises(StoreError, match="it can only be read"):
+            store.delete_checkpoint("genes")
+    assert_frame_equal(pl.read_parquet(tmp_path / "out" / "genes.parquet"), GENES)
+
+
 # --- out --------------------------------------------------------------------------------
 
 
@@ -627,6 +683,69 @@ def test_exporting_below_a_file_is_a_clear_error(store: PipelineStore, tmp_path:
     (tmp_path / "notes.txt").write_text("mine")
     with pytest.raises(StoreError, match=r"x\.parquet': the file can not be written"):
         store.export_parquet("genes", tmp_path / "notes.txt" / "x.parquet")
+
+
+@pytest.mark.parametrize(
+    ("place", "problem"),
+    [
+        ("folder.parquet", "it is a folder"),
+        ("file/deep/genes.parquet", "exported to"),
+        ("store.duckdb", "it is the store itself"),
+        ("link.parquet", "it is the store itself"),
+    ],
+)
+def test_where_no_file_can_be_nothing_is_exported(
+    store: PipelineStore, tmp_path: Path, place: str, problem: str
+) -> None:
+    """An export onto a folder, below a file or onto the store is an error; all stays."""
+    store.save_dataframe(GENES, "genes")
+    (tmp_path / "folder.parquet").mkdir()
+    (tmp_path / "file").touch()
+    (tmp_path / "link.parquet").symlink_to(tmp_path / "store.duckdb")
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(StoreError, match=problem):
+        store.export_parquet("genes", tmp_path / place)
+    assert sorted(tmp_path.rglob("*")) == before
+    assert_frame_equal(store.load_dataframe("genes"), GENES)
+
+
+def test_a_copy_that_fails_leaves_no_file(
+    store: PipelineStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """When the file can not be put in its place, the error says so and nothing is left."""
+    store.save_dataframe(GENES, "genes")
+
+    def fail(*_: object) -> None:
+        raise OSError("the disk is full")
+
+    monkeypatch.setattr(Path, "replace", fail)
+    with pytest.raises(StoreError, match="the disk is full"):
+        store.export_parquet("genes", tmp_path / "out" / "genes.parquet")
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_exports_of_a_configured_store_bear_its_config(
+    tmp_path: Path,
+) -> None:
+    """A table that was saved by hand is exported with the config of `from_config`."""
+
+    class ClinVar(BaseModel):
+        clinvar_version: str = "2026-01"
+
+    class Config(PipelineConfig):
+        versions: ClinVar = ClinVar()  # type: ignore[assignment]
+
+    places = {"data_dir": "data", "cache_dir": "cache", "duckdb_path": "own.duckdb"}
+    config = Config.model_validate(places)
+    with PipelineStore.from_config(config) as store:
+        store.save_dataframe(GENES, "genes")
+        store.export_parquet("genes", tmp_path / "genes.parquet")
+        ProvenanceTracker.from_config(config).save_to_store(store)
+        stored = store.execute_query("SELECT config_hash FROM _provenance").item()
+    assert stored == config.config_hash()
+    sidecar = ProvenanceTracker.load_sidecar(tmp_path / "genes.provenance.json")
+    assert sidecar["config_hash"] == config.config_hash()
+    assert sidecar["data_source_versions"] == {"clinvar_version": "2026-01"}
 
 
 # --- older files ------------------------------------------------------------------------

@@ -72,6 +72,82 @@ def test_library_sql_reaches_only_its_folder(tmp_path: Path, sql: str) -> None:
     assert list(outside.iterdir()) == []
 
 
+@pytest.mark.parametrize(
+    ("setting", "expected"),
+    [
+        ("autoinstall_known_extensions", False),
+        ("autoload_known_extensions", False),
+        ("python_enable_replacements", False),
+        ("preserve_insertion_order", True),
+        ("TimeZone", "UTC"),
+        ("enable_external_access", False),
+        ("lock_configuration", True),
+    ],
+)
+def test_a_session_sees_every_setting(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, setting: str, expected: object
+) -> None:
+    """What is set for library SQL holds in the sessions, wherever the machine stands."""
+    monkeypatch.setenv("TZ", "America/New_York")
+    time.tzset()
+    try:
+        with engine.session(tmp_path / "a.duckdb", timeout_s=1) as session:
+            sql = f"SELECT current_setting('{setting}')"
+            assert session.rows(sql) == [(expected,)]
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+
+
+def test_a_reach_beyond_the_folder_leaves_nothing_open(tmp_path: Path) -> None:
+    """What is started for one more folder is closed with its session."""
+    path = tmp_path / "a.duckdb"
+    with engine.session(path, timeout_s=1):
+        known = dict(engine._process.instances)
+    with engine.session(path, timeout_s=1, reach=[tmp_path / "out"]) as session:
+        kept = session.connection
+        assert session.rows("SELECT 1") == [(1,)]
+    assert engine._process.instances == known
+    with pytest.raises(duckdb.ConnectionException, match="closed"):
+        kept.execute("SELECT 1")
+
+
+def test_a_native_connection_that_was_closed_is_opened_anew(tmp_path: Path) -> None:
+    """Whoever closes the shared connection leaves the others with a new one."""
+    path = (tmp_path / "a.duckdb").resolve()
+    first = engine.native(path, timeout_s=1)
+    first.execute("CREATE TABLE t AS SELECT 1 AS a")
+    first.close()
+    assert not engine.is_open(first)
+    with engine.session(path, timeout_s=1) as session:
+        assert session.rows(f"FROM {session.table('t')}") == [(1,)]
+    second = engine.native(path, timeout_s=1)
+    assert second.execute("FROM t").fetchall() == [(1,)]
+    engine.release(path)
+    engine.release(path)
+    with duckdb.connect(str(path)) as other:
+        assert other.execute("FROM t").fetchall() == [(1,)]
+
+
+def test_what_is_protected_is_not_writable(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file is written if it and its folder may be; one that is not there is tried."""
+    path = tmp_path / "a.duckdb"
+    protected: list[Path] = []
+
+    def access(asked: Path, _: int) -> bool:
+        return asked not in protected
+
+    monkeypatch.setattr("os.access", access)
+    assert engine.writable(path)
+    path.touch()
+    assert engine.writable(path)
+    for each in (path, tmp_path):
+        protected[:] = [each]
+        assert not engine.writable(path)
+
+
 def test_new_files_open_with_the_older_duckdb(tmp_path: Path) -> None:
     """A new file has the storage version that DuckDB 1.5 reads."""
     path = tmp_path / "a.duckdb"

@@ -14,6 +14,7 @@ from usher_pipeline.errors import (
     InvalidResultError,
     StoreBusyError,
     StoreClosedError,
+    StoreError,
     UnknownTableError,
     UsherWarning,
 )
@@ -22,9 +23,8 @@ from usher_pipeline.fingerprint.files import path_digest
 from usher_pipeline.frames import adapter_for
 from usher_pipeline.persistence import engine, tables
 from usher_pipeline.persistence.conversion import as_kind
-from usher_pipeline.persistence.export import unwritable
 from usher_pipeline.persistence.local import LocalBackend
-from usher_pipeline.persistence.provenance import write_sidecar
+from usher_pipeline.persistence.provenance import described, write_sidecar
 from usher_pipeline.persistence.reads import current_call, meant_in, record
 from usher_pipeline.persistence.segments import check_name
 from usher_pipeline.records import Read, utc_now
@@ -69,10 +69,17 @@ class PipelineStore:
     """
 
     def __init__(self, db_path: str | os.PathLike[str]) -> None:
+        if str(db_path) == ":memory:":
+            raise StoreError(
+                ":memory:",
+                "a store is a file, which outlives the process",
+                "Nothing was opened. Give the path of a file, also in a temporary folder.",
+            )
         self.db_path = Path(db_path)
         self._backend = LocalBackend(self.db_path)
         self._native_pid = 0
         self._conn: duckdb.DuckDBPyConnection | None = None
+        self._config: Any = None
         self._closed = False
         path = self._backend.path
         self._backend.check("_")
@@ -85,8 +92,13 @@ class PipelineStore:
 
     @classmethod
     def from_config(cls, config: Any) -> Self:
-        """Return the store at `config.duckdb_path`."""
-        return cls(config.duckdb_path)
+        """Return the store at `config.duckdb_path`.
+
+        Exports of tables that were saved by hand bear the config's hash and versions.
+        """
+        store = cls(config.duckdb_path)
+        store._config = config
+        return store
 
     # --- saving and loading ---
 
@@ -174,7 +186,7 @@ class PipelineStore:
         check_name(table_name)
         self._publish()
         self._record_tables([table_name])
-        return bool(self._backend.tables.rows(table_name))
+        return self._backend.tables.has(table_name)
 
     def list_checkpoints(self) -> list[dict[str, Any]]:
         """Return the metadata of every table, newest first.
@@ -244,13 +256,17 @@ class PipelineStore:
         """A live DuckDB connection on the store; it holds the file until `close`.
 
         Every checkpoint is there under its plain name, and frames in the scope of the
-        caller resolve as DuckDB lets them.
+        caller resolve as DuckDB lets them. If it was closed, such as by a `with` block, the
+        next one is opened anew.
         """
         self._require_open()
         _warn_of_unseen_reads()
         for entry, at in meant_in(self._backend.path):
             self._backend.mean(entry, at)
-        if self._conn is None or self._native_pid != os.getpid():
+        is_ours = self._conn is not None and self._native_pid == os.getpid()
+        if self._conn is None or not is_ours or not engine.is_open(self._conn):
+            if is_ours:
+                engine.release(self._backend.path)
             self._backend.publish(self._backend.timeout_s)
             self._conn = engine.native(self._backend.path, timeout_s=self._backend.timeout_s)
             self._native_pid = os.getpid()
@@ -272,7 +288,7 @@ class PipelineStore:
         Raises:
             CheckpointNameError: No table can have that name.
             UnknownTableError: There is no such table; nothing is written.
-            StoreError: The folder can not be made.
+            StoreError: No file can be there; nothing is left behind.
         """
         self._require_open()
         check_name(table_name)
@@ -281,12 +297,27 @@ class PipelineStore:
         if not self._has_table(table_name):
             raise UnknownTableError(self.db_path, table_name, self._backend.tables.names())
         target = Path(output_path).absolute()
+        self._require_place(target)
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
+            self._backend.tables.copy_out(table_name, target)
         except OSError as problem:
-            raise unwritable(target, problem) from problem
-        self._backend.tables.copy_out(table_name, target)
+            raise self._not_exported(target, str(problem)) from problem
         write_sidecar(target, self._provenance_of(table_name))
+
+    def _require_place(self, target: Path) -> None:
+        if target.is_dir():
+            raise self._not_exported(target, "it is a folder")
+        own = self._backend.path
+        if target.resolve() in (own, own.with_name(f"{own.name}.wal")):
+            raise self._not_exported(target, "it is the store itself")
+
+    def _not_exported(self, target: Path, problem: str) -> StoreError:
+        return StoreError(
+            self.db_path,
+            f"a table can not be exported to {str(target)!r}: {problem}",
+            "Nothing was written. Give the path of a file in a folder that can be written.",
+        )
 
     def _provenance_of(self, name: str) -> dict[str, Any]:
         rows = self._backend.tables.rows(name)
@@ -299,10 +330,11 @@ class PipelineStore:
             "details": details,
         }
         steps = self._backend.lineage(entry) if entry is not None else [saved]
+        config_hash, versions = described(self._config)
         return {
             "pipeline_version": entry.library if entry is not None else __version__,
-            "data_source_versions": _sources(steps),
-            "config_hash": entry.config_hash if entry is not None else "",
+            "data_source_versions": _sources(steps) if entry is not None else versions,
+            "config_hash": entry.config_hash if entry is not None else config_hash,
             "created_at": row.created_at.isoformat(),
             "processing_steps": steps,
             "table_name": name,

@@ -14,7 +14,7 @@ import random
 import re
 import threading
 import time
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from itertools import count
 from typing import TYPE_CHECKING, Any, Final
@@ -22,13 +22,23 @@ from typing import TYPE_CHECKING, Any, Final
 from usher_pipeline.errors import StoreBusyError, StoreError
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     import duckdb
     import pyarrow as pa
 
-__all__ = ["Session", "folded", "native", "numbered", "quote", "release", "session"]
+__all__ = [
+    "Session",
+    "folded",
+    "is_open",
+    "native",
+    "numbered",
+    "quote",
+    "release",
+    "session",
+    "writable",
+]
 
 #: Files of this version are read by DuckDB 1.5 and 2.0 alike.
 _STORAGE_VERSION: Final = "v1.5.0"
@@ -88,33 +98,38 @@ class _Process:
     def __init__(self) -> None:
         self.lock = threading.RLock()
         self.files: dict[str, _File] = {}
-        self.instances: dict[frozenset[str], duckdb.DuckDBPyConnection] = {}
+        self.instances: dict[str, duckdb.DuckDBPyConnection] = {}
 
     def file(self, path: Path) -> _File:
         with self.lock:
             return self.files.setdefault(str(path), _File())
 
-    def instance(self, folders: frozenset[str]) -> duckdb.DuckDBPyConnection:
-        """Return the closed in-memory instance that can reach just these folders."""
-        import duckdb
-
+    def instance(self, folder: str) -> duckdb.DuckDBPyConnection:
+        """Return the closed in-memory instance that can reach just one folder."""
         with self.lock:
-            if folders not in self.instances:
-                connection = duckdb.connect(":memory:")
-                shown = ", ".join(_text(folder) for folder in sorted(folders))
-                for setting in (
-                    f"allowed_directories = [{shown}]",
-                    "autoinstall_known_extensions = false",
-                    "autoload_known_extensions = false",
-                    "python_enable_replacements = false",
-                    "preserve_insertion_order = true",
-                    "TimeZone = 'UTC'",
-                    "enable_external_access = false",
-                    "lock_configuration = true",
-                ):
-                    connection.execute(f"SET {setting}")
-                self.instances[folders] = connection
-            return self.instances[folders]
+            if folder not in self.instances:
+                self.instances[folder] = _instance({folder})
+            return self.instances[folder]
+
+
+def _instance(folders: Iterable[str]) -> duckdb.DuckDBPyConnection:
+    import duckdb
+
+    connection = duckdb.connect(":memory:")
+    shown = ", ".join(_text(folder) for folder in sorted(folders))
+    for setting in (
+        f"allowed_directories = [{shown}]",
+        "autoinstall_known_extensions = false",
+        "autoload_known_extensions = false",
+        "python_enable_replacements = false",
+        "preserve_insertion_order = true",
+        "TimeZone = 'UTC'",
+        "enable_external_access = false",
+        "lock_configuration = true",
+    ):
+        # What is set without GLOBAL does not reach the cursors, which do all the work.
+        connection.execute(f"SET GLOBAL {setting}")
+    return connection
 
 
 _process = _Process()
@@ -159,9 +174,22 @@ class Session:
         """Return the rows of a query as plain tuples."""
         return self.connection.execute(sql, list(parameters)).fetchall()
 
-    def arrow(self, sql: str) -> pa.Table:
+    def arrow(self, sql: str, parameters: Sequence[Any] | None = None) -> pa.Table:
         """Return the result of a query as an Arrow table."""
-        return to_arrow(self.connection, sql)
+        return to_arrow(self.connection, sql, parameters)
+
+    def copy(self, query: str, target: Path) -> None:
+        """Write the result of a query as a Parquet file.
+
+        Raises:
+            OSError: It can not be written there.
+        """
+        import duckdb
+
+        try:
+            self.execute(f"COPY ({query}) TO {_text(target)} (FORMAT parquet)")
+        except duckdb.Error as problem:
+            raise OSError(str(problem).partition("\n")[0]) from problem
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
@@ -213,16 +241,21 @@ def session(
         StoreError: The file is no DuckDB database or can not be opened.
     """
     file = _process.file(path)
-    with file.lock:
-        if file.native is not None:
+    with file.lock, ExitStack() as stack:
+        if _held(file, path, timeout_s):
             cursor = file.native.cursor()
-            try:
-                yield Session(cursor, file.catalog)
-            finally:
-                cursor.close()
+            stack.callback(cursor.close)
+            yield Session(cursor, file.catalog)
             return
-        folders = frozenset(str(folder) for folder in (path.parent, *reach))
-        cursor = _process.instance(folders).cursor()
+        home, others = str(path.parent), {str(folder) for folder in reach}
+        if others <= {home}:
+            instance = _process.instance(home)
+        else:
+            # Kept, one for each folder would pile up with all its threads.
+            instance = _instance({home, *others})
+            stack.callback(instance.close)
+        cursor = instance.cursor()
+        stack.callback(cursor.close)
         name = f"usher_store_{next(_numbers)}"
         options = ["READ_ONLY"] if read_only else []
         if not path.exists():
@@ -230,18 +263,17 @@ def session(
             options.append(f"STORAGE_VERSION {_text(_STORAGE_VERSION)}")
         listed = f" ({', '.join(options)})" if options else ""
         statement = f"ATTACH {_text(path)} AS {quote(name)}{listed}"
+        _wait(path, lambda: cursor.execute(statement).fetchall(), timeout_s)
         try:
-            _wait(path, lambda: cursor.execute(statement).fetchall(), timeout_s)
-            try:
-                yield Session(cursor, name)
-            finally:
-                cursor.execute(f"DETACH {quote(name)}").fetchall()
+            yield Session(cursor, name)
         finally:
-            cursor.close()
+            cursor.execute(f"DETACH {quote(name)}").fetchall()
 
 
 def native(path: Path, *, timeout_s: float) -> duckdb.DuckDBPyConnection:
     """Return a native connection that holds the file until `release`.
+
+    A file that can only be read is opened for reading.
 
     Args:
         path: The database file, resolved.
@@ -251,21 +283,52 @@ def native(path: Path, *, timeout_s: float) -> duckdb.DuckDBPyConnection:
         StoreBusyError: Others held the file for longer.
         StoreError: The file is no DuckDB database or can not be opened.
     """
-    import duckdb
-
     file = _process.file(path)
     with file.lock:
-        if file.native is None:
-            config: dict[str, Any] = {}
-            if not path.exists():
-                config["storage_compatibility_version"] = _STORAGE_VERSION
-            file.native = _wait(
-                path, lambda: duckdb.connect(str(path), config=config), timeout_s
-            )
-            (file.catalog,) = file.native.execute("SELECT current_database()").fetchall()[0]
+        if not _held(file, path, timeout_s):
+            _open(file, path, timeout_s)
         file.users += 1
         connection: duckdb.DuckDBPyConnection = file.native
         return connection
+
+
+def _open(file: _File, path: Path, timeout_s: float) -> None:
+    import duckdb
+
+    config: dict[str, Any] = {}
+    if not path.exists():
+        config["storage_compatibility_version"] = _STORAGE_VERSION
+    read_only = not writable(path)
+    file.native = _wait(path, lambda: duckdb.connect(str(path), read_only, config), timeout_s)
+    (file.catalog,) = file.native.execute("SELECT current_database()").fetchall()[0]
+
+
+def _held(file: _File, path: Path, timeout_s: float) -> bool:
+    """Tell whether this process holds a file; what a user closed meanwhile is opened again."""
+    if file.native is not None and not is_open(file.native):
+        file.native = None
+        if file.users:
+            _open(file, path, timeout_s)
+    return file.native is not None
+
+
+def is_open(connection: duckdb.DuckDBPyConnection) -> bool:
+    """Tell whether a connection can be worked with still; anybody may have closed it."""
+    import duckdb
+
+    try:
+        connection.cursor().close()
+    except duckdb.ConnectionException:
+        return False
+    return True
+
+
+def writable(path: Path) -> bool:
+    """Tell whether a database can be written: the file, and a log in its folder.
+
+    One that is not there is for DuckDB to create, and to complain about.
+    """
+    return not path.exists() or (os.access(path, os.W_OK) and os.access(path.parent, os.W_OK))
 
 
 def release(path: Path) -> None:
@@ -305,7 +368,9 @@ def _holder(text: str) -> str:
 
 def _explain(text: str) -> tuple[str, str]:
     first_line = text.partition("\n")[0]
-    if "not a valid DuckDB database" in text:
+    # An SQLite file, for which DuckDB would load an extension.
+    is_of_others = "Loading external extensions is disabled" in text
+    if is_of_others or "not a valid DuckDB database" in text:
         return (
             "the file is not a DuckDB database",
             "Nothing was written. Give the path of a DuckDB file, or one that does not exist.",

@@ -21,7 +21,7 @@ from usher_pipeline.errors import (
 from usher_pipeline.fingerprint import frames as fingerprints
 from usher_pipeline.fingerprint.files import know_store, signature
 from usher_pipeline.frames import Packed
-from usher_pipeline.persistence import reads
+from usher_pipeline.persistence import engine, reads
 from usher_pipeline.persistence.locking import single_flight
 from usher_pipeline.persistence.segments import (
     RECENT_ENTRIES,
@@ -359,6 +359,8 @@ class LocalBackend:
 
     def publish(self, timeout_s: float = _PUBLISH_WAIT_S) -> bool:
         """Publish what is meant to be; what the database is too busy for stays marked."""
+        if not engine.writable(self.path):
+            return False
         try:
             self._publish_results(timeout_s)
             self._publish_runs(timeout_s)
@@ -383,6 +385,8 @@ class LocalBackend:
 
     def complete(self) -> None:
         """Mark for publishing the latest result of each name that has no table."""
+        if not engine.writable(self.path):
+            return
         known = {row.table_name for row in self.tables.rows()} if self.path.is_file() else set()
         for name in self.segments.names():
             if name not in known:

@@ -134,6 +134,12 @@ class ProvenanceTracker:
         )
 
 
+def described(config: Configured | None) -> tuple[str, dict[str, Any]]:
+    """Return the hash of a config and the versions of its sources; empty without one."""
+    has_hash = callable(getattr(config, "config_hash", None))
+    return (config.config_hash() if config is not None and has_hash else ""), _versions(config)
+
+
 def _versions(config: Configured | None) -> dict[str, Any]:
     stated = getattr(config, "versions", None)
     if stated is None:

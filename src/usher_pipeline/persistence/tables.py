@@ -7,11 +7,11 @@ entry and the exact schema, so that the database alone can answer a call.
 from __future__ import annotations
 
 import json
-import os
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
+from uuid import uuid4
 
 from xxhash import xxh3_128
 
@@ -142,7 +142,7 @@ class Tables:
     def reading(self, timeout_s: float | None = None) -> Iterator[Session]:
         """Hold the database for reading; the file has to be there."""
         wait_s = self.timeout_s if timeout_s is None else timeout_s
-        read_only = not os.access(self.path, os.W_OK)
+        read_only = not engine.writable(self.path)
         with engine.session(self.path, timeout_s=wait_s, read_only=read_only) as session:
             yield session
 
@@ -155,8 +155,14 @@ class Tables:
 
         Raises:
             StoreBusyError: Others held the database for longer than we may wait.
-            StoreError: The file or its folder can not be made or written.
+            StoreError: The file can only be read, or its folder can not be made.
         """
+        if not engine.writable(self.path):
+            raise StoreError(
+                self.path,
+                "it can only be read; the file or its folder is protected",
+                "Nothing was written. Make both writable, or work on a copy.",
+            )
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
         except OSError as trouble:
@@ -178,6 +184,16 @@ class Tables:
             return []
         with self.reading(timeout_s) as session:
             return _rows(session, name)
+
+    def has(self, name: str) -> bool:
+        """Tell whether `_checkpoints` has a row of a name."""
+        if not self.exists():
+            return False
+        with self.reading() as session:
+            if not migrations.has_table(session, CHECKPOINTS):
+                return False
+            sql = f"SELECT 1 FROM {session.table(CHECKPOINTS)} WHERE table_name = ?"
+            return bool(session.rows(sql, [name]))
 
     def names(self) -> list[str]:
         """Return the names of all tables that hold data."""
@@ -342,16 +358,23 @@ class Tables:
 
         Raises:
             UnknownTableError: There is no such table.
+            OSError: It can not be written there; nothing is left.
         """
-        temporary = target.with_name(f".{target.name}.tmp")
-        text = str(temporary).replace("'", "''")
+        temporary = target.with_name(f".{uuid4().hex}.parquet")
         if self.exists():
-            reach = [target.parent]
-            with engine.session(self.path, timeout_s=self.timeout_s, reach=reach) as session:
+            with engine.session(
+                self.path,
+                timeout_s=self.timeout_s,
+                read_only=not engine.writable(self.path),
+                reach=[target.parent],
+            ) as session:
                 if migrations.has_table(session, name):
-                    source = f"(SELECT {_shown(session, name)} FROM {session.table(name)})"
-                    session.execute(f"COPY {source} TO '{text}' (FORMAT parquet)")
-                    temporary.replace(target)
+                    source = f"SELECT {_shown(session, name)} FROM {session.table(name)}"
+                    try:
+                        session.copy(source, temporary)
+                        temporary.replace(target)
+                    finally:
+                        temporary.unlink(missing_ok=True)
                     return
         raise UnknownTableError(self.path, name, self.names())
 
@@ -394,8 +417,13 @@ def natural(kind: str, table: pa.Table) -> Any:
 def _rows(session: Session, name: str | None) -> list[Row]:
     if not migrations.has_table(session, CHECKPOINTS):
         return []
-    found = session.arrow(f"SELECT * FROM {session.table(CHECKPOINTS)}").to_pylist()
-    rows = [_row(data) for data in found if name is None or data["table_name"] == name]
+    sql = f"SELECT * FROM {session.table(CHECKPOINTS)}"
+    found = (
+        session.arrow(sql)
+        if name is None
+        else session.arrow(f"{sql} WHERE table_name = ?", [name])
+    )
+    rows = [_row(data) for data in found.to_pylist()]
     return sorted(rows, key=lambda row: row.created_at, reverse=True)
 
 
