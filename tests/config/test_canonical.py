@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
+import re
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta, timezone
 from decimal import Decimal
 from enum import Enum, StrEnum
 from ipaddress import ip_address
@@ -13,7 +15,9 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final
 from uuid import UUID
+from zoneinfo import ZoneInfo
 
+import numpy as np
 import pytest
 from pydantic import BaseModel, HttpUrl, TypeAdapter
 
@@ -50,6 +54,30 @@ class Section(BaseModel):
 
 
 SECTION: Final = Section(cutoffs=Cutoffs(30.0, ("a", "b")), pages={1: "x"})
+
+
+@pytest.mark.parametrize(
+    ("value", "other"),
+    [
+        (re.compile("a", re.IGNORECASE), re.compile("a")),
+        (re.compile(b"a"), re.compile("a")),
+        (ZoneInfo("Europe/Berlin"), ZoneInfo("Europe/Zurich")),
+        (timezone(timedelta(hours=2)), timezone(timedelta(hours=3))),
+        (1 + 2j, 1 + 3j),
+        (np.int64(3), 4),
+        (np.bool_(True), 1.5),
+    ],
+    ids=str,
+)
+def test_every_kind_of_field_has_a_form(value: Any, other: Any) -> None:
+    """Patterns, zones, complex numbers and numbers of numpy count by what they hold."""
+    assert canonical_json({"x": value}) == canonical_json({"x": copy.copy(value)})
+    assert canonical_json({"x": value}) != canonical_json({"x": other})
+
+
+def test_numbers_of_numpy_are_numbers() -> None:
+    """It means nothing which library made a number."""
+    assert canonical_json([np.int64(3), np.float32(0.5)]) == canonical_json([3, 0.5])
 
 
 def test_plain_data_is_made_of_dicts_and_lists() -> None:

@@ -115,6 +115,19 @@ def test_folders_that_exist_are_kept(tmp_path: Path) -> None:
     assert (config().data_dir / "genes.tsv").read_text("utf-8") == "GENE"
 
 
+def test_a_refused_config_creates_nothing(tmp_path: Path) -> None:
+    """Folders are created once every value is good."""
+    values = {
+        "data_dir": tmp_path / "data",
+        "cache_dir": tmp_path / "cache",
+        "duckdb_path": tmp_path / "store.duckdb",
+        "versions": {"ensembl_release": 9},
+    }
+    with pytest.raises(ValidationError, match="ensembl_release"):
+        PipelineConfig.model_validate(values)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_folder_that_can_not_be_created_is_a_bad_value(tmp_path: Path) -> None:
     """Where a file is in the way, the field is told, as for any bad value."""
     (tmp_path / "file").write_text("", "utf-8")

@@ -7,9 +7,10 @@ nor YAML.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, is_dataclass
-from datetime import date, time, timedelta
+from datetime import date, time, timedelta, timezone
 from decimal import Decimal
 from enum import Enum
 from fractions import Fraction
@@ -17,6 +18,7 @@ from hashlib import sha256
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID
+from zoneinfo import ZoneInfo
 
 from usher_pipeline.errors import FingerprintError
 
@@ -26,7 +28,9 @@ if TYPE_CHECKING:
 __all__ = ["canonical_json", "digest", "members", "plain"]
 
 #: Types whose own text says all that they hold.
-_TEXT_TYPES: Final = (date, time, timedelta, Decimal, Fraction, UUID)
+_TEXT_TYPES: Final = (complex, date, time, timedelta, timezone, Decimal, Fraction, UUID)
+#: The kinds of numpy's types that are numbers of Python in another size.
+_NUMBERS: Final = frozenset("biufc")
 #: Libraries of which the same is true.
 _TEXT_LIBRARIES: Final = ("ipaddress", "pydantic", "pydantic_core")
 
@@ -96,6 +100,9 @@ def digest(value: Any) -> str:
 
 
 def _encoded(value: Any, path: str) -> Any:
+    if getattr(getattr(value, "dtype", None), "kind", "") in _NUMBERS and value.shape == ():
+        # A number of numpy counts as the number; which library made it means nothing.
+        value = value.item()
     if isinstance(value, Enum):
         return {f"!{type(value).__name__}": _encoded(value.value, path)}
     if value is None or isinstance(value, (bool, int, float, str)):
@@ -117,8 +124,10 @@ def _key(key: Any, path: str) -> str:
 
 
 def _payload(value: Any, path: str) -> Any:
-    if isinstance(value, _TEXT_TYPES):
+    if isinstance(value, _TEXT_TYPES) or (isinstance(value, ZoneInfo) and value.key):
         return str(value)
+    if isinstance(value, re.Pattern):
+        return [_encoded(value.pattern, path), value.flags]
     if isinstance(value, (bytes, bytearray, memoryview)):
         return bytes(value).hex()
     if isinstance(value, (set, frozenset)):

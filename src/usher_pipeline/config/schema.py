@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from math import fsum
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 
 from pydantic import (
     BaseModel,
@@ -18,6 +18,7 @@ from pydantic import (
     PrivateAttr,
     ValidationError,
     field_validator,
+    model_validator,
 )
 
 from usher_pipeline.config.canonical import digest, plain
@@ -145,14 +146,20 @@ class PipelineConfig(BaseModel):
     def _at_home(cls, path: Path) -> Path:
         return Path(os.path.expanduser(path))  # noqa: PTH111 - `~stranger` is a name
 
-    @field_validator("data_dir", "cache_dir")
-    @classmethod
-    def _created(cls, folder: Path) -> Path:
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as problem:
-            raise ValueError(f"the folder can not be created: {problem}") from problem
-        return folder
+    @model_validator(mode="after")
+    def _with_folders(self) -> Self:
+        # Once all values are good: a config that is refused leaves nothing on the disk.
+        for name in ("data_dir", "cache_dir"):
+            folder: Path = getattr(self, name)
+            try:
+                folder.mkdir(parents=True, exist_ok=True)
+            except OSError as problem:
+                text = f"the folder can not be created: {problem}"
+                details: Any = {"type": "value_error", "loc": (name,), "input": folder}
+                details["ctx"] = {"error": ValueError(text)}
+                title = type(self).__name__
+                raise ValidationError.from_exception_data(title, [details]) from problem
+        return self
 
     def config_hash(self) -> str:
         """Return a digest of every value, the same in every process.
