@@ -27,6 +27,7 @@ __all__ = [
     "InvalidResultError",
     "NameClashError",
     "OptionError",
+    "ProvenanceError",
     "SchemaMismatchError",
     "StoreBusyError",
     "StoreClosedError",
@@ -408,6 +409,29 @@ class SchemaMismatchError(UsherError, ValueError):
             f"The frame can not be appended to {table!r}: expected "
             f"({', '.join(self.expected)}), got ({', '.join(self.got)}). Nothing was written. "
             "Cast the frame to the types of the table, or save it with replace=True."
+        )
+
+
+# --- provenance -------------------------------------------------------------------------
+
+
+class ProvenanceError(UsherError, TypeError):
+    """A step can not be recorded, since JSON has no form for what is said of it.
+
+    Attributes:
+        step: The step.
+        path: Where the value is, such as ``details['rows']``.
+        type_name: Its type.
+    """
+
+    def __init__(self, step: str, path: str, type_name: str) -> None:
+        self.step = step
+        self.path = path
+        self.type_name = type_name
+        super().__init__(
+            f"The step {step!r} can not be recorded: expected what JSON holds, got {type_name} "
+            f"at {path}. Nothing was recorded. Convert it to plain data, for example with "
+            "int(...), str(...) or .isoformat()."
         )
 
 

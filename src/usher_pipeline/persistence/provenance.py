@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+from copy import deepcopy
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from usher_pipeline._version import __version__
-from usher_pipeline.errors import StoreError
+from usher_pipeline.errors import ProvenanceError, StoreError
 from usher_pipeline.persistence.segments import write_json
 from usher_pipeline.records import Step, utc_now
 
@@ -72,24 +73,30 @@ class ProvenanceTracker:
             details: More facts; plain data that JSON can hold.
 
         Raises:
-            TypeError: JSON can not hold the details.
+            ProvenanceError: JSON can not hold the details; it is a `TypeError` as well.
         """
-        json.dumps(details)
+        try:
+            json.dumps(details)
+        except (TypeError, ValueError) as problem:
+            path, value = _no_json(details, "details") or ("details", details)
+            kind = type(value)
+            type_name = f"{kind.__module__}.{kind.__qualname__}".removeprefix("builtins.")
+            raise ProvenanceError(step_name, path, type_name) from problem
         self.append(Step(step_name, utc_now(), details))
 
     def append(self, step: Step) -> None:
         """Append a step with the time at which its work was really done."""
-        self.processing_steps.append(step.to_json())
+        self.processing_steps.append(deepcopy(step.to_json()))
 
     def get_steps(self) -> list[dict[str, Any]]:
-        """Return the steps so far."""
-        return list(self.processing_steps)
+        """Return the steps so far; what is done to them does not reach the tracker."""
+        return deepcopy(self.processing_steps)
 
     def create_metadata(self) -> dict[str, Any]:
         """Return all that is known, as plain data."""
         return {
             "pipeline_version": self.pipeline_version,
-            "data_source_versions": dict(self.data_source_versions),
+            "data_source_versions": deepcopy(self.data_source_versions),
             "config_hash": self.config_hash,
             "created_at": self.created_at.isoformat(),
             "processing_steps": self.get_steps(),
@@ -132,6 +139,21 @@ class ProvenanceTracker:
             steps=self.get_steps(),
             metadata=metadata,
         )
+
+
+def _no_json(value: Any, path: str) -> tuple[str, Any] | None:
+    """Return the first value that JSON has no form for, and where it is; None for none."""
+    if isinstance(value, dict):
+        keys = [key for key in value if not isinstance(key, (str, int, float, type(None)))]
+        if keys:
+            return f"a key of {path}", keys[0]
+        children = [(f"{path}[{key!r}]", child) for key, child in value.items()]
+    elif isinstance(value, (list, tuple)):
+        children = [(f"{path}[{position}]", child) for position, child in enumerate(value)]
+    else:
+        is_plain = value is None or isinstance(value, (str, int, float))
+        return None if is_plain else (path, value)
+    return next((found for at, child in children if (found := _no_json(child, at))), None)
 
 
 def described(config: Configured | None) -> tuple[str, dict[str, Any]]:
