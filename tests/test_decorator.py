@@ -717,6 +717,31 @@ def test_a_table_made_by_hand_is_not_replaced(calls: Calls, tmp_path: Path) -> N
         assert store.execute_query("FROM mine").item() == 42
 
 
+@pytest.mark.parametrize(
+    "name",
+    ["select", 'with "quotes"', "it's", "../outside", "größe 🧬", ".hidden", "x" * 300],
+)
+def test_a_checkpoint_may_have_any_name(calls: Calls, tmp_path: Path, name: str) -> None:
+    """Whatever SQL can quote names a checkpoint: it is kept, found and has its table."""
+    path = tmp_path / "inner" / "store.duckdb"
+
+    @checkpoint(name=name)
+    def odd() -> pl.DataFrame:
+        calls.append("run")
+        return frame(1)
+
+    with run(store=path):
+        assert odd().item() == odd().item() == 1
+        assert load(name).item() == 1
+    assert calls == ["run"]
+    with PipelineStore(path) as store:
+        assert store.load_dataframe(name).item() == 1
+        assert [row["table_name"] for row in store.list_checkpoints()] == [name]
+        store.delete_checkpoint(name)
+        assert not store.has_checkpoint(name)
+    assert [each.name for each in tmp_path.iterdir()] == ["inner"]
+
+
 @pytest.mark.parametrize("older", [True, False], ids=["older file", "save_dataframe"])
 def test_a_table_saved_by_hand_is_not_replaced(
     calls: Calls, tmp_path: Path, *, older: bool

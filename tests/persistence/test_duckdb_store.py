@@ -20,8 +20,8 @@ import pytest
 from polars.testing import assert_frame_equal
 from pydantic import BaseModel
 
-from usher_pipeline import checkpoint, run
-from usher_pipeline.config import PipelineConfig
+from usher_pipeline import checkpoint, run, source
+from usher_pipeline.config import PipelineConfig, load_config
 from usher_pipeline.errors import (
     CheckpointNameError,
     InvalidResultError,
@@ -36,7 +36,7 @@ from usher_pipeline.errors import (
 from usher_pipeline.persistence import PipelineStore, ProvenanceTracker, engine
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 GENES = pl.DataFrame(
     {"gene": ["USH2A", "MYO7A", None], "score": [0.9, float("nan"), None], "rank": [1, 2, 3]},
@@ -90,6 +90,13 @@ def test_a_config_names_its_store(tmp_path: Path) -> None:
     path = tmp_path / "of_config.duckdb"
     with PipelineStore.from_config(SimpleNamespace(duckdb_path=path)) as store:
         assert store.db_path == path
+    (tmp_path / "config.yaml").write_text(
+        f"data_dir: {tmp_path}/data\ncache_dir: {tmp_path}/cache\n"
+        f"duckdb_path: {tmp_path}/real.duckdb\nversions:\n  ensembl_release: 113\n"
+    )
+    with PipelineStore.from_config(load_config(tmp_path / "config.yaml")) as store:
+        assert store.db_path == tmp_path / "real.duckdb"
+        assert store.db_path.is_file()
 
 
 def test_a_folder_is_no_store(tmp_path: Path) -> None:
@@ -153,12 +160,25 @@ def test_memory_is_no_store(tmp_path: Path) -> None:
 
 def test_closing_twice_and_working_after(store: PipelineStore) -> None:
     """Closing twice is no error; a closed store refuses work with a clear error."""
+    store.save_dataframe(GENES, "genes")
     store.close()
     store.close()
-    with pytest.raises(StoreClosedError, match="it is closed"):
-        store.load_dataframe("genes")
-    with pytest.raises(StoreClosedError, match="it is closed"):
-        _ = store.conn
+    verbs: list[Callable[[], Any]] = [
+        lambda: store.save_dataframe(GENES, "genes"),
+        lambda: store.load_dataframe("genes"),
+        lambda: store.has_checkpoint("genes"),
+        store.list_checkpoints,
+        lambda: store.delete_checkpoint("genes"),
+        lambda: store.export_parquet("genes", "genes.parquet"),
+        lambda: store.execute_query("SELECT 1"),
+        lambda: store.conn,
+        lambda: ProvenanceTracker("1", None).save_to_store(store),
+    ]
+    for verb in verbs:
+        with pytest.raises(StoreClosedError, match="it is closed"):
+            verb()
+    assert rows_of(store.db_path, "SELECT count(*) FROM genes") == [(3,)]
+    assert not Path("genes.parquet").exists()
 
 
 def test_the_file_is_free_after_close(tmp_path: Path) -> None:
@@ -224,6 +244,19 @@ def test_appending_describes_the_whole_table(store: PipelineStore) -> None:
     assert (row["row_count"], row["description"]) == (6, "all genes")
     assert row["created_at"] >= before
     assert_frame_equal(store.load_dataframe("genes"), pl.concat([GENES, GENES]))
+
+
+def test_appending_moves_a_table_to_the_top(store: PipelineStore) -> None:
+    """Rows that came bring a new time and, if given, a new description."""
+    for name in ("one", "two"):
+        store.save_dataframe(pd.DataFrame({"n": [1]}), name, f"the {name}")
+    before = {row["table_name"]: row["created_at"] for row in store.list_checkpoints()}
+    store.save_dataframe(pd.DataFrame({"n": [2]}), "one", "longer", replace=False)
+    first, second = store.list_checkpoints()
+    assert (first["table_name"], first["description"]) == ("one", "longer")
+    assert (first["row_count"], second["table_name"]) == (2, "two")
+    assert first["created_at"] > before["two"] > before["one"]
+    assert second["created_at"] == before["two"]
 
 
 def test_appending_to_nothing_creates(store: PipelineStore) -> None:
@@ -617,6 +650,22 @@ def test_a_held_file_is_waited_for_and_its_holder_named(
         assert store.has_checkpoint("genes")
 
 
+def test_another_process_reads_while_a_store_is_open(store: PipelineStore) -> None:
+    """An open store that gave out no `conn` lets others read, and write in between."""
+    store.save_dataframe(GENES, "genes")
+    program = (
+        "import polars as pl; from usher_pipeline.persistence import PipelineStore\n"
+        f"with PipelineStore({str(store.db_path)!r}) as store:\n"
+        "    print(store.load_dataframe('genes').height)\n"
+        "    store.save_dataframe(pl.DataFrame({'n': [1]}), 'theirs')\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "3\n"
+    assert store.load_dataframe("theirs").item() == 1
+
+
 def test_conn_outlives_a_with_block(store: PipelineStore) -> None:
     """`with store.conn` closes that connection; the store goes on with a new one."""
     store.save_dataframe(GENES, "genes")
@@ -724,19 +773,27 @@ def test_a_copy_that_fails_leaves_no_file(
     assert list((tmp_path / "out").iterdir()) == []
 
 
-def test_exports_of_a_configured_store_bear_its_config(
-    tmp_path: Path,
-) -> None:
-    """A table that was saved by hand is exported with the config of `from_config`."""
+class ClinVar(BaseModel):
+    """Sources of another field of study."""
 
-    class ClinVar(BaseModel):
-        clinvar_version: str = "2026-01"
+    clinvar_version: str = "2026-01"
 
-    class Config(PipelineConfig):
-        versions: ClinVar = ClinVar()  # type: ignore[assignment]
 
+class OwnConfig(PipelineConfig):
+    """A user's config, which states other sources."""
+
+    versions: ClinVar = ClinVar()  # type: ignore[assignment]
+
+
+def own_config(version: str = "2026-01") -> OwnConfig:
+    """Return a config of the user's own class."""
     places = {"data_dir": "data", "cache_dir": "cache", "duckdb_path": "own.duckdb"}
-    config = Config.model_validate(places)
+    return OwnConfig.model_validate({**places, "versions": {"clinvar_version": version}})
+
+
+def test_exports_of_a_configured_store_bear_its_config(tmp_path: Path) -> None:
+    """A table that was saved by hand is exported with the config of `from_config`."""
+    config = own_config()
     with PipelineStore.from_config(config) as store:
         store.save_dataframe(GENES, "genes")
         store.export_parquet("genes", tmp_path / "genes.parquet")
@@ -746,6 +803,24 @@ def test_exports_of_a_configured_store_bear_its_config(
     sidecar = ProvenanceTracker.load_sidecar(tmp_path / "genes.provenance.json")
     assert sidecar["config_hash"] == config.config_hash()
     assert sidecar["data_source_versions"] == {"clinvar_version": "2026-01"}
+
+
+def test_a_config_of_the_users_own_class_works_everywhere() -> None:
+    """Other sources than those of this field state versions for runs, keys and provenance."""
+    current: Any = source("clinvar")
+
+    @checkpoint(name="variants")
+    def variants(release: Any = current) -> pl.DataFrame:
+        return pl.DataFrame({"release": [release]})
+
+    for version in ("2026-01", "2026-02"):
+        config = own_config(version)
+        with run(config):
+            assert variants()["release"].to_list() == [version]
+        tracker = ProvenanceTracker("1", config)
+        assert tracker.data_source_versions == {"clinvar_version": version}
+        with PipelineStore.from_config(config) as store:
+            assert store.load_dataframe("variants")["release"].to_list() == [version]
 
 
 # --- older files ------------------------------------------------------------------------
@@ -805,3 +880,32 @@ def test_an_older_file_grows_and_loses_nothing(older_file: Path) -> None:
     assert rows_of(older_file, "SELECT n FROM unlisted") == [(42,)]
     sql = "SELECT version, config_hash FROM _provenance"
     assert rows_of(older_file, sql) == [("0.1", "abc")]
+
+
+@pytest.mark.parametrize("has_provenance", [True, False])
+def test_an_older_file_takes_every_verb(older_file: Path, *, has_provenance: bool) -> None:
+    """With or without `_provenance`, an older file is read, exported, extended and cleared."""
+    if not has_provenance:
+        rows_of(older_file, "DROP TABLE _provenance")
+
+    @checkpoint(name=f"layer_{has_provenance}")
+    def layer() -> pl.DataFrame:
+        with PipelineStore(older_file) as inner:
+            genes: pl.DataFrame = inner.load_dataframe("gene_universe")
+        return genes.select("gene")
+
+    with PipelineStore(older_file) as store:
+        assert store.conn.execute("SELECT gene FROM gene_universe").fetchall() == [("USH2A",)]
+        store.export_parquet("gene_universe", older_file.with_name("out.parquet"))
+        ProvenanceTracker("2", None).save_to_store(store)
+        with run(store=older_file):
+            assert layer()["gene"].to_list() == ["USH2A"]
+        assert store.load_dataframe(f"layer_{has_provenance}").height == 1
+        store.delete_checkpoint("gene_universe")
+        store.delete_checkpoint("unlisted")
+        assert store.load_dataframe("gene_universe") is None
+    assert pl.read_parquet(older_file.with_name("out.parquet"))["score"].to_list() == [1.5]
+    listed = rows_of(older_file, "SELECT table_name FROM _checkpoints")
+    assert listed == [(f"layer_{has_provenance}",)]
+    versions = rows_of(older_file, "SELECT version FROM _provenance")
+    assert [("0.1",) in versions, ("2",) in versions] == [has_provenance, True]

@@ -100,7 +100,7 @@ def digest(value: Any) -> str:
 
 
 def _encoded(value: Any, path: str) -> Any:
-    if getattr(getattr(value, "dtype", None), "kind", "") in _NUMBERS and value.shape == ():
+    if getattr(getattr(value, "dtype", None), "kind", "") in _NUMBERS and not value.shape:
         # A number of numpy counts as the number; which library made it means nothing.
         value = value.item()
     if isinstance(value, Enum):
