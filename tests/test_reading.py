@@ -533,7 +533,8 @@ def test_two_functions_of_a_factory_under_one_name() -> None:
 
     @checkpoint(name="both")
     def both() -> pl.DataFrame:
-        return pl.concat([first(), second()])
+        parts: list[pl.DataFrame] = [first(), second()]
+        return pl.concat(parts)
 
     assert both()["n"].to_list() == [1, 2]
     assert reason(both) == ""

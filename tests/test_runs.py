@@ -479,3 +479,21 @@ def test_a_bypass_is_said_with_its_reason(capsys: pytest.CaptureFixture[str]) ->
     """A call that stores nothing says so."""
     numbers.bypass()
     assert "not stored (bypass was asked for)" in capsys.readouterr().err
+
+
+def test_a_terminal_that_is_gone_costs_no_result(monkeypatch: pytest.MonkeyPatch) -> None:
+    """When the line can not be said any more, the caller still gets the frame."""
+
+    class Gone:
+        def isatty(self) -> bool:
+            return True
+
+        def write(self, _: str) -> int:
+            raise BrokenPipeError(32, "Broken pipe")
+
+    @checkpoint(name="spoken_to_nobody")
+    def spoken_to_nobody() -> pl.DataFrame:
+        return pl.DataFrame({"a": [1]})
+
+    monkeypatch.setattr(sys, "stderr", Gone())
+    assert spoken_to_nobody().item() == 1

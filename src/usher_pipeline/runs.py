@@ -616,7 +616,10 @@ class _Voice:
         self.counts[place] = count = self.counts.get(place, 0) + 1
         is_power_of_ten = count == 10 ** (len(str(count)) - 1)
         if is_power_of_ten and self._is_heard():
-            print(line if count == 1 else f"{line} · {count:,} calls", file=sys.stderr)  # noqa: T201
+            # A terminal that was closed meanwhile must not cost the result of hours.
+            with suppress(OSError, ValueError):
+                shown = line if count == 1 else f"{line} · {count:,} calls"
+                print(shown, file=sys.stderr)  # noqa: T201
 
     @staticmethod
     def _is_heard() -> bool:

@@ -387,7 +387,9 @@ class LocalBackend:
         """Mark for publishing the latest result of each name that has no table."""
         if not engine.writable(self.path):
             return
-        known = {row.table_name for row in self.tables.rows()} if self.path.is_file() else set()
+        # Who opens a store to look at it does not wait for this; the next opener does it.
+        rows = self.tables.rows(timeout_s=0.0) if self.path.is_file() else []
+        known = {row.table_name for row in rows}
         for name in self.segments.names():
             if name not in known:
                 for entry in self.segments.recent(name, 1):
