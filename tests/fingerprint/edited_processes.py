@@ -1,0 +1,103 @@
+"""Call a checkpoint in a fresh process before and after each of many edits.
+
+A script: it reads cases as JSON (name → root, module, files and edited files). Each call
+happens in a process of its own, forked from one that has loaded the libraries and nothing
+of the package, so that a hundred edits take seconds. It prints for each case whether the
+function ran again, and why.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+# Loaded once, before the forks: they take most of the time that a process needs to start.
+import duckdb
+import polars as pl
+
+assert duckdb
+assert pl
+
+ENTRY = """\
+import polars as pl
+from usher_pipeline import checkpoint
+from {module} import {root} as root
+
+
+@checkpoint(name="edited")
+def fetch(x=1):
+    with open("ran.txt", "a") as file:
+        file.write("ran ")
+    try:
+        found = repr(root(x))
+    except Exception as problem:
+        found = type(problem).__name__
+    return pl.DataFrame({{"found": [found]}})
+"""
+
+
+def _write(folder: Path, root: str, module: str, files: dict[str, str]) -> None:
+    for old in ("pkg", "other", "site-packages"):
+        shutil.rmtree(folder / old, ignore_errors=True)
+    texts = files | {"pyproject.toml": "", "entry.py": ENTRY.format(root=root, module=module)}
+    for name, text in texts.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+
+
+def _in_child(folder: Path) -> dict[str, Any]:
+    """Ask and call in a forked process that stands in a folder; return what happened."""
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child == 0:
+        status = 1
+        try:
+            os.chdir(folder)
+            sys.path[:0] = [str(folder), str(folder / "site-packages")]
+            import entry  # type: ignore[import-not-found]
+
+            decision = entry.fetch.explain()
+            entry.fetch()
+            ran = (folder / "ran.txt").read_text().count("ran")
+            told = {"ran": ran, "reason": str(decision.reason), "kind": type(decision).__name__}
+            os.write(writing, json.dumps(told).encode())
+            status = 0
+        finally:
+            sys.stderr.flush()
+            os._exit(status)
+    os.close(writing)
+    with os.fdopen(reading, "rb") as pipe:
+        told = pipe.read()
+    os.waitpid(child, 0)
+    found: dict[str, Any] = json.loads(told or b'{"kind": "died"}')
+    return found
+
+
+def _before(top: Path, root: str, files: dict[str, str]) -> Path:
+    """Return a folder in which the checkpoint of a root was called once."""
+    folder = top / "before" / root
+    if not folder.exists():
+        folder.mkdir(parents=True)
+        _write(folder, root, "pkg.main", files)
+        found = _in_child(folder)
+        assert found["ran"] == 1, (root, found)
+    return folder
+
+
+if __name__ == "__main__":
+    sys.dont_write_bytecode = True
+    with tempfile.TemporaryDirectory() as name:
+        top = Path(name).resolve()
+        results = {}
+        for number, (case, given) in enumerate(json.load(sys.stdin).items()):
+            folder = top / str(number)
+            shutil.copytree(_before(top, given["root"], given["files"]), folder)
+            _write(folder, given["root"], given["module"], given["edited"])
+            results[case] = _in_child(folder)
+    json.dump(results, sys.stdout)
