@@ -53,6 +53,7 @@ def test_the_verbs_stand_in_one_order() -> None:
         "to_arrow",
         "from_arrow",
         "from_plain",
+        "holding",
         "describe",
         "shape",
     ]
