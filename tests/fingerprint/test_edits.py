@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -24,19 +25,24 @@ sys.modules["edits_of_code"] = _table
 _spec.loader.exec_module(_table)
 
 #: The roots that reach a stand-in for a checkpoint, which knows nothing of calls.
-STAND_INS: Final = frozenset({"by_stored", "stored", "versioned", "by_versioned", "by_itself"})
+STAND_INS: Final = frozenset(
+    {"by_getattr", "by_inner_star", "by_pinned", "by_stored", "stored"}
+)
+
+#: To a helper its defaults are code; to a checkpoint they are arguments.
+OF_ROOTS: Final = frozenset({"the default of the function itself"})
 
 EDITS: Final[dict[str, Any]] = {
-    case: edit for case, edit in _table.EDITS.items() if edit.root not in STAND_INS
+    case: edit
+    for case, edit in _table.EDITS.items()
+    if edit.root not in STAND_INS and case not in OF_ROOTS
 }
 
 
 def label(edit: Any) -> str:
     """Return the part that an edit changes, as seen from the checkpoint that calls the root."""
-    place = f"helper {edit.root}() in main.py"
-    if edit.label == f"{edit.root}()":
-        return place
-    return str(edit.label).replace(f" in {edit.root}()", f" in {place}")
+    changed = re.sub(r"^([\w.<>]+\(\))$", r"helper \1 in main.py", edit.label)
+    return re.sub(r" in ([\w.<>]+\(\))$", r" in helper \1 in main.py", changed)
 
 
 @pytest.fixture(scope="module")
