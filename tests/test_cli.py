@@ -23,8 +23,9 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture(autouse=True)
-def _unconfigured() -> Iterator[None]:
-    """Take back what a command configured for the whole process."""
+def _unconfigured(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Start without a width, and take back what was configured for the whole process."""
+    monkeypatch.delenv("COLUMNS", raising=False)
     yield
     runs._configured.__init__()  # type: ignore[misc]
     runs._implicit.forget_choices()
@@ -216,6 +217,13 @@ def test_where_says_what_is_in_force_and_why(
     assert f"store    {tmp_path / 'mine.duckdb'} (USHER_STORE)" in said
     assert "[tool.usher] in pyproject.toml" in said
     assert f"project  {tmp_path}" in said
+
+
+def test_where_breaks_no_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A path is in one piece however narrow the terminal is."""
+    monkeypatch.setenv("COLUMNS", "20")
+    said = call("where").output
+    assert f"store    {tmp_path / '.usher' / 'store.duckdb'} (default)" in said
 
 
 def test_the_demo_as_a_command(tmp_path: Path) -> None:

@@ -74,4 +74,6 @@ def test_a_pool_hands_on_what_its_worker_raised() -> None:
         answer = pool.apply_async(check_name, [""])
         with pytest.raises(errors.CheckpointNameError, match="it is empty") as caught:
             answer.get(timeout=60)
+        pool.close()
+        pool.join()
     assert caught.value.name == ""

@@ -72,9 +72,13 @@ def _table(columns: Sequence[str], right: Sequence[str] = ()) -> Table:
 
 
 def _print(console: Console, title: str, table: Table) -> None:
-    # Above the table and not in it, since a path or a name is not to be parted at all.
-    console.print(title, style="italic", soft_wrap=True)
+    _say(console, title, style="italic")
     console.print(table)
+
+
+def _say(console: Console, line: str, style: str = "") -> None:
+    """Print a line in one piece, since a path or a command in it is there to be copied."""
+    console.print(line, style=style, soft_wrap=True)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -99,18 +103,18 @@ def demo(folder: Path) -> None:
     from usher_pipeline.demo import passes
 
     console = _console()
-    console.print("A small API on this machine serves real genes, in pages and slowly.")
-    console.print("The pipeline fetches the genes, fetches their evidence, scores and ranks.\n")
+    _say(console, "A small API on this machine serves real genes, in pages and slowly.")
+    _say(console, "The pipeline fetches the genes, fetches their evidence, scores and ranks.\n")
     with passes.quiet(os.environ):
         done = passes.play(folder, lambda each: _tell(console, each))
     shown = done.folder.name if done.folder.parent == Path.cwd() else str(done.folder)
-    console.print(f"All of it is in   {shown}")
-    console.print(f"  ranked genes    {shown}/{done.output.name}")
-    console.print(f"  where from      {shown}/{done.sidecar.name}")
-    console.print(f"  the store       {shown}/{done.store.name}")
-    console.print(f"See more with     usher list --store {shown}/{done.store.name}")
-    console.print(
-        f"                  usher show ranked_genes --store {shown}/{done.store.name}"
+    _say(console, f"All of it is in   {shown}")
+    _say(console, f"  ranked genes    {shown}/{done.output.name}")
+    _say(console, f"  where from      {shown}/{done.sidecar.name}")
+    _say(console, f"  the store       {shown}/{done.store.name}")
+    _say(console, f"See more with     usher list --store {shown}/{done.store.name}")
+    _say(
+        console, f"                  usher show ranked_genes --store {shown}/{done.store.name}"
     )
 
 
@@ -223,7 +227,7 @@ def _show_newest(console: Console, backend: LocalBackend, entry: Entry) -> None:
         parts.add_row(*map(_Cell, (part.kind, part.label, part.preview, part.where)))
     _print(console, "what counts", parts)
     if entry.key.untracked:
-        console.print(f"not watched: {', '.join(entry.key.untracked)}\n")
+        _say(console, f"not watched: {', '.join(entry.key.untracked)}\n")
     steps = _table(["step", "computed (UTC)", "run", "function"])
     for step in backend.lineage(entry):
         facts: dict[str, Any] = step["details"]
@@ -275,15 +279,15 @@ def where() -> None:
     from usher_pipeline.runs import current_run
 
     console = _console()
-    console.print(f"project  {settings.project_root()}")
+    _say(console, f"project  {settings.project_root()}")
     run = current_run()
-    console.print(f"config   {run.config.where}")
+    _say(console, f"config   {run.config.where}")
     for origin, path in settings.config_candidates():
-        console.print(f"           {origin:<32}{path or '-'}")
+        _say(console, f"           {origin:<32}{path or '-'}")
     choice = run.store
-    console.print(f"store    {choice.value} ({choice.origin})")
+    _say(console, f"store    {choice.value} ({choice.origin})")
     for origin, path in choice.considered:
-        console.print(f"           {origin:<32}{path or '-'}")
+        _say(console, f"           {origin:<32}{path or '-'}")
 
 
 # --- the door ---------------------------------------------------------------------------
