@@ -188,3 +188,48 @@ def test_a_global_that_changed_in_place_recomputes(notebook: Notebook) -> None:
     assert notebook.run("print(frame.height)") == "3"
     notebook.run("Panel.genes.pop()")
     assert notebook.ask() == HIT
+
+
+OPTION: Final = """
+from dataclasses import dataclass
+
+@dataclass(eq=True)
+class Kind:
+    name: str = "a"
+"""
+FACTORY: Final = """
+from dataclasses import dataclass, field
+
+@dataclass
+class Kind:
+    names: list = field(default_factory=list)
+"""
+MODEL: Final = """
+from pydantic import BaseModel
+
+class Kind(BaseModel):
+    name: str = "a"
+"""
+CLASSES: Final = {
+    "option": (OPTION, "eq=True", "eq=False"),
+    "factory": (FACTORY, "=list", "=set"),
+    "model": (MODEL, '"a"', '"b"'),
+}
+
+
+@pytest.mark.parametrize("case", CLASSES)
+def test_a_class_without_methods_counts(notebook: Notebook, case: str) -> None:
+    """A class whose source no function leads to counts by all that it declares."""
+    cell, before, after = CLASSES[case]
+    notebook.run(cell)
+    notebook.run(
+        FETCH.replace("Panel().cleaned()", "[*Panel().cleaned(), str(Kind() == Kind())]")
+    )
+    assert "Kind" in notebook.ask()
+    notebook.run(cell)
+    assert notebook.ask() == HIT
+    notebook.run(cell.replace(before, after))
+    assert "class Kind" in notebook.ask()
+    notebook.run(cell)
+    assert notebook.ask() == HIT
+    assert notebook.ran == 3
