@@ -297,6 +297,8 @@ EDITS: Final = {
     "default of a field": ("panels.py", '"v4"', '"v5"'),
     "method": ("panels.py", "clean(gene) for", "gene for"),
     "body": ("deep/pipeline.py", "* len", "* 2 * len"),
+    "option of a class": ("panels.py", "frozen=True", "frozen=True, order=True"),
+    "factory of a field": ("panels.py", "=list", "=set"),
 }
 
 
@@ -307,3 +309,9 @@ def test_an_edit_of_compiled_modules_counts(tmp_path: Path) -> None:
         codes[name] = bytecode(tmp_path / name, file, before, after).key()["code"]
     same = [name for name, code in codes.items() if list(codes.values()).count(code) > 1]
     assert same == []
+
+
+def test_a_note_tells_that_sources_are_missing(tmp_path: Path) -> None:
+    """Where the sources are gone the key tells that code counts by what was compiled."""
+    untracked = bytecode(tmp_path).key()["untracked"]
+    assert any("source" in note or "bytecode" in note for note in untracked)
