@@ -233,3 +233,9 @@ def test_a_class_without_methods_counts(notebook: Notebook, case: str) -> None:
     notebook.run(cell)
     assert notebook.ask() == HIT
     assert notebook.ran == 3
+
+
+def test_another_helper_is_the_same_one_changed(notebook: Notebook) -> None:
+    """A helper that is defined otherwise changed; the made-up file of its cell is not told."""
+    notebook.run(HELPER.replace("upper", "title"))
+    assert notebook.ask() == "miss: helper clean() changed"

@@ -51,13 +51,32 @@ def write(seed: int, pause_s: float, most: int) -> None:
     for number in range(1, most + 1):
         if DONE.exists():
             break
-        with PipelineStore(STORE) as store:
-            store.save_dataframe(version(number), "genes")
+        save(number)
         time.sleep(pauses.uniform(0, pause_s))
-        with run():
-            made(number)
+        make(number)
         _tell(number)
         time.sleep(pauses.uniform(0, pause_s))
+
+
+def make(number: int) -> None:
+    """Publish one version as the result of a checkpoint."""
+    with run():
+        made(number)
+
+
+def save(number: int) -> None:
+    """Publish one version by hand."""
+    with PipelineStore(STORE) as store:
+        store.save_dataframe(version(number), "genes")
+
+
+def linger(number: int) -> None:
+    """Publish one version, say so, and end when the folder says that it is done."""
+    made(number)
+    sys.stdout.write("made\n")
+    sys.stdout.flush()
+    while not DONE.exists():
+        time.sleep(0.01)
 
 
 def _tell(number: int) -> None:
@@ -170,5 +189,7 @@ def ask(name: str, callers: int) -> dict[str, Any]:
 if __name__ == "__main__":
     configure(store=STORE)
     role, arguments = sys.argv[1], json.loads(sys.argv[2])
-    roles: dict[str, Any] = {"write": write, "read": read, "settle": settle, "ask": ask}
+    roles: dict[str, Any] = {
+        role.__name__: role for role in (write, read, settle, ask, make, save, linger)
+    }
     json.dump(roles[role](**arguments), sys.stdout)

@@ -5,15 +5,26 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import warnings
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
+import duckdb
 import polars as pl
 
+from usher_pipeline import checkpoint, run
+from usher_pipeline.errors import CheckpointNotSaved
 from usher_pipeline.fingerprint.frames import frame_digest
 from usher_pipeline.frames import adapter_for, adapter_of_kind
+from usher_pipeline.persistence import PipelineStore, engine
 from usher_pipeline.persistence.local import LocalBackend
 from usher_pipeline.records import Entry
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import pytest
 
 RACING: Final = Path(__file__).with_name("racing.py")
 STORE: Final = Path("store.duckdb")
@@ -116,3 +127,90 @@ def test_four_processes_ask_and_one_computes() -> None:
     assert Path("ran").read_text() == "x"
     (entry,) = entries_of("slow")
     assert frame_of(entry).equals(version(1))
+
+
+# --- one moment, held still -------------------------------------------------------------
+
+
+@contextmanager
+def here() -> Iterator[None]:
+    """Work on the store of the other processes; what is not stored is no matter."""
+    with run(store=STORE), warnings.catch_warnings():
+        warnings.simplefilter("ignore", CheckpointNotSaved)
+        yield
+
+
+def test_sql_reads_a_table_and_not_what_is_sealed_meanwhile(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A result that is not published yet is not what SQL read, and is not recorded as such."""
+    told(start("make", number=1))
+    native = engine.native
+
+    def held(path: Path, *, timeout_s: float) -> duckdb.DuckDBPyConnection:
+        connection = native(path, timeout_s=timeout_s)
+        # Sealed and marked, but the database is ours.
+        told(start("make", number=2))
+        return connection
+
+    @checkpoint(name="reader")
+    def reader() -> pl.DataFrame:
+        with PipelineStore(STORE) as store:
+            return store.execute_query("FROM made ORDER BY row")
+
+    with here(), monkeypatch.context() as patch:
+        patch.setattr(engine, "native", held)
+        assert reader().equals(version(1))
+    assert [claimed(entry) for entry in entries_of("reader")] in ([], [{digest(version(1))}])
+    with here():
+        assert reader().equals(version(2))
+
+
+def test_an_input_that_changed_and_changed_back_is_noticed() -> None:
+    """What a raw connection read of a declared table is what the result stands under."""
+
+    @checkpoint(name="reader", inputs=["genes"])
+    def reader() -> pl.DataFrame:
+        told(start("save", number=2))
+        with PipelineStore(STORE) as store:
+            frame: pl.DataFrame = store.conn.sql("FROM genes ORDER BY row").pl()
+        told(start("save", number=1))
+        return frame
+
+    told(start("save", number=1))
+    with here():
+        assert reader().equals(version(2))
+    assert [entry for entry in entries_of("reader") if claimed(entry) != {entry.content}] == []
+
+
+def test_a_file_that_changed_and_changed_back_is_noticed() -> None:
+    """A file that was another one while it was read is no file to store a result under."""
+    path = Path("genes.txt")
+    path.write_text("USH2A")
+
+    @checkpoint(name="reader")
+    def reader(path: Path) -> pl.DataFrame:
+        path.write_text("MYO7A")
+        frame = pl.DataFrame({"gene": [path.read_text()]})
+        path.write_text("USH2A")
+        return frame
+
+    with here():
+        assert reader(path).item() == "MYO7A"
+    assert entries_of("reader") == []
+
+
+def test_what_others_sealed_is_published_at_exit() -> None:
+    """A process that ends publishes what others could not, and says nothing."""
+    last = start("linger", number=1)
+    assert last.stdout is not None
+    try:
+        assert last.stdout.readline() == "made\n"
+        with duckdb.connect(str(STORE)):
+            told(start("make", number=2))
+    finally:
+        Path("done").touch()
+        _, problems = last.communicate()
+    assert problems == ""
+    with duckdb.connect(str(STORE)) as connection:
+        assert connection.sql("SELECT DISTINCT version FROM made").fetchall() == [(2,)]
