@@ -28,6 +28,7 @@ MADE: Final[dict[str, tuple[Any, ...]]] = {
     "NameClashError": ("genes", "one.genes", "two.genes"),
     "OptionError": ("configure", "store", "a path", "5"),
     "SchemaMismatchError": ("genes", ["n BIGINT"], ["n DOUBLE"]),
+    "ProvenanceError": ("filter", "details['rows']", "numpy.int64"),
     "StoreBusyError": (Path("s.duckdb"), "python (PID 7)", 1.5),
     "StoreClosedError": (Path("s.duckdb"),),
     "StoreError": (Path("s.duckdb"), "it is a folder", "Give the path of a file."),

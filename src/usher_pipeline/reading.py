@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, assert_never
 
 from usher_pipeline import registry, stored
 from usher_pipeline.errors import UsherWarning
-from usher_pipeline.fingerprint.files import path_digest
+from usher_pipeline.fingerprint.files import path_digest, stamp
 from usher_pipeline.fingerprint.key import files_of, standing_of, stated_now
 from usher_pipeline.frames import is_frame
 from usher_pipeline.persistence.reads import current_call
@@ -143,7 +143,7 @@ def record_call(planned: Planned, entry: Entry) -> None:
     read = Read(entry.name, entry.key.digest, entry.content, standing=standing)
     outer.note(read, store)
     # The key of the inner call depends on these files, and so does what the outer returns.
-    for path, (_, digest) in files_of(planned.measured).items():
+    for path, (_, digest, _) in files_of(planned.measured).items():
         outer.note(Read(str(path), "", digest, "file"), outer.home)
 
 
@@ -179,11 +179,13 @@ class Watched:
         planned: The call.
         files: The files that count in its key.
         stated: Config, sources and inputs: what → digest.
+        changes_of: Input → how often other content had come in.
     """
 
     planned: Planned
     files: Noticed
     stated: dict[str, str]
+    changes_of: dict[str, int]
 
     @classmethod
     def of(cls, planned: Planned) -> Watched:
@@ -191,7 +193,9 @@ class Watched:
         planned.backend.settle(planned.declared.inputs)
         pieces = planned.measured.context.pieces
         stated = {f"{piece.kind} {piece.label}": piece.digest for piece in pieces}
-        return cls(planned, files_of(planned.measured), stated)
+        inputs = planned.declared.inputs
+        changes_of = {name: planned.backend.table_changes(name) for name in inputs}
+        return cls(planned, files_of(planned.measured), stated, changes_of)
 
     def changes(self, call: Call) -> list[str]:
         """Return what is another one now, in words.
@@ -201,8 +205,8 @@ class Watched:
         """
         changed = [
             f"the file {str(path)!r}"
-            for path, (absolute, digest) in self.files.items()
-            if path_digest(absolute) != digest
+            for path, (absolute, digest, written) in self.files.items()
+            if path_digest(absolute) != digest or stamp(absolute) != written
         ]
         changed += [what for what, now in self._now().items() if now != self.stated.get(what)]
         return [*changed, *call.torn]
@@ -224,7 +228,10 @@ class Watched:
             return {}
         for name in declared.inputs:
             # What the run means by it is not what a raw connection reads.
-            version = planned.backend.table_version(name) or "missing"
+            version = planned.backend.table_version(name, published=True) or "missing"
+            if planned.backend.table_changes(name) != self.changes_of[name]:
+                # It may have changed and changed back.
+                version = "written meanwhile"
             if version != self.stated[f"table {name}"]:
                 now[f"table {name}"] = version
         return {what: digest for what, digest in now.items() if what in self.stated}

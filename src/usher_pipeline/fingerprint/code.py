@@ -280,7 +280,9 @@ def _label(thing: Any) -> str:
     if isinstance(thing, type):
         return f"class {thing.__qualname__}"
     file = os.path.basename(thing.__code__.co_filename)  # noqa: PTH119 - code names files by text
-    place = f" in {file}" if file.endswith(".py") else ""
+    # The cells of a notebook have made-up files, another one each time they are run.
+    is_file = file.endswith(".py") and os.path.exists(thing.__code__.co_filename)  # noqa: PTH110
+    place = f" in {file}" if is_file else ""
     return f"helper {thing.__qualname__}(){place}"
 
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-__all__ = ["Noticed", "Signature", "know_store", "noticed", "path_digest", "signature"]
+__all__ = ["Noticed", "Signature", "know_store", "noticed", "path_digest", "signature", "stamp"]
 
 _CHUNK_BYTES: Final = 1 << 20
 
@@ -30,8 +30,10 @@ _SETTLED_NS: Final = 1_000_000_000
 Signature: TypeAlias = tuple[int, int, int, int]
 
 _known: Final[dict[str, tuple[Signature, str]]] = {}
-#: A path as it was given → the absolute one, and the digest of what it led to.
-Noticed: TypeAlias = "dict[Path, tuple[Path, str]]"
+#: A path as it was given → the absolute one, the digest of what it led to, and what tells
+#: that a file was written since; nothing for a folder.
+Noticed: TypeAlias = "dict[Path, tuple[Path, str, Stamp]]"
+Stamp: TypeAlias = "tuple[int, int, int] | None"
 
 _noticed: ContextVar[Noticed | None] = ContextVar("usher_files", default=None)
 
@@ -107,8 +109,14 @@ def path_digest(path: Path) -> str:
     digest = _digest(path)
     collected = _noticed.get()
     if collected is not None:
-        collected[path] = path.absolute(), digest
+        collected[path] = path.absolute(), digest, stamp(path)
     return digest
+
+
+def stamp(path: Path) -> Stamp:
+    """Return what tells that a file was written: time, size, inode; None for no file."""
+    found = signature(path) if path.is_file() else None
+    return (found[0][0], found[0][2], found[0][3]) if found is not None else None
 
 
 def _digest(path: Path) -> str:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import struct
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
 import pyarrow as pa
@@ -67,10 +68,11 @@ def column_digests(table: pa.Table, workers: int = 2) -> list[str]:
         table: The table.
         workers: How many threads may work at it.
     """
-    if workers <= 1 or table.num_columns <= 1:
-        return [column_digest(column) for column in table.columns]
-    with ThreadPoolExecutor(workers) as threads:
-        return list(threads.map(column_digest, table.columns))
+    if workers > 1 and table.num_columns > 1:
+        # An interpreter that is ending starts no thread any more (RuntimeError).
+        with suppress(RuntimeError), ThreadPoolExecutor(workers) as threads:
+            return list(threads.map(column_digest, table.columns))
+    return [column_digest(column) for column in table.columns]
 
 
 def column_digest(column: pa.ChunkedArray) -> str:

@@ -34,9 +34,11 @@ __all__ = [
     "LOOK_UP",
     "Bound",
     "Context",
+    "Counts",
     "Declaration",
     "Facts",
     "Measured",
+    "Piece",
     "Stated",
     "bind",
     "context_of",
@@ -99,8 +101,8 @@ class Facts(Protocol):
         """Return which version a plain name stands for; empty if there is none."""
 
 
-class _Counts(NamedTuple):
-    """How a parameter counts."""
+class Counts(NamedTuple):
+    """How a parameter counts: as what, under which label, and whether it is hidden."""
 
     name: str
     kind: PartKind
@@ -112,7 +114,7 @@ class _Counts(NamedTuple):
     @classmethod
     def of(
         cls, parameter: inspect.Parameter, *, is_file: bool, is_shared: bool = False
-    ) -> _Counts:
+    ) -> Counts:
         name, reference = parameter.name, parameter.default
         is_source = isinstance(reference, SourceRef)
         label = reference.name if is_source else name
@@ -160,12 +162,12 @@ class Declaration:
         return {p.name: p.default for p in parameters if p.default is not empty}
 
     @cached_property
-    def counted(self) -> tuple[_Counts, ...]:
+    def counted(self) -> tuple[Counts, ...]:
         """The parameters that count, each with what it counts as."""
         parameters = self.signature.parameters.values()
         sources = [p.default.name for p in parameters if isinstance(p.default, SourceRef)]
         return tuple(
-            _Counts.of(
+            Counts.of(
                 parameter,
                 is_file=parameter.name in self.files,
                 is_shared=sources.count(getattr(parameter.default, "name", "")) > 1,
@@ -279,7 +281,7 @@ def _resolve(reference: SettingRef | SourceRef, facts: Facts) -> tuple[Any, str]
 # --- measuring --------------------------------------------------------------------------
 
 
-class _Piece(NamedTuple):
+class Piece(NamedTuple):
     """A part before it is put into words."""
 
     kind: PartKind
@@ -337,7 +339,7 @@ class Context:
         code_of: Gives what stands for code inside of values.
     """
 
-    pieces: tuple[_Piece, ...]
+    pieces: tuple[Piece, ...]
     graph: CodeGraph | None
     code_of: CodeOf
 
@@ -356,7 +358,7 @@ class Measured:
 
     name: str
     digest: str
-    arguments: tuple[_Piece, ...]
+    arguments: tuple[Piece, ...]
     context: Context
     untracked: tuple[str, ...] = ()
 
@@ -471,21 +473,21 @@ class _Scale:
         self.untracked: list[str] = []
         self.code_of = partial(code.code_digest, ownership=ownership, untracked=self.untracked)
 
-    def piece(self, kind: PartKind, label: str, value: Any, where: str = "") -> _Piece:
+    def piece(self, kind: PartKind, label: str, value: Any, where: str = "") -> Piece:
         is_secret = display.is_credential(label)
-        counts = _Counts(label, kind, label, is_secret, is_file=False, alias="")
+        counts = Counts(label, kind, label, is_secret, is_file=False, alias="")
         return self.measured(counts, value, where)
 
-    def measured(self, counts: _Counts, value: Any, where: str) -> _Piece:
+    def measured(self, counts: Counts, value: Any, where: str) -> Piece:
         digest = values.secret_digest if counts.is_secret else values.digest
         try:
             found = digest(value, path=counts.label, code_of=self.code_of)
         except FingerprintError as problem:
             raise problem.within(f"{self.function.__qualname__}()") from None
-        return _Piece(counts.kind, counts.label, found, value, where, counts.alias)
+        return Piece(counts.kind, counts.label, found, value, where, counts.alias)
 
 
-def _argument_pieces(declared: Declaration, bound: Bound, scale: _Scale) -> tuple[_Piece, ...]:
+def _argument_pieces(declared: Declaration, bound: Bound, scale: _Scale) -> tuple[Piece, ...]:
     arguments, origins = bound.arguments, bound.origins
     pieces = []
     for counts in declared.counted:
@@ -521,7 +523,7 @@ def context_of(
     declared: Declaration,
     facts: Facts,
     ownership: Ownership,
-    arguments: tuple[_Piece, ...] = (),
+    arguments: tuple[Piece, ...] = (),
 ) -> Context:
     """Return what a call means besides its arguments.
 
@@ -550,7 +552,7 @@ def _declared_pieces(
     facts: Facts,
     scale: _Scale,
     known: Mapping[tuple[PartKind, str], str],
-) -> Iterator[_Piece]:
+) -> Iterator[Piece]:
     for path in declared.config:
         stated = facts.section(path)
         yield scale.piece("config", path, stated.value, stated.origin)
@@ -560,12 +562,12 @@ def _declared_pieces(
             yield _source_piece(name, version, facts, scale)
     for name in declared.inputs:
         version = facts.table_version(name)
-        yield _Piece("table", name, version or "missing", version[:8] or "missing", "")
+        yield Piece("table", name, version or "missing", version[:8] or "missing", "")
     if declared.version is not None:
         yield scale.piece("version", declared.name, declared.version)
 
 
-def _source_piece(name: str, version: Any, facts: Facts, scale: _Scale) -> _Piece:
+def _source_piece(name: str, version: Any, facts: Facts, scale: _Scale) -> Piece:
     if version is LOOK_UP:
         stated = facts.source(name)
         return scale.piece("source", name, stated.value, stated.origin)
@@ -576,7 +578,7 @@ def _source_piece(name: str, version: Any, facts: Facts, scale: _Scale) -> _Piec
 
 def _inherited_pieces(
     checkpoints: list[Any], facts: Facts, scale: _Scale, known: _Known
-) -> Iterator[_Piece]:
+) -> Iterator[Piece]:
     """Yield what the checkpointed functions that are reached depend on besides code."""
     for checkpoint in checkpoints:
         inner: Declaration = checkpoint.__usher_declaration__
@@ -591,7 +593,7 @@ def _inherited_pieces(
                 yield piece._replace(label=label)
 
 
-def _dependencies(declared: Declaration, facts: Facts, scale: _Scale) -> Iterator[_Piece]:
+def _dependencies(declared: Declaration, facts: Facts, scale: _Scale) -> Iterator[Piece]:
     yield from _declared_pieces(declared, facts, scale, {})
     for parameter in declared.signature.parameters.values():
         reference = parameter.default

@@ -32,8 +32,11 @@ class Backend(Protocol):
     def current(self, name: str) -> Entry | None:
         """Return the entry that a plain name stands for, or soon will, or None."""
 
-    def table_version(self, name: str) -> str:
+    def table_version(self, name: str, *, published: bool = False) -> str:
         """Return what the plain table of a name holds, as a digest; empty if there is none."""
+
+    def table_changes(self, name: str) -> int:
+        """Return how often other content came into the plain table of a name."""
 
     def listing_version(self, besides: str = "") -> str:
         """Return a digest of which tables there are, one aside, and when each was saved."""

@@ -412,7 +412,7 @@ class PipelineStore:
     def _record_tables(self, names: Iterable[str]) -> None:
         if current_call() is not None:
             for name in names:
-                self._record(name, self._backend.table_version(name))
+                self._record(name, self._backend.table_version(name, published=True))
 
     def _record_listing(self) -> None:
         call = current_call()

@@ -126,20 +126,28 @@ class LocalBackend:
 
     # --- versions of tables ---
 
-    def table_version(self, name: str) -> str:
+    def table_version(self, name: str, *, published: bool = False) -> str:
         """Return what the plain table of a name holds, as a digest; empty if there is none.
+
+        Args:
+            name: The table.
+            published: Only what is in the database now, and not what is about to be.
 
         A published result has the digest of its frame, as long as the table holds just
         that; anybody may have run UPDATE on it, so its rows are looked at. What was looked
         at is remembered until the file changes.
         """
         marked = any(pending.name == name for pending in self.segments.pending())
-        entry = self.current(name) if marked else None
+        entry = self.current(name) if marked and not published else None
         if entry is not None:
             return entry.content
         if not self.path.is_file():
             return ""
         return self._remembered(name, lambda: self._read_version(name))
+
+    def table_changes(self, name: str) -> int:
+        """Return how often other content came into the plain table of a name."""
+        return sum(row.changes for row in self.tables.rows(name))
 
     def listing_version(self, besides: str = "") -> str:
         """Return a digest of which tables there are, and when each was saved.

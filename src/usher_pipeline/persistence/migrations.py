@@ -38,6 +38,7 @@ _ADDED: Final = {
         "meant_at": "TIMESTAMP",
         "frame_json": "VARCHAR",
         "entry_json": "VARCHAR",
+        "changes": "BIGINT",
     },
     PROVENANCE: {
         "table_name": "VARCHAR",

@@ -55,6 +55,7 @@ class Row:
         meant_at: When it was last meant by its name (UTC).
         frame: Kind and exact schema of the frame, as plain data.
         entry: The entry that it mirrors, as plain data.
+        changes: How often other content came in; it tells of a change and a change back.
     """
 
     table_name: str
@@ -66,6 +67,7 @@ class Row:
     meant_at: datetime = field(default_factory=utc_now)
     frame: Mapping[str, Any] = field(default_factory=dict)
     entry: Mapping[str, Any] = field(default_factory=dict)
+    changes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -439,6 +441,7 @@ def _row(data: Mapping[str, Any]) -> Row:
         meant_at=_aware(data.get("meant_at")) if data.get("meant_at") else created_at,
         frame=_object(data.get("frame_json")),
         entry=_object(data.get("entry_json")),
+        changes=data.get("changes") or 0,
     )
 
 
@@ -480,6 +483,10 @@ def _create(session: Session, row: Row, table: pa.Table) -> None:
 
 
 def _put(session: Session, row: Row) -> None:
+    known = _rows(session, row.table_name)
+    changes = known[0].changes if known else 0
+    if not known or not row.content or known[0].content != row.content:
+        changes += 1
     columns = {
         "table_name": row.table_name,
         "created_at": naive_utc(row.created_at),
@@ -490,9 +497,10 @@ def _put(session: Session, row: Row) -> None:
         "meant_at": naive_utc(row.meant_at),
         "frame_json": json.dumps(row.frame) if row.frame else None,
         "entry_json": json.dumps(row.entry) if row.entry else None,
+        "changes": changes,
     }
-    changes = ", ".join(f"{name} = excluded.{name}" for name in columns if name != "table_name")
-    insert(session, CHECKPOINTS, columns, f"ON CONFLICT (table_name) DO UPDATE SET {changes}")
+    updates = ", ".join(f"{name} = excluded.{name}" for name in columns if name != "table_name")
+    insert(session, CHECKPOINTS, columns, f"ON CONFLICT (table_name) DO UPDATE SET {updates}")
 
 
 def insert(
