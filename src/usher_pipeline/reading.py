@@ -206,7 +206,7 @@ class Watched:
         changed = [
             f"the file {str(path)!r}"
             for path, (absolute, digest, written) in self.files.items()
-            if path_digest(absolute) != digest or stamp(absolute) != written
+            if path_digest(absolute) != digest or stamp(absolute, digest) != written
         ]
         changed += [what for what, now in self._now().items() if now != self.stated.get(what)]
         return [*changed, *call.torn]

@@ -83,9 +83,10 @@ def _fitting(
 ) -> Iterator[Entry]:
     """Yield the entries that fit: what the name means first, then the newest."""
     meant = run.meaning(backend, name)
-    others = (entry for entry in backend.recent(name, None) if entry != meant)
-    for entry in (*((meant,) if meant is not None else ()), *others):
-        if _fits(entry, wanted):
+    if meant is not None and _fits(meant, wanted):
+        yield meant
+    for entry in backend.recent(name, None):
+        if entry != meant and _fits(entry, wanted):
             yield entry
 
 

@@ -111,6 +111,7 @@ class CodeGraph:
         loaded: How many modules were loaded when the walk began.
         names: The names that were followed in the globals of modules.
         attributes: Those that were followed elsewhere.
+        functions: The functions that were reached, each with its code and defaults.
         states: The values that can change in place.
         caches: The functions that remember what they returned, which may be out of date.
     """
@@ -122,6 +123,7 @@ class CodeGraph:
     loaded: int = 0
     names: list[_Binding] = field(default_factory=list)
     attributes: list[_Binding] = field(default_factory=list)
+    functions: list[tuple[Any, Any, Any, Any]] = field(default_factory=list)
     states: list[_State | _Members] = field(default_factory=list)
     caches: list[Any] = field(default_factory=list)
 
@@ -130,6 +132,14 @@ class CodeGraph:
         # This is on the way of every call: loops without a call for each name.
         for space, name, meant in self.names:
             if space.get(name, _MISSING) is not meant:
+                return False
+        for function, code, defaults, kwdefaults in self.functions:
+            found: Any = function() if type(function) is weakref.ref else function
+            if (
+                found.__code__ is not code
+                or found.__defaults__ is not defaults
+                or found.__kwdefaults__ is not kwdefaults
+            ):
                 return False
         for space, name, meant in self.attributes:
             if _look_up(space, name) is not meant:
@@ -156,8 +166,7 @@ def graph_of(function: Any, ownership: Ownership, *, with_defaults: bool = False
         that the library supports, wherever the files lie.
     """
     rule = ownership, with_defaults
-    with _lock:
-        known = _remembered(function).get(rule)
+    known = _remembered(function).get(rule)
     if known is not None and known.is_current():
         return known
     graph = _Walk(ownership, with_defaults=with_defaults).run(function)
@@ -280,8 +289,8 @@ def _label(thing: Any) -> str:
     if isinstance(thing, type):
         return f"class {thing.__qualname__}"
     file = os.path.basename(thing.__code__.co_filename)  # noqa: PTH119 - code names files by text
-    # The cells of a notebook have made-up files, another one each time they are run.
-    is_file = file.endswith(".py") and os.path.exists(thing.__code__.co_filename)  # noqa: PTH110
+    # The cells of a notebook have made-up files, another number each time they are run.
+    is_file = file.endswith(".py") and not file.removesuffix(".py").isdigit()
     place = f" in {file}" if is_file else ""
     return f"helper {thing.__qualname__}(){place}"
 
@@ -414,7 +423,8 @@ class _Walk:
         is_root = function is self.root
         # A graph that held its own function would keep it, and itself, for ever.
         place = weakref.ref(function) if is_root else function
-        self.watch(place, "__code__", function.__code__)
+        watched = (function.__code__, function.__defaults__, function.__kwdefaults__)
+        self.graph.functions.append((place, *watched))
         called = _global_names(function.__code__)
         found = syntax.definition(function.__code__)
         if found is None:
@@ -423,8 +433,6 @@ class _Walk:
             uses, names = syntax.names_of_code(function.__code__), called
         else:
             uses, names = self.feed_tree(node, found, called)
-        self.watch(place, "__defaults__", function.__defaults__)
-        self.watch(place, "__kwdefaults__", function.__kwdefaults__)
         if self.with_defaults or not is_root:
             self.follow_defaults(node, function)
         self.follow_closure(node, function)

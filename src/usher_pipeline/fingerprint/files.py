@@ -109,13 +109,18 @@ def path_digest(path: Path) -> str:
     digest = _digest(path)
     collected = _noticed.get()
     if collected is not None:
-        collected[path] = path.absolute(), digest, stamp(path)
+        collected[path] = path.absolute(), digest, stamp(path, digest)
     return digest
 
 
-def stamp(path: Path) -> Stamp:
-    """Return what tells that a file was written: time, size, inode; None for no file."""
-    found = signature(path) if path.is_file() else None
+def stamp(path: Path, digest: str) -> Stamp:
+    """Return what tells that a file was written: time, size, inode.
+
+    Args:
+        path: What was digested.
+        digest: Its digest; what is no plain file has no stamp.
+    """
+    found = signature(path) if digest.startswith("file:") else None
     return (found[0][0], found[0][2], found[0][3]) if found is not None else None
 
 

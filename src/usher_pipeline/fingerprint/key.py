@@ -10,7 +10,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import cached_property, partial
+from functools import cached_property, lru_cache, partial
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol, TypeAlias
 
@@ -58,7 +58,6 @@ KEY_RULES: Final = 1
 LOOK_UP: Final = object()
 
 _HIDDEN: Final = "(hidden)"
-_MISSING: Final = object()
 _SIMPLE: Final = (
     inspect.Parameter.POSITIONAL_OR_KEYWORD,
     inspect.Parameter.KEYWORD_ONLY,
@@ -110,11 +109,13 @@ class Counts(NamedTuple):
     is_secret: bool
     is_file: bool
     alias: str
+    is_direct: bool = False
 
     @classmethod
     def of(
         cls, parameter: inspect.Parameter, *, is_file: bool, is_shared: bool = False
     ) -> Counts:
+        """Return how a parameter counts, from its default and its kind."""
         name, reference = parameter.name, parameter.default
         is_source = isinstance(reference, SourceRef)
         label = reference.name if is_source else name
@@ -123,7 +124,10 @@ class Counts(NamedTuple):
         path = reference.path if isinstance(reference, SettingRef) else ""
         alias = name if is_source else path
         kind: PartKind = "source" if is_source else "argument"
-        return cls(name, kind, label, display.is_credential(label), is_file, alias)
+        is_secret = display.is_credential(label)
+        # Counts by its value alone, and is always there.
+        is_direct = not is_secret and not is_file and parameter.kind in _SIMPLE
+        return cls(name, kind, label, is_secret, is_file, alias, is_direct)
 
 
 @dataclass(frozen=True)
@@ -188,6 +192,21 @@ class Declaration:
         return bool(self.sources or self.config or self.inputs) or self.version is not None
 
     @cached_property
+    def names(self) -> tuple[str, ...]:
+        """The parameters, in order."""
+        return tuple(self.signature.parameters)
+
+    @cached_property
+    def known(self) -> frozenset[str]:
+        """The parameters that an argument may name."""
+        return frozenset(self.names)
+
+    @cached_property
+    def has_references(self) -> bool:
+        """Whether a default stands for a setting or a source."""
+        return any(isinstance(d, (SettingRef, SourceRef)) for d in self.defaults.values())
+
+    @cached_property
     def positional(self) -> int:
         """How many arguments may be given by place; -1 if binding takes more than names."""
         kinds = [parameter.kind for parameter in self.signature.parameters.values()]
@@ -196,8 +215,7 @@ class Declaration:
         return kinds.count(inspect.Parameter.POSITIONAL_OR_KEYWORD)
 
 
-@dataclass(frozen=True, slots=True)
-class Bound:
+class Bound(NamedTuple):
     """A call with every argument known.
 
     Attributes:
@@ -234,31 +252,33 @@ def bind(
         UnknownSourceError: Nobody states the version of a `source(...)`.
     """
     arguments = _arguments(declared, args, kwargs)
+    if not declared.has_references:
+        return Bound(arguments, _NO_ORIGINS, args, kwargs)
     origins: dict[str, str] = {}
     for name, value in arguments.items():
         if isinstance(value, (SettingRef, SourceRef)):
             arguments[name], origins[name] = _resolve(value, facts)
     handed_in = {name: arguments[name] for name in origins}
-    return Bound(arguments, origins, args, {**kwargs, **handed_in} if origins else kwargs)
+    return Bound(arguments, origins, args, {**kwargs, **handed_in})
+
+
+_NO_ORIGINS: Final[Mapping[str, str]] = {}
 
 
 def _arguments(
     declared: Declaration, args: tuple[Any, ...], kwargs: Mapping[str, Any]
 ) -> dict[str, Any]:
     """Return what `Signature.bind` and `apply_defaults` give, several times as fast."""
-    parameters = declared.signature.parameters
+    names = declared.names
     if len(args) <= declared.positional:
-        given = dict(zip(parameters, args, strict=False))
-        if given.keys().isdisjoint(kwargs) and parameters.keys() >= kwargs.keys():
+        given = dict(zip(names, args, strict=False))
+        if not kwargs and len(given) == len(names):
+            return given
+        if given.keys().isdisjoint(kwargs) and declared.known.issuperset(kwargs):
             given |= kwargs
-            defaults = declared.defaults
-            found = {
-                name: given[name] if name in given else defaults.get(name, _MISSING)
-                for name in parameters
-            }
-            # By identity: a frame may answer `==` in its own way.
-            if not any(value is _MISSING for value in found.values()):
-                return found
+            filled = declared.defaults | given
+            if len(filled) == len(names):
+                return {name: filled[name] for name in names}
     # Whatever is not plain, and every error, is Python's own to say.
     bound = declared.signature.bind(*args, **kwargs)
     bound.apply_defaults()
@@ -292,6 +312,7 @@ class Piece(NamedTuple):
     alias: str = ""
 
     def part(self, code_of: CodeOf) -> Part:
+        """Return it in words, with previews; a secret shows nothing."""
         kind, label, digest, value, where, alias = self
         if display.is_credential(label):
             return Part(kind, label, digest, _HIDDEN, where, alias=alias)
@@ -328,8 +349,7 @@ def _item(name: str, value: Any, code_of: CodeOf) -> tuple[str, str, str]:
     return name, values.digest(value, code_of=code_of), display.preview(value)
 
 
-@dataclass(frozen=True, slots=True)
-class Context:
+class Context(NamedTuple):
     """What a call means besides its arguments.
 
     Attributes:
@@ -344,8 +364,7 @@ class Context:
     code_of: CodeOf
 
 
-@dataclass(frozen=True, slots=True)
-class Measured:
+class Measured(NamedTuple):
     """A call with its digest; the parts are put into words only when somebody asks.
 
     Attributes:
@@ -407,11 +426,12 @@ def measure(
     """
     scale = _Scale(declared, ownership)
     arguments = _argument_pieces(declared, bound, scale)
-    context = context_of(declared, facts, ownership, arguments)
+    context = _context(declared, facts, ownership, scale, arguments)
     pieces = (*arguments, *context.pieces) if context.pieces else arguments
     graph = context.graph
     digest = _digest(declared.name, graph.digest if graph else "", [p[:3] for p in pieces])
-    return Measured(declared.name, digest, arguments, context, tuple(scale.untracked))
+    untracked = tuple(scale.untracked) if scale.untracked else ()
+    return Measured(declared.name, digest, arguments, context, untracked)
 
 
 def _digest(name: str, code_digest: str, counted: _Counted) -> str:
@@ -420,12 +440,14 @@ def _digest(name: str, code_digest: str, counted: _Counted) -> str:
     Netstrings (https://cr.yp.to/proto/netstrings.txt) can not run into one another.
     """
     counted.sort()
-    parts = [
-        f"{len(kind)}:{kind},{len(label)}:{label},{len(digest)}:{digest},"
-        for kind, label, digest in counted
-    ]
+    parts = [f"{_named(kind, label)}{len(digest)}:{digest}," for kind, label, digest in counted]
     head = f"{_HEAD}{len(name)}:{name},{len(code_digest)}:{code_digest},"
     return xxhash.xxh3_128_hexdigest(f"{head}{''.join(parts)}".encode("utf-8", "surrogatepass"))
+
+
+@lru_cache(maxsize=4096)
+def _named(kind: str, label: str) -> str:
+    return f"{len(kind)}:{kind},{len(label)}:{label},"
 
 
 #: What every key begins with.
@@ -490,7 +512,15 @@ class _Scale:
 def _argument_pieces(declared: Declaration, bound: Bound, scale: _Scale) -> tuple[Piece, ...]:
     arguments, origins = bound.arguments, bound.origins
     pieces = []
+    plain = values.plain_digest
     for counts in declared.counted:
+        if counts.is_direct and not origins:
+            value = arguments[counts.name]
+            found = plain(value)
+            if found is not None:
+                piece = Piece(counts.kind, counts.label, found, value, "", counts.alias)
+                pieces.append(piece)
+                continue
         # What took all further arguments is absent when there are none.
         value = arguments.get(counts.name, {})
         if counts.is_file:
@@ -533,7 +563,16 @@ def context_of(
         ownership: Which code counts as the user's own.
         arguments: The arguments; a source among them already has its version.
     """
-    scale = _Scale(declared, ownership)
+    return _context(declared, facts, ownership, _Scale(declared, ownership), arguments)
+
+
+def _context(
+    declared: Declaration,
+    facts: Facts,
+    ownership: Ownership,
+    scale: _Scale,
+    arguments: tuple[Piece, ...],
+) -> Context:
     graph = None
     if declared.version is None:
         graph = code.graph_of(declared.function, ownership)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import sys
 import sysconfig
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from types import FunctionType
 from typing import TYPE_CHECKING, Any, Final
@@ -37,6 +37,14 @@ class Ownership:
     package: str
     roots: tuple[str, ...]
     named: frozenset[str] = frozenset()
+    _hash: int = field(init=False, compare=False, repr=False, default=0)
+
+    def __post_init__(self) -> None:
+        # It is looked up at every call.
+        object.__setattr__(self, "_hash", hash((self.package, self.roots, self.named)))
+
+    def __hash__(self) -> int:
+        return self._hash
 
     @classmethod
     def of(cls, function: Any, project: str, named: frozenset[str] = frozenset()) -> Ownership:

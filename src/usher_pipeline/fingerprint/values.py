@@ -50,7 +50,15 @@ if TYPE_CHECKING:
 
     from usher_pipeline.fingerprint.encoder import Write
 
-__all__ = ["CodeOf", "digest", "encode", "notice_files", "register", "secret_digest"]
+__all__ = [
+    "CodeOf",
+    "digest",
+    "encode",
+    "notice_files",
+    "plain_digest",
+    "register",
+    "secret_digest",
+]
 
 T = TypeVar("T")
 
@@ -98,6 +106,12 @@ def encode(
     except RecursionError:
         cure = "It is nested too deeply; pass flatter data."
         raise FingerprintError(path, type_name(type(value)), cure) from None
+
+
+def plain_digest(value: Any) -> str | None:
+    """Return what `digest` gives for a number, a text, a truth value or None; else nothing."""
+    plain = _PLAIN.get(type(value))
+    return None if plain is None else xxhash.xxh3_128_hexdigest(plain(value))
 
 
 def digest(
