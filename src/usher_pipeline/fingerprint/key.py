@@ -25,8 +25,8 @@ from usher_pipeline.records import Key, Part, PartKind, SettingRef, SourceRef
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from usher_pipeline.fingerprint.code import CodeGraph
     from usher_pipeline.fingerprint.encoder import CodeOf
+    from usher_pipeline.fingerprint.graph import CodeGraph
     from usher_pipeline.fingerprint.ownership import Ownership
 
 __all__ = [

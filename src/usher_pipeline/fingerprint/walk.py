@@ -1,0 +1,667 @@
+"""The walk over all that a function reaches: helpers, classes, constants, modules.
+
+Each thing reached is a node with a digest of its own, so that a miss can name it.
+"""
+
+from __future__ import annotations
+
+import ast
+import builtins
+import dis
+import enum
+import importlib
+import importlib.util
+import inspect
+import logging
+import os
+import sys
+import types
+import weakref
+from collections import deque
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final
+
+import xxhash
+
+from usher_pipeline import display
+from usher_pipeline.errors import FingerprintError
+from usher_pipeline.fingerprint import classes, syntax, values
+from usher_pipeline.fingerprint.encoder import public_name
+from usher_pipeline.fingerprint.graph import (
+    MISSING,
+    CodeGraph,
+    Members,
+    State,
+    held,
+    live_digest,
+    look_up,
+)
+from usher_pipeline.records import Part
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from pathlib import PurePath
+
+    from usher_pipeline.fingerprint.ownership import Ownership
+
+__all__ = ["checkpoint_in", "is_owned", "reached_from"]
+
+#: Stands for code that a version replaces.
+_REPLACED: Final = object()
+_DYNAMIC: Final = frozenset({"eval", "exec", "__import__", "globals", "locals", "compile"})
+_GLOBAL_LOADS: Final = frozenset({"LOAD_GLOBAL", "LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS"})
+_FIXED: Final = (type(None), bool, int, float, complex, str, bytes, range)
+
+#: What a module holds about itself; moving a file changes it and no result.
+_MODULE_MACHINERY: Final = frozenset(
+    {"__name__", "__file__", "__doc__", "__package__", "__spec__", "__loader__", "__path__"}
+)
+
+#: How deep foreign closures are looked through for code of the user's.
+_DEEPEST: Final = 6
+
+
+def reached_from(function: Any, ownership: Ownership, *, with_defaults: bool) -> CodeGraph:
+    """Return the graph of all that a function or class reaches, walked anew.
+
+    Args:
+        function: The function as it was written, under its own decorators; or a class.
+        ownership: Which code counts.
+        with_defaults: Count the defaults of the function's own parameters.
+    """
+    return _Walk(ownership, with_defaults=with_defaults).run(function)
+
+
+def is_owned(thing: Any, ownership: Ownership) -> bool:
+    """Tell whether a function, class or module is first-party."""
+    if isinstance(thing, types.FunctionType):
+        # functools.wraps copies __module__; the globals tell where it was written.
+        module = thing.__globals__.get("__name__")
+        # Whoever runs code by exec(text, {}) wrote it.
+        return module is None or ownership.owns_module(module, thing.__code__.co_filename)
+    if isinstance(thing, types.ModuleType):
+        return ownership.owns_loaded(thing)
+    return isinstance(thing, type) and ownership.owns(thing)
+
+
+def _label(thing: Any) -> str:
+    if isinstance(thing, types.ModuleType):
+        return f"module {thing.__name__}"
+    if isinstance(thing, type):
+        return f"class {thing.__qualname__}"
+    file = os.path.basename(thing.__code__.co_filename)  # noqa: PTH119 - code names files by text
+    # The cells of a notebook have made-up files, another number each time they are run.
+    is_file = file.endswith(".py") and not file.removesuffix(".py").isdigit()
+    place = f" in {file}" if is_file else ""
+    return f"helper {thing.__qualname__}(){place}"
+
+
+def _global_names(code: types.CodeType) -> set[str]:
+    names = {step.argval for step in dis.get_instructions(code) if step.opname in _GLOBAL_LOADS}
+    for constant in code.co_consts:
+        if isinstance(constant, types.CodeType):
+            names |= _global_names(constant)
+    return names
+
+
+def _is_fixed(value: Any) -> bool:
+    """Tell whether a value can not change in place."""
+    if isinstance(value, (tuple, frozenset)):
+        return all(map(_is_fixed, value))
+    if isinstance(value, types.BuiltinFunctionType):
+        owner = value.__self__
+        return owner is None or isinstance(owner, types.ModuleType)
+    return type(value) in _FIXED or isinstance(value, enum.Enum)
+
+
+def _is_docstring(code: types.CodeType) -> bool:
+    """Tell whether the first constant of a function is its docstring.
+
+    From Python 3.13 on a flag says so. Before, a text that stands first and is never
+    loaded is one.
+    """
+    flag = getattr(inspect, "CO_HAS_DOCSTRING", 0x4000000)
+    if sys.version_info >= (3, 13):
+        return bool(code.co_flags & flag)
+    loads = (step for step in dis.get_instructions(code) if step.opname == "LOAD_CONST")
+    return all(step.arg != 0 for step in loads)
+
+
+# --- the walk ---------------------------------------------------------------------------
+
+
+class _Node:
+    """One thing in the graph while it is being digested."""
+
+    def __init__(self, thing: Any, label: str, number: int) -> None:
+        self.thing = thing
+        self.label = label
+        self.number = number
+        self.preview = ""
+        self.hasher = xxhash.xxh3_128()
+        self.targets: list[int] = []
+
+    def feed(self, *pieces: str | bytes) -> None:
+        for piece in pieces:
+            data = piece.encode("utf-8", "surrogatepass") if isinstance(piece, str) else piece
+            self.hasher.update(len(data).to_bytes(8, "little"))
+            self.hasher.update(data)
+
+
+class _Held:
+    """How the constant of a walk counts: what can not be encoded in it is told."""
+
+    def __init__(self, walk: _Walk, where: str) -> None:
+        self.walk = walk
+        self.where = where
+        self.left: list[str] = []
+
+    def unknown(self, path: str, kind: str) -> None:
+        name, _, place = self.where.partition(" in ")
+        self.left.append(f"{name}{path} ({kind}) in {place}")
+
+    def place(self, path: PurePath) -> str:
+        """Return a path as seen from the project, so that the project can be moved."""
+        for root in self.walk.ownership.places():
+            if path.is_relative_to(root):
+                return f"project:{path.relative_to(root).as_posix()}"
+        return path.as_posix()
+
+    def tell(self) -> None:
+        for what in self.left:
+            self.walk.untracked(what)
+
+
+class _Walk:
+    """A walk over all that one function reaches, breadth first in the order of names."""
+
+    def __init__(self, ownership: Ownership, *, with_defaults: bool) -> None:
+        self.ownership = ownership
+        self.with_defaults = with_defaults
+        self.graph = CodeGraph()
+        self.nodes: dict[Any, _Node] = {}
+        self.queue: deque[_Node] = deque()
+
+    def run(self, function: Any) -> CodeGraph:
+        self.root = function
+        self.graph.loaded = len(sys.modules)
+        name = getattr(function, "__qualname__", type(function).__qualname__)
+        self.reach(function, name if isinstance(function, type) else f"{name}()")
+        while self.queue:
+            self.visit(self.queue.popleft())
+        total = xxhash.xxh3_128()
+        labels: dict[str, int] = {}
+        for node in self.nodes.values():
+            labels[node.label] = count = labels.get(node.label, 0) + 1
+            label = node.label if count == 1 else f"{node.label} #{count}"
+            digest = node.hasher.hexdigest()
+            self.graph.parts.append(Part("code", label, digest, node.preview))
+            total.update(f"{digest}{node.targets}".encode())
+        self.graph.digest = total.hexdigest()
+        return self.graph
+
+    def reach(self, thing: Any, label: str) -> _Node:
+        if id(thing) not in self.nodes:
+            self.nodes[id(thing)] = _Node(thing, label, len(self.nodes))
+            self.queue.append(self.nodes[id(thing)])
+        return self.nodes[id(thing)]
+
+    def visit(self, node: _Node) -> None:
+        if isinstance(node.thing, type):
+            self.visit_class(node)
+        elif isinstance(node.thing, types.ModuleType):
+            self.visit_module(node)
+        elif is_owned(node.thing, self.ownership):
+            self.visit_function(node)
+        else:
+            node.feed("foreign", public_name(node.thing))
+            self.follow_wrapped(node, "", node.thing)
+
+    # --- functions ---
+
+    def visit_function(self, node: _Node) -> None:
+        function = node.thing
+        is_root = function is self.root
+        # A graph that held its own function would keep it, and itself, for ever.
+        place = weakref.ref(function) if is_root else function
+        watched = (function.__code__, function.__defaults__, function.__kwdefaults__)
+        self.graph.functions.append((place, *watched))
+        called = _global_names(function.__code__)
+        found = syntax.definition(function.__code__)
+        if found is None:
+            self.feed_bytecode(node, function.__code__)
+            self.untracked(f"the source of {node.label}, which is not there; bytecode counts")
+            uses, names = syntax.names_of_code(function.__code__), called
+        else:
+            uses, names = self.feed_tree(node, found, called)
+        if self.with_defaults or not is_root:
+            self.follow_defaults(node, function)
+        self.follow_closure(node, function)
+        self.follow_names(node, names, uses, function.__globals__)
+        self.follow_imports(node, uses, function.__globals__)
+        for what in sorted(uses.unseen()):
+            self.untracked(f"{what} in {node.label}")
+        for name, accessor in classes.accessors(uses.attributes):
+            if is_owned(accessor, self.ownership):
+                self.edge(node, f"accessor {name}", accessor)
+        for name, value in sorted(function.__dict__.items()):
+            # What is kept on the function itself; a decorator keeps the function there.
+            if name == "__wrapped__" or not name.startswith("__"):
+                self.watch(function.__dict__, name, value)
+                self.edge(node, name, value)
+
+    def feed_tree(
+        self, node: _Node, tree: Any, called: set[str]
+    ) -> tuple[syntax.Names, set[str]]:
+        function = node.thing
+        is_root = function is self.root
+        decorators = self.counting_decorators(tree, function, is_root=is_root)
+        kept = set(map(id, decorators))
+        drop = {id(d) for d in getattr(tree, "decorator_list", []) if id(d) not in kept}
+        # Values of defaults are encoded, or bound as arguments: their spelling does not count.
+        drop |= {id(d) for d in (*tree.args.defaults, *tree.args.kw_defaults) if d is not None}
+        syntax.canonical(tree, node.hasher.update, drop=frozenset(drop), keep_name=not is_root)
+        body = tree.body if isinstance(tree.body, list) else [tree.body]
+        around = syntax.names_of(list(decorators))
+        uses = syntax.names_of([*decorators, *body])
+        # Annotations load names as well, on some versions of Python; they do not count.
+        # A private name is spelled differently in the code of a method.
+        names = {name for name in called if name in uses.loaded or "__" in name}
+        return uses, names | around.loaded | self.named_in_texts(uses, function)
+
+    def named_in_texts(self, uses: syntax.Names, function: Any) -> set[str]:
+        """Return the globals that texts name, as `DataFrame.query` and SQL look them up."""
+        space = function.__globals__
+        found = {word for word in uses.words() if word in space}
+        return {
+            w for w in found if not isinstance(space[w], types.ModuleType) and w[:2] != "__"
+        }
+
+    def counting_decorators(self, tree: Any, function: Any, *, is_root: bool) -> list[Any]:
+        """Return the decorators that belong to the meaning: not ours, nor those around it."""
+        decorators = list(getattr(tree, "decorator_list", []))
+        ours = [index for index, d in enumerate(decorators) if self.is_ours(d, function)]
+        if not ours:
+            return decorators
+        inner = decorators[ours[-1] + 1 :]
+        return inner if is_root else [*decorators[: ours[0]], *inner]
+
+    def is_ours(self, decorator: Any, function: Any) -> bool:
+        """Tell whether a decorator is @checkpoint, whose options count on their own."""
+        names = syntax.names_of([getattr(decorator, "func", decorator)])
+        chain = next(iter(names.chains), None) or tuple(names.bare)[:1]
+        if not chain:
+            return False
+        found = look_up(function.__globals__, chain[0])
+        for step in chain[1:]:
+            found = getattr(found, step, MISSING)
+        found = found.func if isinstance(found, partial) else found
+        return getattr(found, "__usher_decorator__", False) is True
+
+    def feed_bytecode(self, node: _Node, code: types.CodeType) -> None:
+        version = f"bytecode {sys.version_info[0]}.{sys.version_info[1]}"
+        counts = (
+            code.co_argcount,
+            code.co_posonlyargcount,
+            code.co_kwonlyargcount,
+            code.co_flags,
+        )
+        node.feed(version, str(counts), code.co_code, code.co_exceptiontable)
+        node.feed(*code.co_names, "|", *code.co_varnames, "|", *code.co_freevars)
+        is_function = code.co_flags & inspect.CO_NEWLOCALS and code.co_consts
+        for index, constant in enumerate(code.co_consts):
+            if isinstance(constant, types.CodeType):
+                self.feed_bytecode(node, constant)
+            elif (
+                index == 0 and is_function and isinstance(constant, str) and _is_docstring(code)
+            ):
+                node.feed("docstring or none")
+            else:
+                node.feed(values.digest(constant))
+
+    def follow_defaults(self, node: _Node, function: Any) -> None:
+        names = function.__code__.co_varnames[: function.__code__.co_argcount]
+        plain = function.__defaults__ or ()
+        defaults = dict(zip(names[len(names) - len(plain) :], plain, strict=True))
+        for name, value in sorted((defaults | (function.__kwdefaults__ or {})).items()):
+            self.edge(node, f"default {name}", value)
+
+    def follow_closure(self, node: _Node, function: Any) -> None:
+        cells = function.__closure__ or ()
+        for name, cell in zip(function.__code__.co_freevars, cells, strict=True):
+            value = look_up(cell, name)
+            self.watch(cell, name, value)
+            if name != "__class__":
+                self.edge(node, name, value)
+
+    def follow_wrapped(self, node: _Node, name: str, thing: Any) -> None:
+        """Follow what a foreign decorator wrapped around code of the user's."""
+        registered = getattr(thing, "registry", None)
+        if isinstance(registered, types.MappingProxyType) and hasattr(thing, "dispatch"):
+            # What functools.singledispatch makes; each type has a function of its own.
+            self.graph.states.append(State(registered, live_digest(registered)))
+            for kind, function in registered.items():
+                self.edge(node, f"{name}.{public_name(kind)}", function)
+        wrapped = held(thing, "__wrapped__")
+        if callable(wrapped):
+            self.edge(node, f"{name}.__wrapped__", wrapped)
+            return
+        for index, inner in enumerate(self.owned_inside(thing, 0)):
+            self.edge(node, f"{name}.{index}", inner)
+
+    def owned_inside(self, value: Any, depth: int) -> Iterator[Any]:
+        """Yield what is first-party in the closure of a foreign function, however deep."""
+        if depth > _DEEPEST:
+            return
+        inner: Iterable[Any] = ()
+        if isinstance(value, types.FunctionType):
+            if depth and is_owned(value, self.ownership):
+                yield value
+                return
+            inner = [look_up(cell, "") for cell in value.__closure__ or ()]
+        elif isinstance(value, types.MethodType):
+            inner = (value.__func__, value.__self__)
+        elif isinstance(value, partial):
+            inner = (value.func, *value.args, *value.keywords.values())
+        elif isinstance(value, dict):
+            inner = list(value.values())
+        elif isinstance(value, (list, tuple, set, frozenset)):
+            inner = list(value)
+        elif is_owned(type(value), self.ownership) or is_owned(value, self.ownership):
+            yield value
+        for each in inner:
+            yield from self.owned_inside(each, depth + 1)
+
+    # --- names ---
+
+    def follow_names(
+        self, node: _Node, names: Iterable[str], uses: syntax.Names, space: dict[str, Any]
+    ) -> None:
+        for name in sorted(names):
+            if name in _MODULE_MACHINERY:
+                node.feed(name)
+                continue
+            found = look_up(space, name)
+            self.watch(space, name, found)
+            if isinstance(found, types.ModuleType):
+                self.follow_module(node, name, found, uses)
+            elif found is MISSING and hasattr(builtins, name):
+                # Python moves its own functions between modules; the name says enough.
+                node.feed(name, "builtin")
+                if name in _DYNAMIC:
+                    self.untracked(f"{name}() in {node.label}")
+            else:
+                self.edge(node, name, found)
+
+    def follow_module(
+        self, node: _Node, name: str, module: types.ModuleType, uses: syntax.Names
+    ) -> None:
+        if not self.ownership.owns_loaded(module):
+            node.feed(name, module.__name__)
+            return
+        chains = sorted(chain for chain in uses.chains if chain[0] == name)
+        if name in uses.bare or not chains:
+            # The module itself is handed on: anything in it may be used.
+            self.edge(node, name, module)
+        for chain in chains:
+            self.follow_chain(node, chain, module)
+
+    def follow_chain(self, node: _Node, chain: tuple[str, ...], module: Any) -> None:
+        found = module
+        for depth, step in enumerate(chain[1:], 2):
+            value = look_up(found, step)
+            self.watch(found, step, value)
+            if not isinstance(value, types.ModuleType) or depth == len(chain):
+                self.edge(node, ".".join(chain[:depth]), value)
+                return
+            if not self.ownership.owns_loaded(value):
+                node.feed(".".join(chain[:depth]), value.__name__)
+                return
+            found = value
+
+    def follow_imports(self, node: _Node, uses: syntax.Names, space: dict[str, Any]) -> None:
+        for module_name, level, name, local in sorted(uses.imports):
+            module = self.import_first_party(module_name, level, space)
+            if module is None:
+                continue
+            if name == "*":
+                self.edge(node, f"import {module_name}", module)
+            elif name:
+                found = _attribute_or_submodule(module, name)
+                self.watch(module, name, found)
+                self.edge(node, f"import {name}", found)
+            else:
+                is_renamed = local != module_name.partition(".")[0]
+                start = module if is_renamed else sys.modules[local]
+                self.follow_module(node, local, start, uses)
+
+    def import_first_party(
+        self, name: str, level: int, space: dict[str, Any]
+    ) -> types.ModuleType | None:
+        """Import what a function imports inside itself, if it is first-party."""
+        package = space.get("__package__") or ""
+        try:
+            full = importlib.util.resolve_name("." * level + name, package) if level else name
+            top = full.partition(".")[0]
+            if top not in sys.modules:
+                spec = importlib.util.find_spec(top)
+                if spec is None or not self.ownership.owns_module(top, spec.origin):
+                    return None
+            elif not self.ownership.owns_loaded(sys.modules[top]):
+                return None
+            module = importlib.import_module(full)
+        except Exception:  # noqa: BLE001 - a module may raise anything while it is imported
+            # The function itself will fail there, with the better message.
+            return None
+        self.watch(sys.modules, full, module)
+        return module
+
+    # --- classes and modules ---
+
+    def visit_class(self, node: _Node) -> None:
+        cls = node.thing
+        node.feed("class", cls.__name__)
+        for index, base in enumerate(cls.__bases__):
+            self.edge(node, f"base {index}", base)
+        self.edge(node, "metaclass", type(cls))
+        own = [f for f in classes.own_functions(cls) if not classes.is_generated(cls, f)]
+        # A notebook's module may be another one by now; a function keeps its own.
+        space = (
+            own[0].__globals__
+            if own
+            else getattr(sys.modules.get(cls.__module__), "__dict__", {})
+        )
+        self.graph.states.append(Members.of(cls))
+        uses = self.feed_class_tree(node, cls, own)
+        self.follow_names(node, uses.loaded - set(cls.__dict__) - {cls.__name__}, uses, space)
+        for name, value in classes.loaded_fields(cls):
+            self.edge(node, name, value)
+        if isinstance(cls, enum.EnumType):
+            found: dict[str, enum.Enum] = dict(cls.__members__)
+            members = {name: member.value for name, member in found.items()}
+            self.value(node, "members", members)
+        for name, value in sorted(cls.__dict__.items()):
+            if self.counts_in_class(cls, name, value):
+                self.watch(cls, name, value)
+                self.class_attribute(node, name, value)
+
+    def counts_in_class(self, cls: type, name: str, value: Any) -> bool:
+        """Tell whether the user wrote an attribute, and no machinery did."""
+        functions = [function for _, function in classes.functions_in(value)]
+        if functions:
+            return not all(classes.is_generated(cls, function) for function in functions)
+        # Python's own attributes differ from version to version; the user's are in the tree.
+        is_machinery = classes.is_machinery(name) and checkpoint_in(value) is None
+        is_slot = isinstance(value, (types.MemberDescriptorType, types.GetSetDescriptorType))
+        is_field = name in getattr(cls, "_fields", ())
+        is_member = isinstance(cls, enum.EnumType)
+        return not (is_machinery or is_slot or is_field or is_member)
+
+    def feed_class_tree(
+        self, node: _Node, cls: type, own: list[types.FunctionType]
+    ) -> syntax.Names:
+        tree = syntax.class_definition(
+            cls, [f.__code__ for f in own], classes.file_of(cls, own)
+        )
+        if tree is None:
+            node.feed(*sorted(inspect.get_annotations(cls)))
+            return syntax.Names()
+        functions = frozenset(id(n) for n in tree.body if isinstance(n, syntax.FUNCTIONS))
+        syntax.canonical(tree, node.hasher.update, drop=functions)
+        rest = [statement for statement in tree.body if id(statement) not in functions]
+        hints = [syntax.read_hint(s.annotation) for s in rest if isinstance(s, ast.AnnAssign)]
+        around = (*tree.decorator_list, *tree.bases, *tree.keywords)
+        return syntax.names_of([*around, *rest, *hints])
+
+    def class_attribute(self, node: _Node, name: str, value: Any) -> None:
+        functions = list(classes.functions_in(value))
+        for part, function in functions:
+            self.edge(node, f"{name}{part}", function)
+        if not functions:
+            self.edge(node, name, value)
+
+    def visit_module(self, node: _Node) -> None:
+        self.graph.states.append(Members.of(node.thing))
+        for name, value in sorted(vars(node.thing).items()):
+            if isinstance(value, types.ModuleType):
+                if self.ownership.owns_loaded(value):
+                    self.watch(node.thing, name, value)
+                    self.edge(node, name, value)
+            elif not name.startswith("__") or isinstance(value, types.FunctionType):
+                self.watch(node.thing, name, value)
+                self.edge(node, name, value)
+
+    # --- edges ---
+
+    def edge(self, node: _Node, name: str, value: Any) -> None:
+        """Count what a name of a node leads to."""
+        if isinstance(value, (staticmethod, classmethod)):
+            value = value.__func__
+        checkpoint = None if isinstance(value, types.ModuleType) else checkpoint_in(value)
+        if checkpoint is not None:
+            value = self.in_checkpoint(node, name, checkpoint)
+        if isinstance(value, types.MethodType):
+            self.edge(node, name, value.__func__)
+            self.edge(node, f"{name}.self", value.__self__)
+        elif isinstance(value, partial):
+            self.edge(node, f"{name}.func", value.func)
+            self.value(node, f"{name}.args", (value.args, dict(value.keywords)))
+            self.graph.states.append(State(value, live_digest(value)))
+        elif isinstance(value, (types.FunctionType, type, types.ModuleType)):
+            self.code_edge(node, name, value)
+        elif self.is_foreign_wrapper(value):
+            # Such as what functools.lru_cache makes.
+            node.feed(name, public_name(type(value)))
+            self.edge(node, f"{name}.__wrapped__", value.__wrapped__)
+            if callable(held(value, "cache_clear")):
+                self.graph.caches.append(value)
+        elif value is MISSING or value is _REPLACED:
+            node.feed(name, "missing" if value is MISSING else "checkpoint")
+        else:
+            self.value(node, name, value)
+
+    def in_checkpoint(self, node: _Node, name: str, checkpoint: Any) -> Any:
+        """Return the function of a checkpoint that is reached, for the walk to go on."""
+        if checkpoint.__usher_function__ is self.root:
+            return self.root
+        self.graph.checkpoints.append(checkpoint)
+        if checkpoint.__usher_instance__:
+            self.value(node, f"{name}.self", checkpoint.__usher_instance__[0])
+        # A stated version replaces the code; the key adds it.
+        is_versioned = checkpoint.__usher_version__ is not None
+        return _REPLACED if is_versioned else checkpoint.__usher_function__
+
+    def is_foreign_wrapper(self, value: Any) -> bool:
+        """Tell whether an object of another library stands for a function."""
+        wrapped = held(value, "__wrapped__")
+        return isinstance(wrapped, types.FunctionType) and not is_owned(
+            type(value), self.ownership
+        )
+
+    def code_edge(self, node: _Node, name: str, value: Any) -> None:
+        node.feed(name, self.name_of(value))
+        if is_owned(value, self.ownership):
+            node.targets.append(self.reach(value, _label(value)).number)
+        elif isinstance(value, types.FunctionType):
+            self.follow_wrapped(node, name, value)
+
+    def name_of(self, thing: Any) -> str:
+        """Return what names a thing in the graph: a move to another file changes nothing."""
+        if thing is self.root:
+            return "itself"
+        if isinstance(thing, types.ModuleType):
+            return thing.__name__.rpartition(".")[2]
+        return (
+            str(thing.__qualname__) if is_owned(thing, self.ownership) else public_name(thing)
+        )
+
+    def value(self, node: _Node, name: str, value: Any) -> None:
+        """Count a value that a name holds; what can not be encoded is named as untracked."""
+        if isinstance(value, (logging.Logger, logging.LoggerAdapter)):
+            node.feed(name, "logger")
+            return
+        secret = display.is_credential(name)
+        measure = values.secret_digest if secret else values.digest
+        reached: list[int] = []
+        held = _Held(self, f"{name} in {node.label}")
+        try:
+            digest = measure(
+                value,
+                code_of=lambda thing: self.code_in_value(reached, thing),
+                constants=held,
+            )
+        except FingerprintError:
+            node.feed(name, public_name(type(value)))
+            self.untracked(f"{name} ({public_name(type(value))}) in {node.label}")
+            return
+        node.targets += reached
+        held.tell()
+        if not _is_fixed(value):
+            self.graph.states.append(State(value, live_digest(value)))
+        if isinstance(value, types.BuiltinFunctionType):
+            node.feed(name, digest)
+        else:
+            self.constant(node, name, digest, "(hidden)" if secret else display.preview(value))
+
+    def code_in_value(self, reached: list[int], thing: Any) -> bytes:
+        thing = getattr(thing, "__usher_function__", thing)
+        if is_owned(thing, self.ownership):
+            reached.append(self.reach(thing, _label(thing)).number)
+            return self.name_of(thing).encode()
+        return b"" if isinstance(thing, type) else public_name(thing).encode()
+
+    def constant(self, node: _Node, name: str, digest: str, preview: str) -> None:
+        """Keep a constant as a part of its own, so that a miss can name it."""
+        node.feed(name)
+        part = _Node(None, f"{name} in {node.label}", len(self.nodes))
+        part.preview = preview
+        part.feed(digest)
+        self.nodes[id(node), name, part.number] = part
+        node.targets.append(part.number)
+
+    def watch(self, space: Any, name: str, meant: Any) -> None:
+        watched = self.graph.names if type(space) is dict else self.graph.attributes
+        watched.append((space, name, meant))
+
+    def untracked(self, what: str) -> None:
+        if what not in self.graph.untracked:
+            self.graph.untracked.append(what)
+
+
+# --- what classes hold ------------------------------------------------------------------
+
+
+def checkpoint_in(value: Any) -> Any:
+    """Return a value if it is a checkpointed function, else None."""
+    function = getattr(type(value), "__usher_function__", None)
+    return value if function is not None else None
+
+
+def _attribute_or_submodule(module: types.ModuleType, name: str) -> Any:
+    found = getattr(module, name, MISSING)
+    if found is not MISSING:
+        return found
+    try:
+        return importlib.import_module(f"{module.__name__}.{name}")
+    except ImportError:
+        return MISSING
