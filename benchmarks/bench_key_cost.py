@@ -27,12 +27,13 @@ import pytest
 import xxhash
 
 from usher_pipeline import checkpoint, current_run
+from usher_pipeline.facts import InForce
+from usher_pipeline.fingerprint.binding import bind
 from usher_pipeline.fingerprint.code import graph_of
 from usher_pipeline.fingerprint.frames import frame_digest
-from usher_pipeline.fingerprint.key import bind, measure
+from usher_pipeline.fingerprint.key import measure
 from usher_pipeline.fingerprint.ownership import Ownership
 from usher_pipeline.frames import adapter_for
-from usher_pipeline.runs import InForce
 
 if TYPE_CHECKING:
     from collections.abc import Callable

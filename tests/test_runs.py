@@ -16,7 +16,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from usher_pipeline import checkpoint, configure, current_run, export, run, runs
+from usher_pipeline import checkpoint, configure, current_run, export, run, runs, saying
 from usher_pipeline.errors import (
     ConfigError,
     DeclarationError,
@@ -443,8 +443,8 @@ def test_a_process_without_a_block_leaves_its_record(tmp_path: Path) -> None:
 @pytest.fixture
 def heard(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let somebody look on, who has seen nothing yet."""
-    monkeypatch.setattr(runs._Voice, "_is_heard", staticmethod(lambda: True))
-    monkeypatch.setattr(runs.voice, "counts", {})
+    monkeypatch.setattr(saying._Voice, "_is_heard", staticmethod(lambda: True))
+    monkeypatch.setattr(saying.voice, "counts", {})
 
 
 @pytest.mark.usefixtures("heard")

@@ -30,8 +30,10 @@ from usher_pipeline.errors import (
     UsherWarning,
 )
 from usher_pipeline.exporting import inputs_among, remember_origin
+from usher_pipeline.facts import InForce
 from usher_pipeline.fingerprint import frames as fingerprints
-from usher_pipeline.fingerprint.key import bind, context_of, measure, rekeyed, stands_as
+from usher_pipeline.fingerprint.binding import bind
+from usher_pipeline.fingerprint.key import context_of, measure, rekeyed, stands_as
 from usher_pipeline.frames import adapter_for, adapter_of_kind
 from usher_pipeline.persistence.reads import Call, current_call
 from usher_pipeline.persistence.segments import schema_text, write_segment
@@ -57,13 +59,14 @@ from usher_pipeline.records import (
     Reason,
     utc_now,
 )
-from usher_pipeline.runs import InForce
+from usher_pipeline.saying import voice
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime
 
-    from usher_pipeline.fingerprint.key import Bound, Declaration, Measured
+    from usher_pipeline.fingerprint.binding import Bound, Declaration
+    from usher_pipeline.fingerprint.key import Measured
     from usher_pipeline.fingerprint.ownership import Ownership
     from usher_pipeline.frames import Packed
     from usher_pipeline.persistence.local import LocalBackend
@@ -228,7 +231,7 @@ def bypassed(declared: Declaration, args: Any, kwargs: Any, reason: str) -> Any:
     result = declared.function(*bound.args, **bound.kwargs)
     run.note_unsaved(declared.name, "bypass", {"reason": reason})
     decision = Bypass(Reason(reason))
-    runs.voice.say(declared.name, decision, None, time.perf_counter() - started)
+    voice.say(declared.name, decision, None, time.perf_counter() - started)
     return result
 
 
@@ -262,7 +265,7 @@ def _stored(planned: Planned, started: float) -> Any:
     planned.run.note(planned.backend, entry, "hit")
     reading.record_call(planned, entry)
     remember_origin(frame, entry, planned.backend)
-    runs.voice.say(entry.name, decision, entry, time.perf_counter() - started)
+    voice.say(entry.name, decision, entry, time.perf_counter() - started)
     return frame
 
 
@@ -315,7 +318,7 @@ def _compute(planned: Planned, refresh: str, asked: _Asked, started: float) -> A
         with suppress(OSError, StoreError):
             # What stays undone is marked on disk, and the next opener does it.
             planned.backend.publish()
-    runs.voice.say(declared.name, Miss(reason), entry, time.perf_counter() - started)
+    voice.say(declared.name, Miss(reason), entry, time.perf_counter() - started)
     return result
 
 

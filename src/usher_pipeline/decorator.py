@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, Generic, ParamSpec, TypeVar, get_a
 from usher_pipeline import calls, registry, runs
 from usher_pipeline.display import preview
 from usher_pipeline.errors import DeclarationError
-from usher_pipeline.fingerprint.key import LOOK_UP, Declaration
+from usher_pipeline.fingerprint.binding import LOOK_UP, Declaration
 from usher_pipeline.persistence.segments import check_name
 from usher_pipeline.planning import CodePolicy
 from usher_pipeline.records import Bypass, Entry, Reason, SettingRef, SourceRef

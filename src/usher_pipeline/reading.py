@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING, Any, Final, assert_never
 
 from usher_pipeline import registry, stored
 from usher_pipeline.errors import UsherWarning
+from usher_pipeline.facts import InForce
 from usher_pipeline.fingerprint.files import path_digest, stamp
 from usher_pipeline.fingerprint.key import files_of, standing_of, stated_now
 from usher_pipeline.frames import is_frame
 from usher_pipeline.persistence.reads import current_call
 from usher_pipeline.planning import still_answers
 from usher_pipeline.records import Read
-from usher_pipeline.runs import InForce
 
 if TYPE_CHECKING:
     from usher_pipeline.calls import Planned

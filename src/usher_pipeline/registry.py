@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 from usher_pipeline.errors import NameClashError
 
 if TYPE_CHECKING:
-    from usher_pipeline.fingerprint.key import Declaration
+    from usher_pipeline.fingerprint.binding import Declaration
     from usher_pipeline.persistence.backend import Backend
     from usher_pipeline.records import Entry
 

@@ -12,7 +12,6 @@ import copy
 import functools
 import inspect
 import os
-import sys
 import threading
 import warnings
 from contextlib import suppress
@@ -32,12 +31,11 @@ from usher_pipeline.errors import (
     UsherError,
     UsherWarning,
 )
-from usher_pipeline.fingerprint.ownership import Ownership
 from usher_pipeline.inherited import Inherited
 from usher_pipeline.persistence.local import LocalBackend
 from usher_pipeline.persistence.reads import current_call, tell_what_is_meant
 from usher_pipeline.planning import COSTLY_S
-from usher_pipeline.records import Hit, as_json, utc_now, versions_in
+from usher_pipeline.records import as_json, utc_now, versions_in
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -45,8 +43,8 @@ if TYPE_CHECKING:
     from pathlib import Path
     from types import TracebackType
 
-    from usher_pipeline.config.settings import Choice, ConfigView, Setting
-    from usher_pipeline.records import Decision, Entry
+    from usher_pipeline.config.settings import Choice, ConfigView
+    from usher_pipeline.records import Entry
 
 __all__ = ["Run", "configure", "current_run", "run"]
 
@@ -146,50 +144,6 @@ class _Meaning:
     at: datetime
 
 
-class InForce:
-    """What is in force around the calls of a run, as keys ask for it.
-
-    Args:
-        run: The run.
-        anew: Ask probes again, whatever they answered before.
-    """
-
-    def __init__(self, run: Run, *, anew: bool = False) -> None:
-        self.run = run
-        self.config = run._config_in_force()  # noqa: SLF001 - this module's own
-        self.anew = anew
-
-    def ownership(self, function: Any) -> Ownership:
-        """Return which code counts for a function."""
-        root = settings.project_root()
-        return Ownership.of(function, str(root), settings.first_party(root))
-
-    def setting(self, path: str) -> Setting | None:
-        """Return a config value, or None when there is no such path."""
-        try:
-            return self.config.get(path)
-        except LookupError:
-            return None
-
-    def section(self, path: str) -> Setting:
-        """Return a config value or section with where it was stated."""
-        return self.config.get(path)
-
-    def source(self, name: str) -> Setting:
-        """Return the version of a source that the config states."""
-        return self.config.source(name)
-
-    def ask(self, name: str, probe: Callable[[], Any]) -> Any:
-        """Return what a probe answers: once in a block, at each call outside one."""
-        return probe() if self.anew else self.run.answer_of(name, probe)
-
-    def table_version(self, name: str) -> str:
-        """Return which version a plain name stands for; empty if there is none."""
-        backend = self.run.backend
-        meant = next((m for m in self.run.returned(backend.path) if m.entry.name == name), None)
-        return meant.entry.content if meant is not None else backend.table_version(name)
-
-
 class Run:
     """One run: made by `run(...)`, or standing for the whole process.
 
@@ -238,9 +192,10 @@ class Run:
         call = current_call()
         if call is not None:
             raise UndeclaredConfigError("(the whole config)", call.name, call.config)
-        return self._config_in_force()
+        return self.config_in_force()
 
-    def _config_in_force(self) -> ConfigView:
+    def config_in_force(self) -> ConfigView:
+        """The config, for the library itself: keys count each value that they take of it."""
         if self._view is None or self._is_process:
             self._view = settings.view_in_force(self._config, _configured.config)
         return self._view
@@ -248,7 +203,7 @@ class Run:
     @property
     def store(self) -> Choice:
         """The path of the store in force, and why it is that one."""
-        return settings.store_in_force(self._store, _configured.store, self._config_in_force())
+        return settings.store_in_force(self._store, _configured.store, self.config_in_force())
 
     @property
     def backend(self) -> LocalBackend:
@@ -305,7 +260,7 @@ class Run:
         call = current_call()
         if call is not None and not _covers(call.config, path):
             raise UndeclaredConfigError(path, call.name, call.config)
-        return self._config_in_force().get(path).value
+        return self.config_in_force().get(path).value
 
     def answer_of(self, name: str, probe: Callable[[], Any]) -> Any:
         """Return what a probe for a source answers: once in a block, else at each call."""
@@ -391,7 +346,7 @@ class Run:
 
     def metadata(self) -> dict[str, Any]:
         """Return the provenance of the run so far, as plain data."""
-        config = self._config_in_force()
+        config = self.config_in_force()
         steps = self.steps()
         stated = {name: setting.value for name, setting in config.sources().items()}
         return {
@@ -413,7 +368,7 @@ class Run:
             )
         self._begin()
         # A config that can not be read is an error here, and not in the middle of the work.
-        _ = self._config_in_force()
+        _ = self.config_in_force()
         _active.append(self)
         self._token = _own.set(self)
         return self
@@ -591,44 +546,3 @@ tell_what_is_meant(_returned_in)
 
 def _covers(declared: tuple[str, ...], path: str) -> bool:
     return any(path == known or path.startswith(f"{known}.") for known in declared)
-
-
-# --- saying it --------------------------------------------------------------------------
-
-
-class _Voice:
-    """Prints what is new to a person who looks on, and logs every call.
-
-    A loop is not to fill the screen: what was said is said again at 10, 100, 1000 calls
-    that did the same for the same reason.
-    """
-
-    def __init__(self) -> None:
-        self.counts: dict[tuple[str, str, str], int] = {}
-
-    def say(self, name: str, decision: Decision, entry: Entry | None, elapsed_s: float) -> None:
-        import logging
-
-        line = display.call_line(name, decision, entry, elapsed_s)
-        logging.getLogger("usher_pipeline").info(line)
-        reason = decision.accepts if isinstance(decision, Hit) else decision.reason
-        place = (name, type(decision).__name__, str(reason))
-        self.counts[place] = count = self.counts.get(place, 0) + 1
-        is_power_of_ten = count == 10 ** (len(str(count)) - 1)
-        if is_power_of_ten and self._is_heard():
-            # A terminal that was closed meanwhile must not cost the result of hours.
-            with suppress(OSError, ValueError):
-                shown = line if count == 1 else f"{line} · {count:,} calls"
-                print(shown, file=sys.stderr)  # noqa: T201
-
-    @staticmethod
-    def _is_heard() -> bool:
-        if os.environ.get("USHER_LOG", "").lower() == "quiet":
-            return False
-        with suppress(AttributeError, ValueError):
-            if sys.stderr.isatty():
-                return True
-        return "ipykernel" in sys.modules
-
-
-voice: Final = _Voice()

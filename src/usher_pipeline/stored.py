@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 from usher_pipeline import display, runs
 from usher_pipeline.errors import CheckpointMissError
 from usher_pipeline.exporting import remember_origin
+from usher_pipeline.facts import InForce
 from usher_pipeline.fingerprint import values
 from usher_pipeline.fingerprint.code import code_digest
 from usher_pipeline.frames import adapter_of_kind
 from usher_pipeline.persistence.reads import record
 from usher_pipeline.records import Read
-from usher_pipeline.runs import InForce
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

@@ -1,0 +1,54 @@
+"""What a person who looks on is told of each call, and what is logged of it."""
+
+from __future__ import annotations
+
+import os
+import sys
+from contextlib import suppress
+from typing import TYPE_CHECKING, Final
+
+from usher_pipeline import display
+from usher_pipeline.records import Hit
+
+if TYPE_CHECKING:
+    from usher_pipeline.records import Decision, Entry
+
+__all__ = ["voice"]
+
+
+class _Voice:
+    """Prints what is new to a person who looks on, and logs every call.
+
+    A loop is not to fill the screen: what was said is said again at 10, 100, 1000 calls
+    that did the same for the same reason.
+    """
+
+    def __init__(self) -> None:
+        self.counts: dict[tuple[str, str, str], int] = {}
+
+    def say(self, name: str, decision: Decision, entry: Entry | None, elapsed_s: float) -> None:
+        import logging
+
+        line = display.call_line(name, decision, entry, elapsed_s)
+        logging.getLogger("usher_pipeline").info(line)
+        reason = decision.accepts if isinstance(decision, Hit) else decision.reason
+        place = (name, type(decision).__name__, str(reason))
+        self.counts[place] = count = self.counts.get(place, 0) + 1
+        is_power_of_ten = count == 10 ** (len(str(count)) - 1)
+        if is_power_of_ten and self._is_heard():
+            # A terminal that was closed meanwhile must not cost the result of hours.
+            with suppress(OSError, ValueError):
+                shown = line if count == 1 else f"{line} · {count:,} calls"
+                print(shown, file=sys.stderr)  # noqa: T201
+
+    @staticmethod
+    def _is_heard() -> bool:
+        if os.environ.get("USHER_LOG", "").lower() == "quiet":
+            return False
+        with suppress(AttributeError, ValueError):
+            if sys.stderr.isatty():
+                return True
+        return "ipykernel" in sys.modules
+
+
+voice: Final = _Voice()
