@@ -416,6 +416,26 @@ def by_methods(x):
     return Kinds().name(x)
 
 
+class Level(Enum):
+    LOW = "low"
+
+
+Level.LOW.rank = 1
+
+
+@traced(1)
+def hinted(x: int):
+    return x
+
+
+def by_levels(x):
+    return Level.LOW.rank
+
+
+def by_traced_hint(x):
+    return hinted(x)
+
+
 RULE = [lib.Text("loeuf")]
 SETTINGS = {"lock": lock, "depth": 3}
 
@@ -951,6 +971,8 @@ EDITS: Final[dict[str, Edit]] = {
     "a class in a type argument": Edit("by_generic", "low: int = 31", "low: int = 32", "field low in class Item"),
     "a class in a quoted annotation": Edit("by_quoted", "low: int = 31", "low: int = 32", "field low in class Item"),
     "a base that gets a method in between": Edit("by_class", "    factor = 2", "    factor = 2\n    extra = 1", "class Scaler"),
+    "what a member of an enumeration holds": Edit("by_levels", "Level.LOW.rank = 1", "Level.LOW.rank = 2", "members in class Level"),
+    "an annotation under a decorator": Edit("by_traced_hint", "def hinted(x: int)", "def hinted(x: str)", "helper hinted() in main.py"),
     # what a text or a value leads to
     "a global that a text names": Edit("by_query", "CUTOFF = 5", "CUTOFF = 6", "CUTOFF in by_query()"),
     "a module by getattr": Edit("by_getattr", "normalise(x).lower()", "normalise(x).upper()", "helper clean() in genes.py", "pkg/genes.py"),

@@ -214,6 +214,26 @@ class Computed(pydantic.BaseModel):
         return self
 
 
+class Labelled(Pair):
+    label = ""
+
+
+class Ordered(OrderedDict[str, int]):
+    pass
+
+
+def _pair_with(label: str) -> Labelled:
+    found = Labelled(1, 2)
+    found.label = label
+    return found
+
+
+def _moved(last: str) -> Ordered:
+    found = Ordered(a=1, b=2)
+    found.move_to_end(last)
+    return found
+
+
 def _listed(depth: int) -> Listed:
     found = _list_of(1)
     found.depth = depth
@@ -386,6 +406,16 @@ SAME: Final[dict[str, tuple[Any, Any]]] = {
 }  # fmt: skip
 
 DIFFERENT: Final[dict[str, tuple[Any, Any]]] = {
+    "what a derived tuple holds counts": (_pair_with("a"), _pair_with("b")),
+    "the order of a derived ordered dict counts": (_moved("a"), _moved("b")),
+    "a dtype counts by the types of its parts": (
+        np.dtype([("x", "f4", (3,))]),
+        np.dtype([("x", "i4", (3,))]),
+    ),
+    "a dtype counts by its layout": (
+        np.dtype({"names": ["x"], "formats": ["i4"], "offsets": [0], "itemsize": 8}),
+        np.dtype({"names": ["x"], "formats": ["i4"], "offsets": [4], "itemsize": 8}),
+    ),
     "a derived list counts by its items": (_list_of(1), _list_of(2)),
     "a derived list counts by its fields": (_listed(1), _listed(2)),
     "a derived list is no list": (_list_of(1), [1]),

@@ -11,13 +11,18 @@ import functools
 import sys
 import types
 import typing
+from importlib.machinery import EXTENSION_SUFFIXES
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
+
+from usher_pipeline.fingerprint.files import path_digest
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
 __all__ = [
     "accessors",
+    "compiled_in",
     "file_of",
     "functions_in",
     "is_generated",
@@ -129,6 +134,17 @@ def file_of(cls: type, own: Sequence[types.FunctionType]) -> str:
     if own:
         return own[0].__code__.co_filename
     return getattr(sys.modules.get(cls.__module__), "__file__", None) or ""
+
+
+def compiled_in(module: Any) -> str:
+    """Return the digest of a module's file if it was compiled from no Python; else nothing.
+
+    What was compiled says nothing of what it does; the file is all there is to compare.
+    """
+    file = getattr(module, "__file__", None)
+    if not file or not file.endswith(tuple(EXTENSION_SUFFIXES)):
+        return ""
+    return path_digest(Path(file))
 
 
 def loaded_fields(cls: type) -> Iterator[tuple[str, Any]]:

@@ -75,15 +75,29 @@ def _held(*names: str) -> Encode:
 
 def _dtype(encoder: Encoder, dtype: Any) -> None:
     encoder.text(b"j", dtype.str)
+    encoder.value((tuple(dtype.shape), dtype.itemsize, dict(dtype.metadata or {})))
+    if dtype.subdtype is not None:
+        _dtype(encoder, dtype.base)
+    encoder.count(b"", len(dtype.names or ()))
+    for name in dtype.names or ():
+        field, offset = dtype.fields[name][:2]
+        encoder.text(b"s", name)
+        encoder.value(offset)
+        _dtype(encoder, field)
+
+
+def _kind(encoder: Encoder, dtype: Any) -> None:
+    """Write the type of cells; how fields lie in memory does not count for an array."""
+    encoder.text(b"j", dtype.str if dtype.names is None else "fields")
     encoder.count(b"", len(dtype.names or ()))
     for name in dtype.names or ():
         encoder.text(b"s", name)
-        _dtype(encoder, dtype.fields[name][0])
+        _kind(encoder, dtype.fields[name][0])
 
 
 def _array(encoder: Encoder, array: Any) -> None:
     encoder.write(b"N")
-    _dtype(encoder, array.dtype)
+    _kind(encoder, array.dtype)
     encoder.value(tuple(array.shape))
     _cells(encoder, array)
 

@@ -30,6 +30,7 @@ __all__ = [
     "canonical",
     "class_definition",
     "definition",
+    "hints_of",
     "names_of",
     "names_of_code",
     "read_hint",
@@ -130,6 +131,8 @@ _UNSEEN: Final = {
     "subprocess": "other programs",
     "ProcessPoolExecutor": "what child processes read",
     "multiprocessing": "what child processes read",
+    "ThreadPool": "what older workers read",
+    "__subclasses__": "which classes derive from another",
 }
 
 #: What may be the name of a variable, in SQL or in an expression of pandas.
@@ -289,6 +292,14 @@ def _collect(node: ast.AST, names: Names) -> None:
     for name, child in _children(node):
         if name not in _SKIPPED:
             _collect(child, names)
+
+
+def hints_of(node: ast.FunctionDef | ast.AsyncFunctionDef) -> list[ast.expr]:
+    """Return the annotations of a function's parameters and of its result."""
+    parameters = (*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs)
+    around = (node.args.vararg, node.args.kwarg)
+    hints = [each.annotation for each in (*parameters, *around) if each is not None]
+    return [hint for hint in (*hints, node.returns) if hint is not None]
 
 
 def _imports(node: ast.Import | ast.ImportFrom) -> Iterator[tuple[str, int, str, str]]:

@@ -407,7 +407,9 @@ def _object(tag: bytes) -> Encode:
 
 
 def _named_tuple(encoder: Encoder, value: Any) -> None:
-    encoder.fields(b"u", value, dict(zip(value._fields, value, strict=True)))
+    # A class derived from one may hold more than the tuple.
+    held = dict(zip(value._fields, value, strict=True)) | _own_fields(value)
+    encoder.fields(b"u", value, held)
 
 
 def _keyed(encoder: Encoder, value: Any) -> None:
@@ -449,6 +451,7 @@ def _path(encoder: Encoder, path: pathlib.PurePath) -> None:
 
 #: What Python's own classes are made of; first-party classes derive from them.
 _BUILT_IN: Final[Mapping[type, Callable[[Any], Any]]] = {
+    OrderedDict: lambda value: [(key, value[key]) for key in OrderedDict.__iter__(value)],
     dict: lambda value: {key: dict.__getitem__(value, key) for key in dict.__iter__(value)},
     list: lambda value: list(list.__iter__(value)),
     tuple: lambda value: tuple(tuple.__iter__(value)),

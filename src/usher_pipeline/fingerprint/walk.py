@@ -114,6 +114,11 @@ def _is_fixed(value: Any) -> bool:
     return type(value) in _FIXED or isinstance(value, enum.Enum)
 
 
+def _beside(member: enum.Enum) -> dict[str, Any]:
+    """Return what a member of an enumeration holds besides its value."""
+    return {name: value for name, value in vars(member).items() if name[0] != "_"}
+
+
 def _is_docstring(code: types.CodeType) -> bool:
     """Tell whether the first constant of a function is its docstring.
 
@@ -261,6 +266,10 @@ class _Walk:
         # Values of defaults are encoded, or bound as arguments: their spelling does not count.
         drop |= {id(d) for d in (*tree.args.defaults, *tree.args.kw_defaults) if d is not None}
         syntax.canonical(tree, node.hasher.update, drop=frozenset(drop), keep_name=not is_root)
+        if decorators and not isinstance(tree, ast.Lambda):
+            # A decorator may read the annotations, as those that validate do.
+            for hint in syntax.hints_of(tree):
+                syntax.canonical(hint, node.hasher.update)
         body = tree.body if isinstance(tree.body, list) else [tree.body]
         around = syntax.names_of(list(decorators))
         uses = syntax.names_of([*decorators, *body])
@@ -460,7 +469,7 @@ class _Walk:
 
     def visit_class(self, node: _Node) -> None:
         cls = node.thing
-        node.feed("class", cls.__name__)
+        node.feed("class", cls.__name__, classes.compiled_in(sys.modules.get(cls.__module__)))
         for index, base in enumerate(cls.__bases__):
             self.edge(node, f"base {index}", base)
         self.edge(node, "metaclass", type(cls))
@@ -478,7 +487,7 @@ class _Walk:
             self.edge(node, name, value)
         if isinstance(cls, enum.EnumType):
             found: dict[str, enum.Enum] = dict(cls.__members__)
-            members = {name: member.value for name, member in found.items()}
+            members = {name: (member.value, _beside(member)) for name, member in found.items()}
             self.value(node, "members", members)
         for name, value in sorted(cls.__dict__.items()):
             if self.counts_in_class(cls, name, value):
@@ -619,7 +628,9 @@ class _Walk:
         if not _is_fixed(value):
             self.graph.states.append(State(value, live_digest(value)))
         if isinstance(value, types.BuiltinFunctionType):
-            node.feed(name, digest)
+            owner = value.__self__
+            is_own = isinstance(owner, types.ModuleType) and is_owned(owner, self.ownership)
+            node.feed(name, digest, classes.compiled_in(owner) if is_own else "")
         else:
             self.constant(node, name, digest, "(hidden)" if secret else display.preview(value))
 
