@@ -11,6 +11,7 @@ import os
 import subprocess
 import sys
 import textwrap
+import threading
 import types
 import weakref
 from dataclasses import dataclass, field
@@ -19,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
+from usher_pipeline.fingerprint import syntax
 from usher_pipeline.fingerprint.code import code_digest, graph_of
 from usher_pipeline.fingerprint.ownership import Ownership
 
@@ -1337,3 +1339,29 @@ def test_a_callable_object_is_a_root_too() -> None:
             return x
 
     assert _graph(Callee()).digest == _graph(Callee()).digest
+
+
+def test_threads_may_read_one_source_at_once() -> None:
+    """Python's own cache of lines changes under whoever reads it; the walk does not mind."""
+    found: list[bool] = []
+
+    def read(barrier: threading.Barrier) -> None:
+        barrier.wait()
+        found.append(syntax.definition(_cell.__code__) is not None)
+
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        for _ in range(20):
+            linecache.clearcache()
+            syntax._read_source.cache_clear()
+            syntax._found.clear()
+            barrier = threading.Barrier(4)
+            threads = [threading.Thread(target=read, args=(barrier,)) for _ in range(4)]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+    finally:
+        sys.setswitchinterval(interval)
+    assert found == [True] * 80

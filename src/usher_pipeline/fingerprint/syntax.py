@@ -15,6 +15,7 @@ import dis
 import linecache
 import os
 import re
+import threading
 import weakref
 from dataclasses import dataclass, field, fields
 from functools import lru_cache
@@ -468,15 +469,25 @@ def _source_of(filename: str, flags: int) -> _Source | None:
     if os.path.isfile(filename):  # noqa: PTH113 - file names of code are text
         facts = os.stat(filename)  # noqa: PTH116
         return _read_source(filename, flags, (facts.st_mtime_ns, facts.st_size))
-    lines = linecache.getlines(filename)
+    lines = _lines(filename, check=False)
     return _parse("".join(lines), filename, flags) if lines else None
 
 
 @lru_cache(maxsize=256)
 def _read_source(filename: str, flags: int, _state: tuple[int, int]) -> _Source | None:
-    linecache.checkcache(filename)
-    lines = linecache.getlines(filename)
+    lines = _lines(filename, check=True)
     return _parse("".join(lines), filename, flags) if lines else None
+
+
+#: What `linecache` keeps is one dictionary, which it changes under whoever reads it.
+_lock: Final = threading.Lock()
+
+
+def _lines(filename: str, *, check: bool) -> list[str]:
+    with _lock:
+        if check:
+            linecache.checkcache(filename)
+        return linecache.getlines(filename)
 
 
 @lru_cache(maxsize=256)
