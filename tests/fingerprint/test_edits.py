@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import pytest
+from filelock import FileLock
 
 DRIVER: Final = Path(__file__).with_name("edited_processes.py")
 
@@ -45,9 +46,20 @@ def label(edit: Any) -> str:
     return re.sub(r" in ([\w.<>]+\(\))$", r" in helper \1 in main.py", changed)
 
 
-@pytest.fixture(scope="module")
-def results() -> dict[str, Any]:
-    """Return what each call did after its edit."""
+@pytest.fixture(scope="session")
+def results(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """Return what each call did after its edit; one worker makes them for all."""
+    base = tmp_path_factory.getbasetemp()
+    shared = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "edits.json"
+    with FileLock(f"{shared}.lock"):
+        if not shared.exists():
+            shared.write_text(json.dumps(made()))
+    found: dict[str, Any] = json.loads(shared.read_text())
+    return found
+
+
+def made() -> dict[str, Any]:
+    """Make every edit, and call in a fresh process before and after."""
     cases = {
         case: {
             "root": edit.root,
