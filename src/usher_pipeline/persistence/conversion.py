@@ -57,4 +57,18 @@ def _column(plain: pa.ChunkedArray, exact: pa.ChunkedArray) -> pa.ChunkedArray:
     if types.is_timestamp(kind) and (kind.tz or "").startswith(("+", "-")):
         # Not every library knows a zone that has no name.
         return exact.cast(pa.timestamp(kind.unit, "UTC"))
-    return exact if is_word or types.is_duration(kind) or types.is_timestamp(kind) else plain
+    if is_word:
+        return _signed(exact)
+    return exact if types.is_duration(kind) or types.is_timestamp(kind) else plain
+
+
+def _signed(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Return a dictionary column with indices that every pyarrow can hand to pandas."""
+    kind = column.type
+    chunks = [
+        pa.DictionaryArray.from_arrays(
+            chunk.indices.cast(pa.int32()), chunk.dictionary, ordered=kind.ordered
+        )
+        for chunk in column.chunks
+    ]
+    return pa.chunked_array(chunks, pa.dictionary(pa.int32(), kind.value_type, kind.ordered))
