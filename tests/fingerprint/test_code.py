@@ -1342,7 +1342,7 @@ def test_a_callable_object_is_a_root_too() -> None:
 
 
 def test_threads_may_read_one_source_at_once() -> None:
-    """Python's own cache of lines changes under whoever reads it; the walk does not mind."""
+    """Python can make syntax trees in one thread at a time; the walk sees to that."""
     found: list[bool] = []
 
     def read(barrier: threading.Barrier) -> None:

@@ -315,7 +315,8 @@ def read_hint(hint: ast.expr) -> ast.AST:
     """Return an annotation, with what a text in its place says."""
     if isinstance(hint, ast.Constant) and isinstance(hint.value, str):
         try:
-            return ast.parse(hint.value, mode="eval").body
+            with _lock:
+                return ast.parse(hint.value, mode="eval").body
         except (SyntaxError, ValueError):
             return hint
     return hint
@@ -465,29 +466,25 @@ def _spans(node: Function, code: CodeType) -> bool:
     return all(inside[1:] or inside)
 
 
+#: What `linecache` keeps is one dictionary, which it changes under whoever reads it; and
+#: Python 3.11 raises SystemError when two threads make syntax trees at once.
+_lock: Final = threading.RLock()
+
+
 def _source_of(filename: str, flags: int) -> _Source | None:
-    if os.path.isfile(filename):  # noqa: PTH113 - file names of code are text
-        facts = os.stat(filename)  # noqa: PTH116
-        return _read_source(filename, flags, (facts.st_mtime_ns, facts.st_size))
-    lines = _lines(filename, check=False)
-    return _parse("".join(lines), filename, flags) if lines else None
+    with _lock:
+        if os.path.isfile(filename):  # noqa: PTH113 - file names of code are text
+            facts = os.stat(filename)  # noqa: PTH116
+            return _read_source(filename, flags, (facts.st_mtime_ns, facts.st_size))
+        lines = linecache.getlines(filename)
+        return _parse("".join(lines), filename, flags) if lines else None
 
 
 @lru_cache(maxsize=256)
 def _read_source(filename: str, flags: int, _state: tuple[int, int]) -> _Source | None:
-    lines = _lines(filename, check=True)
+    linecache.checkcache(filename)
+    lines = linecache.getlines(filename)
     return _parse("".join(lines), filename, flags) if lines else None
-
-
-#: What `linecache` keeps is one dictionary, which it changes under whoever reads it.
-_lock: Final = threading.Lock()
-
-
-def _lines(filename: str, *, check: bool) -> list[str]:
-    with _lock:
-        if check:
-            linecache.checkcache(filename)
-        return linecache.getlines(filename)
 
 
 @lru_cache(maxsize=256)
