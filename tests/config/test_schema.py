@@ -153,7 +153,9 @@ def test_the_paths_are_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 @pytest.mark.parametrize("off", [0.0, 5e-7, -5e-7])
 def test_weights_that_add_up_are_fine(off: float) -> None:
     """Weights that add up to 1.0 within 1e-6 are accepted."""
-    ScoringWeights(gnomad=0.2 + off).validate_sum()
+    weights = ScoringWeights(gnomad=0.2 + off)
+    weights.validate_sum()
+    assert sum(weights.model_dump().values()) == pytest.approx(1.0, abs=1e-6)
 
 
 @pytest.mark.parametrize("off", [2e-6, -2e-6, 0.3])
@@ -168,6 +170,8 @@ def test_a_weight_of_the_users_own_counts() -> None:
     """A weight that a user added is part of the sum; what is no number is not."""
     extra = {"proteomics": 0.1, "literature": 0.05, "note": "x", "final": True}
     ScoringWeights.model_validate(extra).validate_sum()
+    with pytest.raises(ValueError, match=r"add up to 0\.9.*literature 0\.05"):
+        ScoringWeights.model_validate(extra | {"proteomics": 0.0}).validate_sum()
 
 
 # --- fields of one's own ----------------------------------------------------------------
