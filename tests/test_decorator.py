@@ -292,6 +292,20 @@ def test_declared_config_counts_and_undeclared_reads_are_refused() -> None:
         assert isinstance(score.explain(), Hit)
 
 
+def test_the_provenance_of_the_run_is_no_way_to_the_config() -> None:
+    """The versions of all sources are in it, so a checkpointed function can not have it."""
+
+    @checkpoint
+    def sly() -> pl.DataFrame:
+        return frame(current_run().metadata()["data_source_versions"]["gnomad"])
+
+    cure = r"read the provenance of the run, .* parameters with setting\(...\) and source"
+    with run({"versions": {"gnomad_version": "v4.1"}}) as around:
+        with pytest.raises(UndeclaredConfigError, match=cure):
+            sly()
+        assert around.metadata()["data_source_versions"] == {"gnomad": "v4.1"}
+
+
 def test_sources_without_a_config(tmp_path: Path) -> None:
     """A source's version may be a value, a file or a function, which a run asks once.
 

@@ -133,6 +133,33 @@ def test_a_listing_counts(sql: str | None) -> None:
     assert "table of contents, which it read, is another version" in reason(listing)
 
 
+def test_a_list_of_entries_counts() -> None:
+    """What lists the entries of one checkpoint, or of all, depends on which there are."""
+
+    @checkpoint(name="genes")
+    def genes(count: int = 1) -> pl.DataFrame:
+        return table(*range(count))
+
+    @checkpoint(name="of_one")
+    def of_one() -> pl.DataFrame:
+        return table(len(genes.entries()), len(entries("genes")))
+
+    @checkpoint(name="of_all")
+    def of_all() -> pl.DataFrame:
+        return table(len([entry for entry in entries() if entry.name == "genes"]))
+
+    genes()
+    assert (of_one()["n"].to_list(), of_all()["n"].to_list()) == ([1, 1], [1])
+    assert reason(of_one) == ""
+    genes(2)
+    expected = "table of the entries of genes, which it read, is another version"
+    assert expected in reason(of_one)
+    assert "table of entries, which it read, is another version" in reason(of_all)
+    assert (of_one()["n"].to_list(), of_all()["n"].to_list()) == ([2, 2], [2])
+    of_all()
+    assert reason(of_all) == ""
+
+
 def test_a_table_that_sql_changed_counts() -> None:
     """UPDATE leaves the metadata as they are, and is noticed all the same."""
 

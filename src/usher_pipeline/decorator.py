@@ -9,7 +9,7 @@ import types
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Final, Generic, ParamSpec, TypeVar, get_args, overload
 
-from usher_pipeline import calls, registry, runs
+from usher_pipeline import calls, registry, runs, stored
 from usher_pipeline.display import preview
 from usher_pipeline.errors import DeclarationError
 from usher_pipeline.fingerprint.binding import LOOK_UP, Declaration
@@ -383,7 +383,7 @@ class Checkpointed(Generic[P, R]):
 
     def entries(self) -> list[Entry]:
         """Return what is stored for this checkpoint, newest first."""
-        return runs.current_run().backend.recent(self.name, None)
+        return stored.entries(self.name)
 
     # --- to the circle ---
 

@@ -242,11 +242,19 @@ class UndeclaredConfigError(UsherError):
         self.path = path
         self.function = function
         self.declared = tuple(declared)
+        is_path = not path.startswith("(")
+        what = f"the config value {path!r}" if is_path else path.strip("()")
+        cure = (
+            f"Declare it with config=[{path!r}], or take it as a parameter with "
+            f"setting({path!r})."
+            if is_path
+            else "Take what it needs of the config as parameters with setting(...) and "
+            "source(...)."
+        )
         super().__init__(
-            f"{function} read the config value {path!r}, which its key does not watch "
+            f"{function} read {what}, which its key does not watch "
             f"(declared: {', '.join(self.declared) or 'none'}). The call was stopped, since a "
-            "change of that value would have gone unseen; nothing was stored. Declare it with "
-            f"config=[{path!r}], or take it as a parameter with setting({path!r})."
+            f"change of it would have gone unseen; nothing was stored. {cure}"
         )
 
 

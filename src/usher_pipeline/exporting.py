@@ -124,7 +124,7 @@ def _provenance_of(frame: Any, target: Path) -> dict[str, Any]:
     adapter = adapter_for(frame)
     assert adapter is not None  # noqa: S101 - it was just written
     rows, columns = adapter.shape(frame)
-    metadata = current_run().metadata()
+    metadata = current_run().provenance()
     output: dict[str, Any] = {"file": target.name, "row_count": rows, "column_count": columns}
     origin = origin_of(frame)
     if origin is not None:

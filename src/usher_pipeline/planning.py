@@ -123,6 +123,15 @@ _READ: Final[Mapping[str, PartKind]] = {
 }
 
 
+def _listed(read: Read) -> str:
+    """Return what was listed; empty for a read of one thing."""
+    if read.kind == "listing":
+        return "of contents"
+    if read.kind == "entries":
+        return f"of the entries of {read.name}" if read.name else "of entries"
+    return ""
+
+
 def still_answers(entry: Entry, current: Mapping[Read, str]) -> bool:
     """Tell whether all that an entry read leads to the same versions now.
 
@@ -138,7 +147,7 @@ def _stale_read(entry: Entry, current: Mapping[Read, str]) -> Reason | None:
         now = current.get(read, "")
         if now != read.content:
             kind = _READ.get(read.kind, "table")
-            what = read.name or "of contents"
+            what = _listed(read) or read.name
             where = f" in {read.store}" if read.store else ""
             hint = ", which it read,"
             change = Difference(kind, what, read.content[:8], now[:8], where, hint)

@@ -75,6 +75,8 @@ class Versions:
                 return (backend if read.store else planned.facts).table_version(read.name)
             case "listing":
                 return backend.listing_version(reader)
+            case "entries":
+                return backend.entries_version(read.name, reader)
             case "file":
                 return path_digest(Path(read.name))
             case kind:

@@ -53,9 +53,9 @@ PartKind: TypeAlias = Literal[
 ]
 
 #: How a function got at what it read: by calling a checkpoint, by `load(name, ...)`, from
-#: the plain table of a name, by listing what there is, or from a file that counted in the
-#: key of a checkpoint that it called.
-ReadKind: TypeAlias = Literal["call", "name", "table", "listing", "file"]
+#: the plain table of a name, by listing the tables or the entries that there are, or from
+#: a file that counted in the key of a checkpoint that it called.
+ReadKind: TypeAlias = Literal["call", "name", "table", "listing", "entries", "file"]
 
 
 def utc_now() -> datetime:

@@ -345,7 +345,19 @@ class Run:
             return copy.deepcopy(self._steps)
 
     def metadata(self) -> dict[str, Any]:
-        """Return the provenance of the run so far, as plain data."""
+        """Return the provenance of the run so far, as plain data.
+
+        Raises:
+            UndeclaredConfigError: A checkpointed function asks; the versions of all sources
+                are in it, and its key watches those that it declares.
+        """
+        call = current_call()
+        if call is not None:
+            raise UndeclaredConfigError("(the provenance of the run)", call.name, call.config)
+        return self.provenance()
+
+    def provenance(self) -> dict[str, Any]:
+        """Return the provenance of the run so far, for the library itself."""
         config = self.config_in_force()
         steps = self.steps()
         stated = {name: setting.value for name, setting in config.sources().items()}
@@ -386,7 +398,7 @@ class Run:
         self._end(problem)
 
     def _end(self, problem: BaseException | None) -> None:
-        record = self.metadata()
+        record = self.provenance()
         record["run"] |= {
             "ended_at": utc_now().isoformat(),
             "outcome": "failed" if problem is not None else "completed",
@@ -413,7 +425,7 @@ class Run:
 
     def _end_in_each_store(self) -> None:
         """End a run that had several stores: its record goes to each that it wrote to."""
-        record = self.metadata()
+        record = self.provenance()
         record["run"] |= {"ended_at": utc_now().isoformat(), "outcome": "completed"}
         outcomes = {step.get("details", {}).get("outcome") for step in self._steps}
         backends = {m.backend.path: m.backend for m in self._meant.values()}

@@ -12,7 +12,7 @@ from usher_pipeline.facts import InForce
 from usher_pipeline.fingerprint import values
 from usher_pipeline.fingerprint.code import code_digest
 from usher_pipeline.frames import adapter_of_kind
-from usher_pipeline.persistence.reads import record
+from usher_pipeline.persistence.reads import current_call, record
 from usher_pipeline.records import Read
 
 if TYPE_CHECKING:
@@ -133,6 +133,10 @@ def entries(name: str | None = None) -> list[Entry]:
         The latest entry of each key.
     """
     backend = runs.current_run().backend
+    call = current_call()
+    if call is not None:
+        version = backend.entries_version(name or "", call.name)
+        record(Read(name or "", "", version, "entries"), backend.path)
     names = [name] if name is not None else backend.names()
     found = [entry for each in names for entry in backend.recent(each, None)]
     return sorted(found, key=lambda entry: entry.known_at, reverse=True)

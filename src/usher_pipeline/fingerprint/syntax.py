@@ -17,6 +17,7 @@ import os
 import re
 import threading
 import weakref
+from contextlib import suppress
 from dataclasses import dataclass, field, fields
 from functools import lru_cache
 from types import CodeType
@@ -134,6 +135,8 @@ _UNSEEN: Final = {
     "multiprocessing": "what child processes read",
     "ThreadPool": "what older workers read",
     "__subclasses__": "which classes derive from another",
+    "vars": "the order in which a class states its members",
+    "__dict__": "the order in which a class states its members",
 }
 
 #: What may be the name of a variable, in SQL or in an expression of pandas.
@@ -490,7 +493,7 @@ def _read_source(filename: str, flags: int, _state: tuple[int, int]) -> _Source 
 @lru_cache(maxsize=256)
 def _parse(text: str, filename: str, flags: int) -> _Source | None:
     try:
-        tree = ast.parse(text, filename)
+        tree = _tree_of(text, filename)
         module = compile(text, filename, "exec", flags, dont_inherit=True)
     except (SyntaxError, ValueError):
         # A notebook's cell magics, or a file that is being written right now.
@@ -500,6 +503,19 @@ def _parse(text: str, filename: str, flags: int) -> _Source | None:
         source.codes.setdefault(code.co_qualname, []).append(code)
     _index(tree, "", "", source)
     return source
+
+
+def _tree_of(text: str, filename: str) -> ast.Module:
+    """Return the syntax tree of a module, whatever other threads do."""
+    for _ in range(_MOST_RACES):
+        # A thread of the user's may make one as well, and know of no lock.
+        with suppress(SystemError):
+            return ast.parse(text, filename)
+    return ast.parse(text, filename)
+
+
+#: How often a tree is tried again after a race that was lost.
+_MOST_RACES: Final = 20
 
 
 def _nested_codes(code: CodeType) -> Iterator[CodeType]:

@@ -18,7 +18,7 @@ import sys
 import types
 import weakref
 from collections import deque
-from functools import partial
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, Final
 
 import xxhash
@@ -528,6 +528,8 @@ class _Walk:
             self.edge(node, f"{name}{part}", function)
         if not functions:
             self.edge(node, name, value)
+        if isinstance(value, cached_property):
+            self.untracked(f"what is set by hand in place of {name} in {node.label}")
 
     def visit_module(self, node: _Node) -> None:
         self.graph.states.append(Members.of(node.thing))

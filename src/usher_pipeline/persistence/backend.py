@@ -41,6 +41,9 @@ class Backend(Protocol):
     def listing_version(self, besides: str = "") -> str:
         """Return a digest of which tables there are, one aside, and when each was saved."""
 
+    def entries_version(self, name: str, besides: str = "") -> str:
+        """Return a digest of which entries a name has, or all names but one."""
+
     def names(self) -> list[str]:
         """Return every name that has an entry."""
 

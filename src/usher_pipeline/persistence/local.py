@@ -19,6 +19,7 @@ from usher_pipeline.errors import (
     UsherWarning,
 )
 from usher_pipeline.fingerprint import frames as fingerprints
+from usher_pipeline.fingerprint import values
 from usher_pipeline.fingerprint.files import know_store, signature
 from usher_pipeline.frames import Packed
 from usher_pipeline.persistence import engine, reads
@@ -42,6 +43,9 @@ if TYPE_CHECKING:
     from usher_pipeline.records import Acceptance, Entry, Key, Read
 
 __all__ = ["LocalBackend", "resolved"]
+
+#: The kinds of read that list what there is; no result stands behind them.
+_LISTINGS: Final = frozenset({"listing", "entries"})
 
 #: How long publishing waits for the database; a later opener tries again.
 _PUBLISH_WAIT_S: Final = 0.25
@@ -159,6 +163,17 @@ class LocalBackend:
 
         rows = [row for row in self.tables.rows() if row.table_name != besides]
         return listing_digest(rows, [name for name in self.tables.names() if name != besides])
+
+    def entries_version(self, name: str, besides: str = "") -> str:
+        """Return a digest of which entries there are.
+
+        Args:
+            name: Only those of this checkpoint; empty for all.
+            besides: The checkpoint of whoever asks; its own result is no news to it.
+        """
+        names = [name] if name else sorted(self.names())
+        found = [e for each in names if each != besides for e in self.recent(each, None)]
+        return values.digest([(e.name, e.stem, e.content, e.known_at) for e in found])
 
     def _read_version(self, name: str) -> str:
         stored = self.tables.fetch(name)
@@ -458,7 +473,7 @@ class LocalBackend:
             found = self._entry_behind(read)
             if found is not None:
                 self._collect(found, steps)
-            elif read.kind != "listing":
+            elif read.kind not in _LISTINGS:
                 gone = {"checkpoint": read.name, "key": read.key, "content": read.content}
                 is_file = read.kind == "file"
                 note = "a file" if is_file else "its entry is no longer in the store"
@@ -472,7 +487,7 @@ class LocalBackend:
 
     def _entry_behind(self, read: Read) -> Entry | None:
         """Return the entry whose result was read, if there is one and it is still there."""
-        if read.kind in ("file", "listing"):
+        if read.kind == "file" or read.kind in _LISTINGS:
             return None
         with suppress(CheckpointNameError):
             # The tables that the store keeps for itself can be read and have no entry.
