@@ -23,6 +23,7 @@ import pytest
 
 from usher_pipeline.fingerprint import syntax
 from usher_pipeline.fingerprint.code import code_digest, graph_of
+from usher_pipeline.fingerprint.graph import live_digest
 from usher_pipeline.fingerprint.ownership import Ownership
 
 if TYPE_CHECKING:
@@ -1362,6 +1363,302 @@ def test_a_race_for_the_parser_is_run_again(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(ast, "parse", raced)
     assert syntax.definition(_cell.__code__) is not None
     assert not races
+
+
+#: What differs in meaning: the module, and a text in it with what takes its place.
+MEANINGS: Final = {
+    "data in a closure that a library made": (
+        """
+        import shutil
+        skip = shutil.ignore_patterns("*.a")
+        def f(): return skip(".", ["x.a"])
+        """,
+        ("*.a", "*.b"),
+    ),
+    "data in a foreign wrapper that is called": (
+        """
+        import reprlib
+        def _g(x): return "x"
+        g = reprlib.recursive_repr("<1>")(_g)
+        def f(): return g(1)
+        """,
+        ("<1>", "<2>"),
+    ),
+    "a new type": (
+        """
+        import typing
+        X = typing.NewType("X", int)
+        def f(): return X
+        """,
+        ("int)", "str)"),
+    ),
+    "the limits of a type variable": (
+        """
+        import typing
+        X = typing.TypeVar("X", int, str)
+        def f(): return X
+        """,
+        ("int, str", "int, bytes"),
+    ),
+    "a namespace of polars": (
+        """
+        import warnings
+        import polars as pl
+        class Z:
+            def __init__(self, e): self.e = e
+            def twice(self): return self.e * 2
+        with warnings.catch_warnings(action="ignore"):
+            pl.api.register_expr_namespace("zz")(Z)
+        def f(): return pl.col("a").zz.twice()
+        """,
+        ("* 2", "* 3"),
+    ),
+    "a function put into a class of polars": (
+        """
+        import polars as pl
+        def zork(self): return 5
+        pl.DataFrame.zork = zork
+        def f(): return pl.DataFrame().zork()
+        """,
+        ("return 5", "return 6"),
+    ),
+    "a table named by a query in a constant": (
+        """
+        T = [1]
+        SQL = "select a from T"
+        def f(): return run(SQL)
+        """,
+        ("[1]", "[2]"),
+    ),
+    "a table named by a query in a table of queries": (
+        """
+        T = [1]
+        SQL = {"all": ["select a from T"]}
+        def f(): return run(SQL["all"])
+        """,
+        ("[1]", "[2]"),
+    ),
+    "a table named by a default": (
+        """
+        T = [1]
+        def g(sql="select a from T"): return run(sql)
+        def f(): return g()
+        """,
+        ("[1]", "[2]"),
+    ),
+    "a dataclass made by a call": (
+        """
+        from dataclasses import field, make_dataclass
+        C = make_dataclass("C", [("a", int, field(default=1))])
+        def f(): return C().a
+        """,
+        ("default=1", "default=2"),
+    ),
+    "a path of a class of one's own": (
+        """
+        import pathlib
+        class D(type(pathlib.PurePath())):
+            def k(self): return 1
+        HERE = D("a")
+        def f(): return HERE.k()
+        """,
+        ("return 1", "return 2"),
+    ),
+    "a logger of a class of one's own": (
+        """
+        import logging
+        class Log(logging.Logger):
+            def k(self): return 1
+        LOG = Log("a")
+        def f(): return LOG.k()
+        """,
+        ("return 1", "return 2"),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", MEANINGS)
+def test_what_counts_wherever_it_is_held(name: str, load: Callable[..., Any]) -> None:
+    """Data and code of the user's count also where a library holds them."""
+    text, (old, new) = MEANINGS[name]
+    before = _graph(load(text, "held_one").f).digest
+    assert _graph(load(text, "held_one").f).digest == before
+    assert _graph(load(text.replace(old, new), "held_one").f).digest != before
+
+
+SPELLINGS: Final = {
+    "pass and a docstring": ("class E(Exception): pass", 'class E(Exception): "Text."'),
+    "another decorator above a checkpoint": (
+        "@around\n@checkpoint(name='g')\ndef E(): return 1",
+        "@around\n@checkpoint(name='g', on_code_change='error')\ndef E(): return 1",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", SPELLINGS)
+def test_what_means_the_same_counts_the_same(name: str, load: Callable[..., Any]) -> None:
+    """What can not change a result is no edit."""
+    head = """
+import functools
+from usher_pipeline import checkpoint
+def around(function):
+    @functools.wraps(function)
+    def inner(): return function()
+    return inner
+"""
+    digests = {
+        _graph(load(f"{head}\n{text}\ndef f(): return E()", "spelled").f).digest
+        for text in SPELLINGS[name]
+    }
+    assert len(digests) == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "what"),
+    [
+        ("from os import getenv as ge\ndef f(): return ge('Z')", "environment variables"),
+        ("import os\nT = {'z': os.getenv}\ndef f(): return T['z']('Z')", "environment"),
+        ("from io import open as o\ndef f(): return o('x')", "files that it opens"),
+        ("from runpy import run_path as r\ndef f(): return r('x')", "modules that a text"),
+        ("import glob\ndef f(): return glob.glob('*')", "which files there are"),
+        ("import numpy as np\ndef f(): return np.loadtxt('x')", "files that it opens"),
+        ("def f(): return sql(\"from 'd.csv'\")", "files that it opens"),
+        ("import uuid\ndef f(): return uuid.uuid4()", "random numbers"),
+        ("import time\ndef f(): return time.perf_counter()", "the time"),
+        ("import os\ndef f(): return os.path.expandvars('$X')", "where it runs"),
+        ("import inspect\ndef f(): return inspect.signature(f)", "how code is written"),
+    ],
+)
+def test_what_a_function_asks_of_the_world_is_named(
+    text: str, what: str, load: Callable[..., Any]
+) -> None:
+    """Under whatever name the asking function goes."""
+    assert any(label.startswith(what) for label in _graph(load(text).f).untracked)
+
+
+def test_lambdas_of_one_line_are_told_apart(load: Callable[..., Any]) -> None:
+    """Also on Python 3.12, which gives no columns to those that return a constant."""
+    module = load("A = [lambda s: 1, lambda s: 2, lambda s: 1]")
+    trees = [syntax.definition(each.__code__) for each in module.A]
+    assert all(tree is not None for tree in trees)
+    one, two, three = [_graph(each).digest for each in module.A]
+    assert one == three != two
+
+
+def test_what_c_and_metaclasses_answer_is_no_code(load: Callable[..., Any]) -> None:
+    """A class that answers to any name has no code object all the same."""
+    module = load(
+        """
+        from numpy.random import rand
+        class M(type):
+            def __getattr__(cls, name): return name * 2
+        class C(metaclass=M): pass
+        def f(): return rand(), C.x
+        """
+    )
+    assert _graph(module.f).digest
+
+
+def test_a_protocol_is_the_same_after_its_first_instance(load: Callable[..., Any]) -> None:
+    """Python writes into a class that implements a protocol, when it is first made."""
+    module = load(
+        """
+        from typing import Protocol
+        class B(Protocol):
+            def v(self) -> int: ...
+        class C(B):
+            def v(self): return 1
+        def f(): return C().v()
+        """
+    )
+    before = _graph(module.f).digest
+    module.f()
+    assert _graph(module.f).digest == before
+
+
+def test_a_collection_that_threads_write_to_can_be_read() -> None:
+    """A copy is encoded, and not what changes meanwhile."""
+    shared: dict[int, int] = {}
+    stop = threading.Event()
+
+    def write() -> None:
+        number = 0
+        while not stop.is_set():
+            number += 1
+            shared[number % 5000] = number
+            shared.pop((number * 7) % 5000, None)
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    try:
+        for _ in range(100):
+            assert live_digest(shared)
+    finally:
+        stop.set()
+        writer.join()
+
+
+# --- what the function changes itself ---------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "seen = []\ndef f(): seen.append(1)",
+        "memo = {}\ndef f(): memo[len(memo)] = 1",
+        "count = 0\ndef f():\n    global count\n    count += 1",
+        "made = None\ndef f():\n    global made\n    made = [*(made or ()), 1]",
+        "class C:\n    made = None\ndef f(): C.made = C.more = [1]",
+        "class C:\n    n = 0\n    def go(self): self.n += 1\nc = C()\ndef f(): c.go()",
+        "def f(x=[]): pass\ndef g(x=[]): x.append(1)\ndef f(): g()",
+    ],
+)
+def test_what_a_function_changes_is_no_edit(text: str, load: Callable[..., Any]) -> None:
+    """Its digest stays, it is named as not watched, and a change by others counts."""
+    module = load(text, "changing")
+    graph = _graph(module.f)
+    digest = graph.digest
+    for _ in range(3):
+        with graph.at_work():
+            module.f()
+        assert _graph(module.f) is graph
+    assert graph.digest == digest
+    assert any("while the function ran" in label for label in graph.untracked)
+    module.f()
+    assert _graph(module.f).digest != digest
+
+
+def test_what_came_in_while_a_function_ran_is_watched(load: Callable[..., Any]) -> None:
+    """A config that is loaded late is no edit; a change of it from outside is one."""
+    module = load("late = None\ndef f():\n    global late\n    late = late or {'a': 1}", "late")
+    graph = _graph(module.f)
+    with graph.at_work():
+        module.f()
+    assert _graph(module.f) is graph
+    module.late["a"] = 2
+    assert _graph(module.f).digest != graph.digest
+
+
+def test_code_that_changes_meanwhile_counts(load: Callable[..., Any]) -> None:
+    """A helper that the function replaces is another helper."""
+    module = load(
+        "def g(): return 1\ndef f():\n    global g\n    g()\n    g = lambda: 2", "code"
+    )
+    graph = _graph(module.f)
+    with graph.at_work():
+        module.f()
+        assert not graph.is_current()
+    assert _graph(module.f).digest != graph.digest
+
+
+def test_while_a_function_runs_only_code_counts(load: Callable[..., Any]) -> None:
+    """Calls in other threads mean the same, whatever the first has changed so far."""
+    module = load("seen = []\nn = 0\ndef f(): return seen, n", "busy")
+    graph = _graph(module.f)
+    with graph.at_work():
+        module.seen.append(1)
+        module.n = 5
+        assert graph.is_current()
 
 
 def test_the_order_of_members_is_named_where_code_asks_for_it(load: Callable[..., Any]) -> None:

@@ -55,6 +55,7 @@ _ABOUT_ITSELF: Final = frozenset(
         *("match_args", "dataclass_fields", "dataclass_params", "abstractmethods"),
         *("class_vars", "private_attributes", "signature", "fields", "attrs_attrs"),
         *("class_getitem", "init_subclass", "subclasshook", "protocol_attrs"),
+        *("callable_proto_members_only", "non_callable_proto_members", "attrs_props"),
         *("total", "required_keys", "optional_keys", "readonly_keys", "mutable_keys"),
     )
 )
@@ -155,7 +156,9 @@ def loaded_fields(cls: type) -> Iterator[tuple[str, Any]]:
     """
     own = cls.__dict__
     for name, field in own.get("__dataclass_fields__", {}).items():
-        flags = (field.init, field.repr, field.hash, field.compare, field.kw_only)
+        # Of what belongs to the class alone it is not said whether it goes by keyword.
+        by_keyword = field.kw_only is True
+        flags = (field.init, field.repr, field.hash, field.compare, by_keyword)
         yield f"field {name}", (flags, dict(field.metadata))
         yield from _held(f"field {name}", field.default, dataclasses.MISSING)
         yield from _held(f"field {name} factory", field.default_factory, dataclasses.MISSING)
@@ -196,8 +199,10 @@ def _types(name: str, hint: Any) -> Iterator[tuple[str, Any]]:
 def _classes_in(hint: Any, depth: int) -> Iterator[Any]:
     if isinstance(hint, type):
         yield hint
-    supertype = getattr(hint, "__supertype__", None)
-    inner: Iterable[Any] = typing.get_args(hint) if supertype is None else (supertype,)
+    other = getattr(hint, "__supertype__", None)
+    if type(hint).__name__ == "TypeAliasType":
+        other = hint.__value__
+    inner: Iterable[Any] = typing.get_args(hint) if other is None else (other,)
     generic = getattr(hint, "__pydantic_generic_metadata__", None)
     if isinstance(hint, type) and isinstance(generic, dict):
         inner = (*inner, *generic.get("args", ()))
@@ -209,8 +214,10 @@ def _classes_in(hint: Any, depth: int) -> Iterator[Any]:
 _DEEPEST_TYPE: Final = 8
 
 
-def accessors(names: Iterable[str]) -> Iterator[tuple[str, type]]:
-    """Yield the classes that somebody registered on frames under some names.
+def accessors(
+    names: Iterable[str],
+) -> Iterator[tuple[str, type | types.FunctionType]]:
+    """Yield what frames have under some names: registered classes, and functions.
 
     Args:
         names: Attributes that code asks for.
@@ -222,6 +229,8 @@ def accessors(names: Iterable[str]) -> Iterator[tuple[str, type]]:
             held = vars(getattr(loaded, class_name, object))
             for name in wanted:
                 found = held.get(name)
-                accessor = getattr(found, "_accessor", None) or getattr(found, "_ns", None)
-                if isinstance(accessor, type):
-                    yield f"{class_name}.{name}", accessor
+                # What pandas calls so is the class; in polars it is a name.
+                kept = [getattr(found, part, None) for part in ("_accessor", "_ns")]
+                for accessor in (*kept, *(f for _, f in functions_in(found))):
+                    if isinstance(accessor, (type, types.FunctionType)):
+                        yield f"{class_name}.{name}", accessor

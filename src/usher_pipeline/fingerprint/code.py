@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import sys
 import threading
+import types
 import weakref
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
-from usher_pipeline.fingerprint.encoder import public_name
+from usher_pipeline.fingerprint.encoder import importable_name, public_name
 from usher_pipeline.fingerprint.walk import checkpoint_in, is_owned, reached_from
 
 if TYPE_CHECKING:
@@ -71,13 +72,19 @@ def _remembered(function: Any) -> dict[_Rule, CodeGraph]:
         return {}
 
 
-def code_digest(thing: Any, ownership: Ownership, untracked: list[str] | None = None) -> bytes:
+def code_digest(
+    thing: Any,
+    ownership: Ownership,
+    untracked: list[str] | None = None,
+    graphs: list[CodeGraph] | None = None,
+) -> bytes:
     """Return what stands for the code of a function or class met inside an argument.
 
     Args:
         thing: A function or a class.
         ownership: Which code counts.
         untracked: Takes what is reached and not watched, in words.
+        graphs: Takes the graph of it.
 
     Returns:
         The digest of all that it reaches if it is first-party; the name of a foreign
@@ -88,15 +95,20 @@ def code_digest(thing: Any, ownership: Ownership, untracked: list[str] | None = 
         if checkpoint.__usher_version__ is not None:
             return f"version {checkpoint.__usher_version__}".encode()
         thing = checkpoint.__usher_function__
+    if isinstance(thing, types.ModuleType):
+        return b"module" if is_owned(thing, ownership) else b""
     if is_owned(thing, ownership):
         graph = graph_of(thing, ownership, with_defaults=True)
         if untracked is not None:
             untracked += [what for what in graph.untracked if what not in untracked]
+        if graphs is not None:
+            graphs.append(graph)
         return graph.digest.encode()
     if isinstance(thing, type):
         return b""
     name = public_name(thing).encode()
-    if not hasattr(thing, "__wrapped__") and not getattr(thing, "__closure__", None):
+    if not isinstance(thing, types.FunctionType) or importable_name(thing) is not None:
         return name
-    # A foreign decorator may have put it around a function of the user's.
+    # It was made by a call: a foreign decorator may have put it around a function of the
+    # user's, and a foreign factory may have put data into it.
     return name + graph_of(thing, ownership, with_defaults=True).digest.encode()

@@ -25,7 +25,8 @@ __all__ = [
     "type_name",
 ]
 
-#: Gives the bytes that stand for the code of a function or class; none for a foreign class.
+#: Gives the bytes that stand for the code of a function, a class or a module; none for a
+#: foreign class or module.
 CodeOf: TypeAlias = "Callable[[Any], bytes]"
 Write: TypeAlias = "Callable[[bytes], object]"
 #: Writes a value of one type.

@@ -6,8 +6,10 @@ change in place with its digest: a later call asks in microseconds.
 
 from __future__ import annotations
 
+import threading
 import types
 import weakref
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
@@ -15,6 +17,7 @@ from usher_pipeline.errors import FingerprintError
 from usher_pipeline.fingerprint import values
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import PurePath
 
     from usher_pipeline.records import Part
@@ -28,37 +31,60 @@ MISSING: Final = object()
 _Binding: TypeAlias = tuple[Any, str, Any]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class State:
-    """A value that can change in place, and the digest that it had."""
+    """A value that can change in place: the digest that it had, and what it is called."""
 
     value: Any
     digest: str
+    label: str = ""
+
+    @classmethod
+    def of(cls, value: Any, label: str) -> State:
+        """Return the state that a value has now."""
+        return cls(value, live_digest(value), label)
 
     def holds(self) -> bool:
         """Tell whether it still has that digest."""
         return live_digest(self.value) == self.digest
 
+    def renew(self) -> bool:
+        """Take the digest that it has now for its own; tell whether that is another one."""
+        now = live_digest(self.value)
+        is_other, self.digest = now != self.digest, now
+        return is_other
 
-@dataclass(frozen=True, slots=True)
+
+@dataclass(slots=True)
 class Members:
-    """The names that a class or module has; another one may come to stand before a base's."""
+    """The names that a class, module or function has; a new one may hide that of a base."""
 
     space: Any
     names: tuple[str, ...]
 
     @classmethod
     def of(cls, space: Any) -> Members:
-        """Return the names that a class or module has now."""
+        """Return the names that something has now."""
         return cls(space, tuple(vars(space)))
 
     @property
     def value(self) -> None:
         """Nothing that could hold a file."""
 
+    @property
+    def label(self) -> str:
+        """What it is called."""
+        return str(getattr(self.space, "__qualname__", self.space.__name__))
+
     def holds(self) -> bool:
         """Tell whether it has just these names still."""
         return tuple(vars(self.space)) == self.names
+
+    def renew(self) -> bool:
+        """Take the names that it has now for its own; tell whether they are others."""
+        now = tuple(vars(self.space))
+        is_other, self.names = now != self.names, now
+        return is_other
 
 
 @dataclass(slots=True)
@@ -77,6 +103,7 @@ class CodeGraph:
         functions: The functions that were reached, each with its code and defaults.
         states: The values that can change in place.
         caches: The functions that remember what they returned, which may be out of date.
+        running: How many calls of the function are at work.
     """
 
     parts: list[Part] = field(default_factory=list)
@@ -89,12 +116,14 @@ class CodeGraph:
     functions: list[tuple[Any, Any, Any, Any]] = field(default_factory=list)
     states: list[State | Members] = field(default_factory=list)
     caches: list[Any] = field(default_factory=list)
+    running: int = 0
 
     def is_current(self) -> bool:
         """Tell whether every name still means what it meant and nothing changed in place."""
         # This is on the way of every call: loops without a call for each name.
         for space, name, meant in self.names:
-            if space.get(name, MISSING) is not meant:
+            now = space.get(name, MISSING)
+            if now is not meant and self._counts_now(now, meant):
                 return False
         for function, code, defaults, kwdefaults in self.functions:
             found: Any = function() if type(function) is weakref.ref else function
@@ -105,9 +134,70 @@ class CodeGraph:
             ):
                 return False
         for space, name, meant in self.attributes:
-            if look_up(space, name) is not meant:
+            now = look_up(space, name)
+            if now is not meant and self._counts_now(now, meant):
                 return False
-        return all(state.holds() for state in self.states)
+        return bool(self.running) or all(state.holds() for state in self.states)
+
+    def _counts_now(self, found: Any, meant: Any) -> bool:
+        """Tell whether another meaning of a name counts; while it runs only code does."""
+        return not self.running or isinstance(found, _CODE) or isinstance(meant, _CODE)
+
+    @contextmanager
+    def at_work(self) -> Iterator[None]:
+        """Let what changes meanwhile be the work of the function, and no edit of anybody's.
+
+        A counter, a memo, a connection that is opened: the digest stays what it was, and
+        they are named as not watched. What others change afterwards counts as before.
+        """
+        with _lock:
+            self.running += 1
+        try:
+            yield
+        finally:
+            with _lock:
+                self.running -= 1
+                self._renew()
+
+    def _renew(self) -> None:
+        known = {id(state.value) for state in self.states}
+        for state in list(self.states):
+            if state.renew():
+                self._tell(state.label)
+                if isinstance(state, Members):
+                    self._follow_members(state.space, known)
+        for bindings in (self.names, self.attributes):
+            for index, (space, name, meant) in enumerate(bindings):
+                found = look_up(space, name)
+                is_code = isinstance(found, _CODE) or isinstance(meant, _CODE)
+                if found is not meant and not is_code:
+                    bindings[index] = space, name, found
+                    self._tell(name)
+                    self._follow(name, found, known)
+
+    def _tell(self, label: str) -> None:
+        what = f"what became of {label} while the function ran"
+        if what not in self.untracked:
+            self.untracked.append(what)
+
+    def _follow(self, name: str, value: Any, known: set[int]) -> None:
+        """Watch a value that came to be behind a name, for changes that others make."""
+        if value is not MISSING and id(value) not in known:
+            known.add(id(value))
+            self.states.append(State.of(value, name))
+
+    def _follow_members(self, space: Any, known: set[int]) -> None:
+        watched = {name for owner, name, _ in self.attributes if owner is space}
+        for name in [name for name in vars(space) if name not in watched and name[:2] != "__"]:
+            value = look_up(space, name)
+            if not isinstance(value, _CODE):
+                self.attributes.append((space, name, value))
+                self._follow(name, value, known)
+
+
+#: What is code, of which a change always counts.
+_CODE: Final = (types.FunctionType, types.ModuleType, type)
+_lock: Final = threading.RLock()
 
 
 # --- looking things up ------------------------------------------------------------------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import ExitStack, contextmanager
 from functools import lru_cache, partial
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
@@ -125,6 +126,7 @@ class Measured(NamedTuple):
         arguments: The arguments.
         context: All else.
         untracked: What code inside of the arguments reaches and nobody watches.
+        graphs: The code inside of the arguments.
     """
 
     name: str
@@ -132,6 +134,16 @@ class Measured(NamedTuple):
     arguments: tuple[Piece, ...]
     context: Context
     untracked: tuple[str, ...] = ()
+    graphs: tuple[CodeGraph, ...] = ()
+
+    @contextmanager
+    def at_work(self) -> Iterator[None]:
+        """Let what the function changes in place while it runs be no edit."""
+        own = () if self.context.graph is None else (self.context.graph,)
+        with ExitStack() as stack:
+            for graph in {id(graph): graph for graph in (*own, *self.graphs)}.values():
+                stack.enter_context(graph.at_work())
+            yield
 
     def key(self) -> Key:
         """Return the key, with a preview of every part."""
@@ -142,9 +154,15 @@ class Measured(NamedTuple):
             digest=self.digest,
             parts=(*(piece.part(code_of) for piece in pieces), *(graph.parts if graph else ())),
             rules=KEY_RULES,
-            untracked=(*(graph.untracked if graph else ()), *self.untracked),
+            untracked=self.not_watched,
             code=graph.digest if graph else "",
         )
+
+    @property
+    def not_watched(self) -> tuple[str, ...]:
+        """What the function reaches and the key does not watch, as far as is known now."""
+        graph = self.context.graph
+        return (*(graph.untracked if graph else ()), *self.untracked)
 
 
 def key_of(declared: Declaration, bound: Bound, facts: Facts, ownership: Ownership) -> Key:
@@ -183,7 +201,8 @@ def measure(
     graph = context.graph
     digest = _digest(declared.name, graph.digest if graph else "", [p[:3] for p in pieces])
     untracked = tuple(scale.untracked) if scale.untracked else ()
-    return Measured(declared.name, digest, arguments, context, untracked)
+    graphs = tuple(scale.graphs) if scale.graphs else ()
+    return Measured(declared.name, digest, arguments, context, untracked, graphs)
 
 
 def _digest(name: str, code_digest: str, counted: _Counted) -> str:
@@ -245,7 +264,14 @@ class _Scale:
         self.function = declared.function
         #: What is reached by code inside of values, and not watched.
         self.untracked: list[str] = []
-        self.code_of = partial(code.code_digest, ownership=ownership, untracked=self.untracked)
+        #: The code inside of values.
+        self.graphs: list[CodeGraph] = []
+        self.code_of = partial(
+            code.code_digest,
+            ownership=ownership,
+            untracked=self.untracked,
+            graphs=self.graphs,
+        )
 
     def piece(self, kind: PartKind, label: str, value: Any, where: str = "") -> Piece:
         is_secret = display.is_credential(label)
@@ -275,6 +301,9 @@ def _argument_pieces(declared: Declaration, bound: Bound, scale: _Scale) -> tupl
                 continue
         # What took all further arguments is absent when there are none.
         value = arguments.get(counts.name, {})
+        if counts.name == declared.further:
+            # In which order keywords are passed is no part of a call.
+            value = dict(sorted(value.items()))
         if counts.is_file:
             value = _as_paths(value)
         where = origins.get(counts.name, "") if origins else ""

@@ -12,7 +12,7 @@ import sys
 import sysconfig
 from dataclasses import dataclass, field
 from functools import lru_cache
-from types import FunctionType
+from types import CodeType, FunctionType
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
@@ -91,16 +91,21 @@ class Ownership:
 
     def owns(self, thing: Any) -> bool:
         """Tell whether a function or class is first-party."""
-        code = getattr(thing, "__code__", None)
+        # What is written in C, or has a metaclass, may answer anything when asked.
+        code = None if isinstance(thing, type) else getattr(thing, "__code__", None)
         module = getattr(thing, "__module__", None)
         if isinstance(thing, type):
+            if module == "types" and "__dataclass_fields__" in vars(thing):
+                # Made by a call of make_dataclass, which nobody but the user makes.
+                return True
             # What was run from a text or a file without being imported; its methods tell.
             written = [f for f in vars(thing).values() if isinstance(f, FunctionType)]
             if any("__name__" not in function.__globals__ for function in written):
                 return True
             if module not in sys.modules and written:
                 code = written[0].__code__
-        return self.owns_module(module, code.co_filename if code is not None else None)
+        file = code.co_filename if isinstance(code, CodeType) else None
+        return self.owns_module(module if isinstance(module, str) else None, file)
 
     def owns_loaded(self, module: ModuleType) -> bool:
         """Tell whether a module object is first-party."""

@@ -24,7 +24,7 @@ from types import CodeType
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
 __all__ = [
     "FUNCTIONS",
@@ -90,6 +90,8 @@ class Names:
         """Return what is used that could change a result unseen, in words."""
         used = self.attributes | self.loaded
         found = {what for name, what in _UNSEEN.items() if name in used}
+        if any(map(_NAMES_FILE.search, self.texts)):
+            found.add(_FILES)
         if any(chain[:2] == ("sys", "modules") for chain in self.chains):
             found.add("sys.modules")
         return found
@@ -99,10 +101,17 @@ class Names:
         for kind in fields(self):
             getattr(self, kind.name).update(getattr(other, kind.name))
 
-    def words(self) -> set[str]:
-        """Return what could be a name in the texts that it holds."""
-        return {word for text in self.texts for word in _WORD.findall(text[:_LONGEST_TEXT])}
+    def words(self, more: Iterable[str] = ()) -> set[str]:
+        """Return what could be a name in the texts that it holds, and in some more."""
+        texts = (*self.texts, *more)
+        return {word for text in texts for word in _WORD.findall(text[:_LONGEST_TEXT])}
 
+
+_FILES: Final = "files that it opens"
+#: A file named in SQL.
+_NAMES_FILE: Final = re.compile(
+    r"""['"][^'"\n]+\.(csv|tsv|parquet|json|jsonl|ndjson|arrow|feather|xlsx)(\.gz)?['"]"""
+)
 
 #: What a function may ask that no key watches.
 _UNSEEN: Final = {
@@ -116,20 +125,49 @@ _UNSEEN: Final = {
     "run_path": "modules that a text names",
     "run_module": "modules that a text names",
     "spec_from_file_location": "modules that a text names",
-    "open": "files that it opens",
-    "read_text": "files that it opens",
-    "read_bytes": "files that it opens",
+    **dict.fromkeys(
+        (
+            *("open", "read", "read_text", "read_bytes", "loadtxt", "genfromtxt", "fromfile"),
+            *("memmap", "get_data", "open_text", "open_binary", "fileinput", "getline"),
+            *("getlines", "dataset", "connect"),
+        ),
+        _FILES,
+    ),
+    **dict.fromkeys(
+        (
+            *("glob", "iglob", "rglob", "listdir", "scandir", "iterdir", "walk", "exists"),
+            *("isfile", "isdir", "is_file", "is_dir", "getsize", "getmtime", "stat"),
+            "iter_modules",
+        ),
+        "which files there are",
+    ),
+    **dict.fromkeys(
+        ("expandvars", "expanduser", "home", "getcwd", "cwd", "getpid", "gethostname"),
+        "where it runs",
+    ),
     **{
-        f"{how}_{form}": "files that it opens"
+        f"{how}_{form}": _FILES
         for how in ("read", "scan")
         for form in ("csv", "parquet", "ipc", "ndjson", "json", "excel", "feather", "table")
     },
     "now": "the time",
     "today": "the time",
     "utcnow": "the time",
-    "time": "the time",
-    "random": "random numbers",
-    "default_rng": "random numbers",
+    **dict.fromkeys(
+        ("time", "time_ns", "perf_counter", "perf_counter_ns", "monotonic"), "the time"
+    ),
+    **dict.fromkeys(
+        (
+            *("random", "default_rng", "rand", "randn", "randint", "randbytes", "shuffle"),
+            *("permutation", "uuid1", "uuid4", "token_hex", "token_bytes", "token_urlsafe"),
+            *("randbelow", "sample"),
+        ),
+        "random numbers",
+    ),
+    **dict.fromkeys(
+        ("signature", "getsource", "getsourcelines", "getdoc", "currentframe", "_getframe"),
+        "how code is written",
+    ),
     "subprocess": "other programs",
     "ProcessPoolExecutor": "what child processes read",
     "multiprocessing": "what child processes read",
@@ -142,6 +180,26 @@ _UNSEEN: Final = {
 #: What may be the name of a variable, in SQL or in an expression of pandas.
 _WORD: Final = re.compile(r"[^\W\d]\w*")
 _LONGEST_TEXT: Final = 20_000
+
+
+def unseen_by(name: str) -> str:
+    """Return what a function of a library may ask that no key watches, in words."""
+    return _UNSEEN.get(name, "")
+
+
+def texts_in(values: Iterable[Any], depth: int = 2) -> Iterator[str]:
+    """Yield the texts among some values, and in plain collections of them."""
+    for value in values:
+        if type(value) is str:
+            yield value
+        elif depth and type(value) in (list, tuple, set, frozenset) and len(value) <= _MANY:
+            yield from texts_in(tuple(value), depth - 1)
+        elif depth and type(value) is dict and len(value) <= _MANY:
+            yield from texts_in(tuple(value.values()), depth - 1)
+
+
+#: A collection of more texts than these is data, and no queries.
+_MANY: Final = 1000
 
 
 # --- the canonical walk -----------------------------------------------------------------
@@ -223,8 +281,9 @@ class _Writer:
 
 
 def _is_remark(item: ast.AST) -> bool:
-    """Tell whether a statement is a text or another constant, which does nothing."""
-    return isinstance(item, ast.Expr) and isinstance(item.value, ast.Constant)
+    """Tell whether a statement does nothing: `pass`, a text or another constant."""
+    is_constant = isinstance(item, ast.Expr) and isinstance(item.value, ast.Constant)
+    return is_constant or isinstance(item, ast.Pass)
 
 
 def _meaningful(node: ast.AST, name: str, items: list[Any]) -> list[Any]:
@@ -431,7 +490,25 @@ def _matching(code: CodeType, source: _Source) -> Function | None:
     place = (_COMPREHENSION.sub("", code.co_qualname), alike[0].co_firstlineno)
     nodes = source.functions.get(place, [])
     fitting = [node for node in nodes if len(nodes) == 1 or _spans(node, alike[0])]
-    return fitting[0] if len(fitting) == 1 else None
+    if not fitting:
+        # Python 3.12 gives no columns to a lambda that returns a constant.
+        fitting = [node for node in nodes if _makes(node, alike[0])]
+    return fitting[0] if fitting and len(set(map(_meaning, fitting))) == 1 else None
+
+
+def _meaning(node: Function) -> bytes:
+    pieces: list[bytes] = []
+    canonical(node, pieces.append)
+    return b"".join(pieces)
+
+
+def _makes(node: Function, code: CodeType) -> bool:
+    """Tell whether a lambda, compiled on its own, gives the same instructions."""
+    if not isinstance(node, ast.Lambda):
+        return False
+    compiled = compile(ast.Expression(node), "", "eval")
+    made = next(c for c in compiled.co_consts if isinstance(c, CodeType))
+    return (made.co_code, made.co_consts) == (code.co_code, code.co_consts)
 
 
 def _placeless(code: CodeType) -> CodeType:

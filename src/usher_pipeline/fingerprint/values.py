@@ -21,6 +21,7 @@ import operator
 import pathlib
 import re
 import struct
+import sys
 import types
 import typing
 import uuid
@@ -55,6 +56,7 @@ __all__ = [
     "digest",
     "encode",
     "notice_files",
+    "own_fields",
     "plain_digest",
     "register",
     "secret_digest",
@@ -325,23 +327,37 @@ def _deque(encoder: Encoder, values: deque[Any]) -> None:
 
 
 def _mapping_items(mapping: Any) -> Iterable[tuple[str, Any]]:
-    for key, value in mapping.items():
+    # A copy: another thread may write to it meanwhile, and so may what is encoded.
+    for key, value in _copied(mapping.items()):
         step = f"[{key!r}]" if type(key) in (str, int) else "[…]"
         yield step, key
         yield step, value
 
 
+def _copied(values: Iterable[Any]) -> list[Any]:
+    """Return the items of a collection that other threads may be changing."""
+    for _ in range(_MOST_RACES):
+        with suppress(RuntimeError):
+            return list(values)
+    raise UnencodableError(values, "Other threads change it all the time; pass a copy.")
+
+
+#: How often a collection is read again after somebody wrote to it meanwhile.
+_MOST_RACES: Final = 1000
+
+
 def _mapping(tag: bytes) -> Encode:
     def write(encoder: Encoder, mapping: Any) -> None:
-        encoder.count(tag, len(mapping))
-        encoder.nested(mapping, _mapping_items(mapping))
+        items = list(_mapping_items(mapping))
+        encoder.count(tag, len(items) // 2)
+        encoder.nested(mapping, items)
 
     return write
 
 
 def _defaultdict(encoder: Encoder, mapping: defaultdict[Any, Any]) -> None:
-    encoder.count(b"D", len(mapping))
-    items = _mapping_items(mapping)
+    items = list(_mapping_items(mapping))
+    encoder.count(b"D", len(items) // 2)
     encoder.nested(mapping, [(".default_factory", mapping.default_factory), *items])
 
 
@@ -351,8 +367,9 @@ def _namespace(encoder: Encoder, value: types.SimpleNamespace) -> None:
 
 def _set(tag: bytes) -> Encode:
     def write(encoder: Encoder, values: Any) -> None:
-        encoder.count(tag, len(values))
-        for item in sorted(encoder.apart(values, value, "{…}") for value in values):
+        items = _copied(values)
+        encoder.count(tag, len(items))
+        for item in sorted(encoder.apart(values, value, "{…}") for value in items):
             encoder.framed(b"", item)
 
     return write
@@ -373,7 +390,7 @@ _COPIED: Final = frozenset(
 )
 
 
-def _own_fields(value: Any) -> dict[str, Any]:
+def own_fields(value: Any) -> dict[str, Any]:
     """Return what an instance holds: declared fields first, then the rest by name."""
     cls = type(value)
     held = _slots(value)
@@ -403,12 +420,12 @@ def _slots(value: Any) -> dict[str, Any]:
 
 
 def _object(tag: bytes) -> Encode:
-    return lambda encoder, value: encoder.fields(tag, value, _own_fields(value))
+    return lambda encoder, value: encoder.fields(tag, value, own_fields(value))
 
 
 def _named_tuple(encoder: Encoder, value: Any) -> None:
     # A class derived from one may hold more than the tuple.
-    held = dict(zip(value._fields, value, strict=True)) | _own_fields(value)
+    held = dict(zip(value._fields, value, strict=True)) | own_fields(value)
     encoder.fields(b"u", value, held)
 
 
@@ -431,11 +448,19 @@ def _is_native(cls: type) -> bool:
     )
 
 
+_PATHS: Final = frozenset(
+    getattr(pathlib, name)
+    for name in ("PurePosixPath", "PureWindowsPath", "PosixPath", "WindowsPath")
+)
+
+
 def _path(encoder: Encoder, path: pathlib.PurePath) -> None:
     is_windows = isinstance(path, pathlib.PureWindowsPath)
     constants = encoder.constants
     text = path.as_posix() if constants is None else constants.place(path)
     encoder.text(b"\\" if is_windows else b"/", text)
+    if type(path) not in _PATHS:
+        encoder.owner(type(path))
     if isinstance(path, pathlib.Path):
         if constants is not None and path.is_dir():
             # The root of a project is named often and means little; nobody reads all of it.
@@ -473,7 +498,7 @@ def _derived(encoder: Encoder, value: Any) -> None:
     base = next(base for base in kind.__mro__ if base in _BUILT_IN)
     encoder.write(b"V")
     encoder.nested(value, [("", _BUILT_IN[base](value))])
-    encoder.fields(b"o", value, _own_fields(value))
+    encoder.fields(b"o", value, own_fields(value))
 
 
 # --- functions --------------------------------------------------------------------------
@@ -529,16 +554,34 @@ def _last_resort(encoder: Encoder, value: Any) -> None:
     origin = typing.get_origin(value)
     if isinstance(wrapped, types.FunctionType):
         encoder.text(b"w", type_name(type(value)))
-        encoder.nested(value, [(".__wrapped__", wrapped)])
+        held = {n: v for n, v in own_fields(value).items() if n != "__wrapped__"}
+        items = ((f".{name}", item) for name, item in held.items())
+        encoder.nested(value, [(".__wrapped__", wrapped), *items])
+    elif isinstance(value, typing.NewType):
+        encoder.text(b"N", value.__name__)
+        encoder.nested(value, [(".__supertype__", value.__supertype__)])
+    elif isinstance(value, typing.TypeVar):
+        encoder.text(b"Y", value.__name__)
+        limits = (value.__bound__, value.__constraints__)
+        encoder.nested(value, (("", limit) for limit in limits))
+    elif type(value).__name__ == "TypeAliasType":
+        encoder.text(b"y", value.__name__)
+        encoder.nested(value, [(".__value__", value.__value__)])
     elif origin is not None:
         is_union = origin in (typing.Union, types.UnionType)
         parts = ("union" if is_union else origin, typing.get_args(value))
         encoder.write(b"H")
         encoder.nested(value, (("", part) for part in parts))
-    elif (name := importable_name(value)) is not None:
+    elif (name := importable_name(value)) is not None and not _is_hosted(encoder, value):
         encoder.text(b"G", name)
     else:
         _unknown(encoder, value)
+
+
+def _is_hosted(encoder: Encoder, value: Any) -> bool:
+    """Tell whether a value lies in a module of the user's, where its name says nothing."""
+    module = sys.modules.get(value.__module__)
+    return encoder.code_of is not None and module is not None and bool(encoder.code_of(module))
 
 
 def _unknown(_: Encoder, value: Any) -> None:

@@ -26,14 +26,13 @@ import xxhash
 from usher_pipeline import display
 from usher_pipeline.errors import FingerprintError
 from usher_pipeline.fingerprint import classes, syntax, values
-from usher_pipeline.fingerprint.encoder import public_name
+from usher_pipeline.fingerprint.encoder import importable_name, public_name
 from usher_pipeline.fingerprint.graph import (
     MISSING,
     CodeGraph,
     Members,
     State,
     held,
-    live_digest,
     look_up,
 )
 from usher_pipeline.records import Part
@@ -219,10 +218,19 @@ class _Walk:
         elif is_owned(node.thing, self.ownership):
             self.visit_function(node)
         else:
-            node.feed("foreign", public_name(node.thing))
-            self.follow_wrapped(node, "", node.thing)
+            self.visit_foreign(node)
 
     # --- functions ---
+
+    def visit_foreign(self, node: _Node) -> None:
+        """Visit what a call into a library made: its code is the library's, its data not."""
+        function = node.thing
+        node.feed("foreign", public_name(function))
+        is_told = self.follow_wrapped(node, "", function)
+        if is_told or not isinstance(function, types.FunctionType):
+            return
+        self.follow_closure(node, function)
+        self.follow_defaults(node, function)
 
     def visit_function(self, node: _Node) -> None:
         function = node.thing
@@ -249,8 +257,14 @@ class _Walk:
         for name, accessor in classes.accessors(uses.attributes):
             if is_owned(accessor, self.ownership):
                 self.edge(node, f"accessor {name}", accessor)
+        if not is_root:
+            self.graph.states.append(Members.of(function))
+        around = checkpoint_in(function.__dict__.get("__wrapped__"))
+        copied = {} if around is None else held(around, "__dict__")
         for name, value in sorted(function.__dict__.items()):
             # What is kept on the function itself; a decorator keeps the function there.
+            if name in copied:
+                continue
             if name == "__wrapped__" or not name.startswith("__"):
                 self.watch(function.__dict__, name, value)
                 self.edge(node, name, value)
@@ -276,12 +290,19 @@ class _Walk:
         # Annotations load names as well, on some versions of Python; they do not count.
         # A private name is spelled differently in the code of a method.
         names = {name for name in called if name in uses.loaded or "__" in name}
-        return uses, names | around.loaded | self.named_in_texts(uses, function)
+        names |= around.loaded
+        return uses, names | self.named_in_texts(uses, names, function)
 
-    def named_in_texts(self, uses: syntax.Names, function: Any) -> set[str]:
+    def named_in_texts(
+        self, uses: syntax.Names, names: Iterable[str], function: Any
+    ) -> set[str]:
         """Return the globals that texts name, as `DataFrame.query` and SQL look them up."""
         space = function.__globals__
-        found = {word for word in uses.words() if word in space}
+        cells = [look_up(cell, "") for cell in function.__closure__ or ()]
+        defaults = (*(function.__defaults__ or ()), *(function.__kwdefaults__ or {}).values())
+        named = [space.get(name) for name in set(names) - _MODULE_MACHINERY]
+        held_texts = syntax.texts_in([*named, *cells, *defaults])
+        found = {word for word in uses.words(held_texts) if word in space}
         return {
             w for w in found if not isinstance(space[w], types.ModuleType) and w[:2] != "__"
         }
@@ -343,20 +364,23 @@ class _Walk:
             if name != "__class__":
                 self.edge(node, name, value)
 
-    def follow_wrapped(self, node: _Node, name: str, thing: Any) -> None:
-        """Follow what a foreign decorator wrapped around code of the user's."""
+    def follow_wrapped(self, node: _Node, name: str, thing: Any) -> bool:
+        """Follow what a foreign decorator wrapped around code of the user's.
+
+        Returns:
+            Whether that says all there is to say of it.
+        """
         registered = getattr(thing, "registry", None)
         if isinstance(registered, types.MappingProxyType) and hasattr(thing, "dispatch"):
             # What functools.singledispatch makes; each type has a function of its own.
-            self.graph.states.append(State(registered, live_digest(registered)))
+            self.graph.states.append(State.of(registered, f"{name} in {node.label}"))
             for kind, function in registered.items():
                 self.edge(node, f"{name}.{public_name(kind)}", function)
+            return True
         wrapped = held(thing, "__wrapped__")
         if callable(wrapped):
             self.edge(node, f"{name}.__wrapped__", wrapped)
-            return
-        for index, inner in enumerate(self.owned_inside(thing, 0)):
-            self.edge(node, f"{name}.{index}", inner)
+        return False
 
     def owned_inside(self, value: Any, depth: int) -> Iterator[Any]:
         """Yield what is first-party in the closure of a foreign function, however deep."""
@@ -504,6 +528,9 @@ class _Walk:
         is_slot = isinstance(value, (types.MemberDescriptorType, types.GetSetDescriptorType))
         is_field = name in getattr(cls, "_fields", ())
         is_member = isinstance(cls, enum.EnumType)
+        if value is object.__init__:
+            # Python puts it into what implements a protocol, when that is first made.
+            return False
         return not (is_machinery or is_slot or is_field or is_member)
 
     def feed_class_tree(
@@ -557,15 +584,11 @@ class _Walk:
         elif isinstance(value, partial):
             self.edge(node, f"{name}.func", value.func)
             self.value(node, f"{name}.args", (value.args, dict(value.keywords)))
-            self.graph.states.append(State(value, live_digest(value)))
+            self.graph.states.append(State.of(value, f"{name} in {node.label}"))
         elif isinstance(value, (types.FunctionType, type, types.ModuleType)):
             self.code_edge(node, name, value)
         elif self.is_foreign_wrapper(value):
-            # Such as what functools.lru_cache makes.
-            node.feed(name, public_name(type(value)))
-            self.edge(node, f"{name}.__wrapped__", value.__wrapped__)
-            if callable(held(value, "cache_clear")):
-                self.graph.caches.append(value)
+            self.in_wrapper(node, name, value)
         elif value is MISSING or value is _REPLACED:
             node.feed(name, "missing" if value is MISSING else "checkpoint")
         else:
@@ -582,6 +605,18 @@ class _Walk:
         is_versioned = checkpoint.__usher_version__ is not None
         return _REPLACED if is_versioned else checkpoint.__usher_function__
 
+    def in_wrapper(self, node: _Node, name: str, value: Any) -> None:
+        """Count what an object of another library holds besides the function it wraps."""
+        node.feed(name, public_name(type(value)))
+        self.edge(node, f"{name}.__wrapped__", value.__wrapped__)
+        if callable(held(value, "cache_clear")):
+            # What functools.lru_cache makes.
+            self.graph.caches.append(value)
+            return
+        for field, item in sorted(values.own_fields(value).items()):
+            if field != "__wrapped__":
+                self.edge(node, f"{name}.{field}", item)
+
     def is_foreign_wrapper(self, value: Any) -> bool:
         """Tell whether an object of another library stands for a function."""
         wrapped = held(value, "__wrapped__")
@@ -591,10 +626,24 @@ class _Walk:
 
     def code_edge(self, node: _Node, name: str, value: Any) -> None:
         node.feed(name, self.name_of(value))
-        if is_owned(value, self.ownership):
+        self.tell_unseen(node, value)
+        is_made = isinstance(value, types.FunctionType) and not self.is_of_library(value)
+        if is_made or is_owned(value, self.ownership):
             node.targets.append(self.reach(value, _label(value)).number)
         elif isinstance(value, types.FunctionType):
             self.follow_wrapped(node, name, value)
+
+    def is_of_library(self, function: types.FunctionType) -> bool:
+        """Tell whether a function is one that a library has under its name."""
+        is_found = importable_name(function) is not None
+        return is_found and not self.ownership.owns_module(function.__module__)
+
+    def tell_unseen(self, node: _Node, value: Any) -> None:
+        """Name what a function of a library may ask, whatever it is called here."""
+        name = getattr(value, "__name__", None)
+        what = syntax.unseen_by(name) if isinstance(name, str) else ""
+        if what and not isinstance(value, type) and not is_owned(value, self.ownership):
+            self.untracked(f"{what} in {node.label}")
 
     def name_of(self, thing: Any) -> str:
         """Return what names a thing in the graph: a move to another file changes nothing."""
@@ -610,6 +659,8 @@ class _Walk:
         """Count a value that a name holds; what can not be encoded is named as untracked."""
         if isinstance(value, (logging.Logger, logging.LoggerAdapter)):
             node.feed(name, "logger")
+            if is_owned(type(value), self.ownership):
+                self.code_edge(node, f"{name}.class", type(value))
             return
         secret = display.is_credential(name)
         measure = values.secret_digest if secret else values.digest
@@ -618,29 +669,38 @@ class _Walk:
         try:
             digest = measure(
                 value,
-                code_of=lambda thing: self.code_in_value(reached, thing),
+                code_of=lambda thing: self.code_in_value(node, reached, thing),
                 constants=held,
             )
         except FingerprintError:
             node.feed(name, public_name(type(value)))
             self.untracked(f"{name} ({public_name(type(value))}) in {node.label}")
+            fields = values.own_fields(value)
+            for index, inner in enumerate(self.owned_inside(fields, 0)):
+                self.edge(node, f"{name}.{index}", inner)
             return
         node.targets += reached
         held.tell()
         if not _is_fixed(value):
-            self.graph.states.append(State(value, live_digest(value)))
+            self.graph.states.append(State.of(value, f"{name} in {node.label}"))
         if isinstance(value, types.BuiltinFunctionType):
+            self.tell_unseen(node, value)
             owner = value.__self__
             is_own = isinstance(owner, types.ModuleType) and is_owned(owner, self.ownership)
             node.feed(name, digest, classes.compiled_in(owner) if is_own else "")
         else:
             self.constant(node, name, digest, "(hidden)" if secret else display.preview(value))
 
-    def code_in_value(self, reached: list[int], thing: Any) -> bytes:
+    def code_in_value(self, node: _Node, reached: list[int], thing: Any) -> bytes:
+        self.tell_unseen(node, thing)
         thing = getattr(thing, "__usher_function__", thing)
+        if isinstance(thing, types.ModuleType):
+            return b"module" if is_owned(thing, self.ownership) else b""
         if is_owned(thing, self.ownership):
             reached.append(self.reach(thing, _label(thing)).number)
             return self.name_of(thing).encode()
+        if isinstance(thing, types.FunctionType) and not self.is_of_library(thing):
+            reached.append(self.reach(thing, _label(thing)).number)
         return b"" if isinstance(thing, type) else public_name(thing).encode()
 
     def constant(self, node: _Node, name: str, digest: str, preview: str) -> None:
