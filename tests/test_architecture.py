@@ -43,6 +43,7 @@ RANKS: Final = {
     "exporting": 6,
     "facts": 6,
     "reading": 6,
+    "results": 6,
     "registry": 6,
     "stored": 6,
     "mapping": 6,
@@ -60,7 +61,7 @@ RANKS: Final = {
 #: Imports for type checkers alone cost nothing and are free for the libraries named here.
 LIBRARIES: Final = {
     "click": ("cli.py", "cli/*.py"),
-    "duckdb": ("persistence/engine.py",),
+    "duckdb": ("frames/relations.py", "persistence/engine.py"),
     "filelock": ("persistence/locking.py",),
     "numpy": ("fingerprint/*.py", "frames/*.py"),
     "pandas": ("frames/pandas_*.py",),

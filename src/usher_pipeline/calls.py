@@ -2,41 +2,30 @@
 
 from __future__ import annotations
 
-import inspect
 import os
-import tempfile
 import time
 import warnings
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, get_args
-from uuid import uuid4
 
 from usher_pipeline import reading, registry, runs
-from usher_pipeline._version import __version__
 from usher_pipeline.display import duration
 from usher_pipeline.errors import (
     CheckpointMissError,
     CheckpointNotSaved,
-    CheckpointNotSavedError,
     CodeChangedError,
     ConfigError,
-    InvalidResultError,
     StoreError,
-    UnsupportedFrameError,
     UsherError,
     UsherWarning,
 )
 from usher_pipeline.exporting import inputs_among, remember_origin
 from usher_pipeline.facts import InForce
-from usher_pipeline.fingerprint import frames as fingerprints
 from usher_pipeline.fingerprint.binding import bind
 from usher_pipeline.fingerprint.key import context_of, measure, rekeyed, stands_as
-from usher_pipeline.frames import adapter_for, adapter_of_kind
 from usher_pipeline.persistence.reads import Call, current_call
-from usher_pipeline.persistence.segments import schema_text, write_segment
 from usher_pipeline.planning import (
     CodePolicy,
     Request,
@@ -46,18 +35,25 @@ from usher_pipeline.planning import (
     still_answers,
 )
 from usher_pipeline.records import (
-    INDEX_TYPE,
     Acceptance,
     Blocked,
     Bypass,
-    Column,
     Cost,
     Entry,
     Hit,
     Miss,
-    Read,
     Reason,
     utc_now,
+)
+from usher_pipeline.results import (
+    LOST,
+    Circumstances,
+    gather,
+    handed_out,
+    keep,
+    make,
+    parts_of,
+    restored,
 )
 from usher_pipeline.saying import voice
 
@@ -68,7 +64,6 @@ if TYPE_CHECKING:
     from usher_pipeline.fingerprint.binding import Bound, Declaration
     from usher_pipeline.fingerprint.key import Measured
     from usher_pipeline.fingerprint.ownership import Ownership
-    from usher_pipeline.frames import Packed
     from usher_pipeline.persistence.local import LocalBackend
     from usher_pipeline.records import Decision, Key
     from usher_pipeline.runs import Run
@@ -84,7 +79,6 @@ __all__ = [
     "stored_frame",
 ]
 
-_NOTHING: Final = object()
 _LOST: Final = Reason("the stored result is lost or damaged")
 
 
@@ -177,7 +171,7 @@ def answer(declared: Declaration, args: Any, kwargs: Any, *, refresh: str = "") 
     started = time.perf_counter()
     planned = plan(declared, args, kwargs, refresh=refresh)
     result = _stored(planned, started)
-    if result is not _NOTHING:
+    if result is not LOST:
         return result
     _require_not_blocked(planned)
     _require_online(planned)
@@ -242,7 +236,7 @@ def stored_frame(planned: Planned) -> Any:
         CheckpointMissError: Nothing stored matches; the error says why.
     """
     result = _stored(planned, time.perf_counter())
-    if result is _NOTHING:
+    if result is LOST:
         reading.record_absence(planned)
         decision = planned.decision
         reason = decision.reason if isinstance(decision, (Miss, Blocked)) else _LOST
@@ -254,17 +248,18 @@ def _stored(planned: Planned, started: float) -> Any:
     """Return the frame of a hit; a marker when there is none that can be read."""
     decision = planned.decision
     if not isinstance(decision, Hit):
-        return _NOTHING
-    packed = planned.backend.load(decision.entry)
-    if packed is None:
-        return _NOTHING
+        return LOST
+    frame = restored(planned.backend, decision.entry)
+    if frame is LOST:
+        return LOST
     entry = decision.entry
     if decision.accepts is not None:
         entry = _accepted(planned, entry, decision.accepts, "on_code_change")
-    frame = adapter_of_kind(packed.kind).from_arrow(packed.table, packed.schema)
+        remember_origin(frame, entry, planned.backend)
     planned.run.note(planned.backend, entry, "hit")
+    for part in parts_of(planned.backend, entry):
+        planned.run.mean(planned.backend, part)
     reading.record_call(planned, entry)
-    remember_origin(frame, entry, planned.backend)
     voice.say(entry.name, decision, entry, time.perf_counter() - started)
     return frame
 
@@ -275,7 +270,7 @@ def _compute(planned: Planned, refresh: str, asked: _Asked, started: float) -> A
     now = again.decision
     if isinstance(now, Hit) and (not refresh or asked.is_younger(now.entry)):
         result = _stored(again, started)
-        if result is not _NOTHING:
+        if result is not LOST:
             return result
     declared, decision = planned.declared, planned.decision
     reason = decision.reason if isinstance(decision, Miss) else _LOST
@@ -293,8 +288,10 @@ def _compute(planned: Planned, refresh: str, asked: _Asked, started: float) -> A
     started_at, clock = utc_now(), time.perf_counter()
     call = Call(declared.name, declared.config, declared.inputs, planned.backend.path)
     try:
-        with call:
+        with call, planned.measured.at_work():
             result = declared.function(*planned.bound.args, **planned.bound.kwargs)
+            # A query that a function returns is run once, and is part of its work.
+            returned = gather(declared.name, result)
     except BaseException as problem:
         reading.record_absence(planned)
         error = f"{type(problem).__name__}: {problem}"
@@ -303,18 +300,20 @@ def _compute(planned: Planned, refresh: str, asked: _Asked, started: float) -> A
         )
         raise
     cost = Cost(started_at, time.perf_counter() - clock)
-    packed = _packed(declared.name, result)
+    planned.key = replace(planned.key, untracked=planned.measured.not_watched)
+    inputs, unknown = origins
+    facts = Circumstances(cost, str(reason), call.reads, tuple(inputs), tuple(unknown))
+    made = make(planned, returned, facts)
+    result = handed_out(returned, made)
     changed = _changes(planned, before, call)
     entry = None
     if changed:
         _refuse(planned, changed)
     else:
-        new = _entry(planned, result, packed, cost, reason, call, origins)
-        reading.record_call(planned, new)
-        entry = _save(planned, new, packed, result)
+        reading.record_call(planned, made[""].entry)
+        entry = keep(planned, made, result)
     if entry is not None:
         planned.run.note(planned.backend, entry, "computed")
-        remember_origin(result, entry, planned.backend)
         with suppress(OSError, StoreError):
             # What stays undone is marked on disk, and the next opener does it.
             planned.backend.publish()
@@ -415,97 +414,3 @@ def _accepted(planned: Planned, entry: Entry, reason: Reason, how: str) -> Entry
             "Nothing was written. Make the folder of the store writable, or set "
             "on_code_change to another policy.",
         ) from problem
-
-
-# --- what is stored ---------------------------------------------------------------------
-
-
-def _packed(name: str, result: Any) -> Packed:
-    adapter = adapter_for(result)
-    if adapter is None:
-        raise InvalidResultError(name, _type_name(result), result)
-    try:
-        return adapter.to_arrow(result)
-    except UnsupportedFrameError as problem:
-        # Hours of work may be in it: the error carries what was computed.
-        problem.frame = result
-        raise
-
-
-def _type_name(value: Any) -> str:
-    kind = type(value)
-    return f"{kind.__module__}.{kind.__qualname__}".removeprefix("builtins.")
-
-
-def _entry(  # noqa: PLR0913, PLR0917 - the facts of one call
-    planned: Planned,
-    result: Any,
-    packed: Packed,
-    cost: Cost,
-    reason: Reason,
-    call: Call,
-    origins: tuple[list[Read], list[str]],
-) -> Entry:
-    function = planned.declared.function
-    digests = fingerprints.column_digests(packed.table)
-    described = adapter_of_kind(packed.kind).describe(result)
-    names = packed.schema["sql_names"]
-    described += tuple((name, INDEX_TYPE) for name in names[len(described) :])
-    known, unknown = origins
-    return Entry(
-        key=planned.key,
-        number=1,
-        created_at=utc_now(),
-        function=registry.place(function),
-        kind=packed.kind,
-        schema=packed.schema,
-        arrow_schema=schema_text(packed.table.schema),
-        content=fingerprints.combine(packed.kind, packed.schema, digests),
-        columns=tuple(
-            Column(label, kind, digest)
-            for (label, kind), digest in zip(described, digests, strict=True)
-        ),
-        row_count=packed.schema["rows"],
-        size_bytes=packed.table.nbytes,
-        cost=cost,
-        run_id=planned.run.run_id,
-        reads=call.reads,
-        inputs=tuple(known),
-        unknown=tuple(unknown),
-        library=__version__,
-        description=(inspect.getdoc(function) or "").partition("\n")[0],
-        reason=str(reason),
-        config_hash=planned.facts.config.config_hash(),
-    )
-
-
-def _save(planned: Planned, entry: Entry, packed: Packed, result: Any) -> Entry | None:
-    """Store a result; if that fails the caller still gets it, loudly."""
-    try:
-        return planned.backend.save(entry, packed)
-    except (OSError, UsherError) as problem:
-        path = planned.backend.path
-        if planned.run.strict:
-            raise CheckpointNotSavedError(path, str(problem), result) from problem
-        rescue = _rescue(packed)
-        planned.run.note_unsaved(entry.name, "not saved", {"problem": str(problem)})
-        warnings.warn(
-            f"{entry.name} ran, but its result could not be stored in {str(path)!r}: "
-            f"{problem}. The result was returned{rescue}. "
-            "Mend the store and call again to have it kept.",
-            CheckpointNotSaved,
-            stacklevel=5,
-        )
-        return None
-
-
-def _rescue(packed: Packed) -> str:
-    """Write an unsaved result somewhere else; return a clause that says where."""
-    path = Path(tempfile.gettempdir()) / f"usher-rescue-{uuid4().hex}.arrow"
-    try:
-        write_segment(path, packed.table)
-    except OSError as problem:
-        with suppress(OSError):
-            path.unlink()
-        return f", but could not be rescued to {path} either ({problem})"
-    return f", and a copy of its columns was written to {str(path)!r}"

@@ -9,7 +9,7 @@ import types
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Final, Generic, ParamSpec, TypeVar, get_args, overload
 
-from usher_pipeline import calls, registry, runs, stored
+from usher_pipeline import calls, reading, registry, results, runs, stored
 from usher_pipeline.display import preview
 from usher_pipeline.errors import DeclarationError
 from usher_pipeline.fingerprint.binding import LOOK_UP, Declaration
@@ -107,6 +107,11 @@ def checkpoint(  # noqa: PLR0913 - the options are the face
     on_code_change: CodePolicy = "guard",
 ) -> Any:
     """Keep what a function returns, and return it again while nothing that matters changed.
+
+    It returns a frame: a DataFrame, LazyFrame or Series of polars, a DataFrame or Series of
+    pandas, an Arrow table, a relation of DuckDB; or a `dict` of frames, each of which is
+    stored under ``name__key``. A lazy one is run once, and comes back as a query on what is
+    stored.
 
     What matters is the code of the function with every helper of your own that it reaches,
     its arguments, the config values and the source versions that it declares. Any change
@@ -363,7 +368,9 @@ class Checkpointed(Generic[P, R]):
         """Return what this call would do, and why; run nothing and change nothing."""
         if os.environ.get("USHER_DISABLE", "") not in ("", "0"):
             return Bypass(Reason("USHER_DISABLE is set"))
-        return self._planned(args, kwargs, _refresh_wish(self.name)).decision
+        planned = self._planned(args, kwargs, _refresh_wish(self.name))
+        reading.record_look(planned)
+        return planned.decision
 
     def key(self, *args: P.args, **kwargs: P.kwargs) -> Key:
         """Return the key of this call, with every part that counts."""
@@ -374,12 +381,18 @@ class Checkpointed(Generic[P, R]):
         planned = self._planned(args, kwargs)
         entry = planned.backend.find(self.name, planned.measured.digest)
         if entry is not None:
+            for part in list(results.parts_of(planned.backend, entry)):
+                planned.backend.forget(part)
             planned.backend.forget(entry)
         return entry is not None
 
     def clear(self) -> int:
         """Remove every stored result of this checkpoint; return how many there were."""
-        return runs.current_run().backend.clear(self.name)
+        backend = runs.current_run().backend
+        parts = {p.name for e in self.entries() for p in results.parts_of(backend, e)}
+        for name in parts:
+            backend.clear(name)
+        return backend.clear(self.name)
 
     def entries(self) -> list[Entry]:
         """Return what is stored for this checkpoint, newest first."""

@@ -107,9 +107,11 @@ class NameClashError(UsherError):
         first: Who holds it, as ``module.qualname``.
         second: Who asked for it, as ``module.qualname``.
         cure: What to do.
+        frame: What a checkpointed function had computed, if it came to that.
     """
 
     def __init__(self, name: str, first: str, second: str, cure: str = "") -> None:
+        self.frame: object = None
         self.name = name
         self.first = first
         self.second = second
@@ -374,8 +376,10 @@ class InvalidResultError(UsherError, TypeError):
             f"{name!r} can not be saved: expected a polars or pandas DataFrame, got "
             f"{type_name}. Nothing was written. Give save_dataframe(...) a frame."
             if was_given
-            else f"{name} returned {type_name}; expected a polars or pandas DataFrame. "
-            "Nothing was stored. Return a frame, or take the decorator off."
+            else f"{name} returned {type_name}; expected a frame: a DataFrame, LazyFrame or "
+            "Series of polars, a DataFrame or Series of pandas, an Arrow table, a relation of "
+            "DuckDB, or a dict of these. Nothing was stored. Return a frame, or take the "
+            "decorator off."
         )
 
 

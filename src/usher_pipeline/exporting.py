@@ -57,7 +57,7 @@ def inputs_among(arguments: Mapping[str, Any]) -> tuple[list[Read], list[str]]:
     unknown: list[str] = []
     for place, frame in _frames_in(arguments, ""):
         origin = origin_of(frame)
-        if origin is not None and _content(frame) == origin[0].content:
+        if origin is not None and _is_still(frame, origin[0]):
             entry = origin[0]
             known[Read(entry.name, entry.key.digest, entry.content)] = None
         else:
@@ -76,13 +76,19 @@ def _frames_in(value: Any, place: str) -> Iterator[tuple[str, Any]]:
             yield from _frames_in(item, f"{place}[{index}]")
 
 
+def _is_still(frame: Any, entry: Entry) -> bool:
+    """Tell whether a frame is still what its entry says; queries can not be changed."""
+    adapter = adapter_for(frame)
+    return (adapter is not None and adapter.is_lazy) or _content(frame) == entry.content
+
+
 def _content(frame: Any) -> str:
     """Return the digest of a frame as it is now."""
     from usher_pipeline.fingerprint.frames import frame_digest
 
     adapter = adapter_for(frame)
     assert adapter is not None  # noqa: S101 - it is a frame
-    return frame_digest(adapter.to_arrow(frame))
+    return frame_digest(adapter.to_arrow(adapter.collect(frame)))
 
 
 # --- out --------------------------------------------------------------------------------
@@ -96,7 +102,7 @@ def export(frame: Any, path: str | os.PathLike[str]) -> Path:
     steps of the run so far.
 
     Args:
-        frame: A polars or pandas DataFrame.
+        frame: A frame of any kind that a checkpoint returns; a query is run for it.
         path: Where to: ``.parquet``, ``.csv``, ``.tsv``, ``.arrow``, ``.feather`` or
             ``.json``. Folders are created.
 
@@ -123,7 +129,7 @@ def export(frame: Any, path: str | os.PathLike[str]) -> Path:
 def _provenance_of(frame: Any, target: Path) -> dict[str, Any]:
     adapter = adapter_for(frame)
     assert adapter is not None  # noqa: S101 - it was just written
-    rows, columns = adapter.shape(frame)
+    rows, columns = adapter.shape(adapter.collect(frame))
     metadata = current_run().provenance()
     output: dict[str, Any] = {"file": target.name, "row_count": rows, "column_count": columns}
     origin = origin_of(frame)
@@ -135,7 +141,7 @@ def _provenance_of(frame: Any, target: Path) -> dict[str, Any]:
             # The database is busy, and half of the store is there alone.
             steps = [entry.step().to_json()]
         output |= {"checkpoint": entry.name, "key": entry.key.digest, "content": entry.content}
-        if _content(frame) != entry.content:
+        if not _is_still(frame, entry):
             # Somebody changed the frame in place after it was returned.
             steps += _possible(steps)
             output |= {"content": None, "note": "changed after the checkpoint returned it"}

@@ -21,7 +21,7 @@ from usher_pipeline.fingerprint.key import files_of, standing_of, stated_now
 from usher_pipeline.frames import is_frame
 from usher_pipeline.persistence.reads import current_call
 from usher_pipeline.planning import still_answers
-from usher_pipeline.records import Read
+from usher_pipeline.records import Hit, Read
 
 if TYPE_CHECKING:
     from usher_pipeline.calls import Planned
@@ -36,6 +36,7 @@ __all__ = [
     "frames_held",
     "record_absence",
     "record_call",
+    "record_look",
     "warn_of_files",
 ]
 
@@ -160,6 +161,19 @@ def record_absence(planned: Planned) -> None:
         outer.note(
             Read(planned.declared.name, planned.measured.digest, ""), planned.backend.path
         )
+
+
+def record_look(planned: Planned) -> None:
+    """Note on the function that is running, if any, that it asked what a call would do.
+
+    Args:
+        planned: The call.
+    """
+    decision = planned.decision
+    if isinstance(decision, Hit):
+        record_call(planned, decision.entry)
+    else:
+        record_absence(planned)
 
 
 def frames_held(planned: Planned) -> dict[str, Any]:

@@ -115,18 +115,24 @@ def imported_for(entry: Entry) -> Any:
     return find(entry.name)
 
 
-def require_sole(declared: Declaration, backend: Backend) -> None:
+def require_sole(declared: Declaration, backend: Backend, name: str = "") -> None:
     """Refuse a name that another function, still there, has results under.
+
+    Args:
+        declared: The function that asks.
+        backend: The store.
+        name: The name; its own unless given.
 
     Raises:
         NameClashError: Such a function made the newest of them.
     """
-    latest = next(iter(backend.recent(declared.name)), None)
+    name = name or declared.name
+    latest = next(iter(backend.recent(name)), None)
     mine = place(declared.function)
     if latest is None or latest.function == mine:
         return
     if _still_defined(latest, declared.function):
-        raise NameClashError(declared.name, latest.function, mine)
+        raise NameClashError(name, latest.function, mine)
 
 
 def _is_bound(wrapped: Any) -> bool:

@@ -309,9 +309,14 @@ class Run:
                 self._steps.append(step)
             noted["calls"] += 1
             noted["used_at"] = utc_now().isoformat()
-            if means:
-                meaning = _Meaning(backend, entry, utc_now())
-                self._meant[str(backend.path), entry.name] = meaning
+        if means:
+            self.mean(backend, entry)
+
+    def mean(self, backend: LocalBackend, entry: Entry) -> None:
+        """Remember that a name stands for an entry in this run from now on."""
+        with self._lock:
+            meaning = _Meaning(backend, entry, utc_now())
+            self._meant[str(backend.path), entry.name] = meaning
 
     def meaning(self, backend: LocalBackend, name: str) -> Entry | None:
         """Return what a plain name means in this run, or None.

@@ -7,13 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 from usher_pipeline import display, runs
 from usher_pipeline.errors import CheckpointMissError
-from usher_pipeline.exporting import remember_origin
 from usher_pipeline.facts import InForce
 from usher_pipeline.fingerprint import values
 from usher_pipeline.fingerprint.code import code_digest
-from usher_pipeline.frames import adapter_of_kind
 from usher_pipeline.persistence.reads import current_call, record
 from usher_pipeline.records import Read
+from usher_pipeline.results import LOST, restored
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -46,12 +45,10 @@ def load(name: str, /, **arguments: Any) -> Any:
     backend = run.backend
     wanted = {label: _digest(run, label, value) for label, value in arguments.items()}
     for entry in _fitting(run, backend, name, wanted):
-        packed = backend.load(entry)
-        if packed is not None:
-            frame = adapter_of_kind(packed.kind).from_arrow(packed.table, packed.schema)
+        frame = restored(backend, entry)
+        if frame is not LOST:
             run.note(backend, entry, "hit", means=False)
             record(_read_of(name, wanted, entry), backend.path)
-            remember_origin(frame, entry, backend)
             return frame
     record(_read_of(name, wanted, None), backend.path)
     raise CheckpointMissError(name, _why_not(arguments, backend.recent(name), backend))

@@ -4,15 +4,28 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from typing import Final
 
+import duckdb
 import pandas as pd
 import polars as pl
+import pyarrow as pa
 import pytest
 
-from usher_pipeline.frames import adapter_for, adapter_of_kind, is_frame
+from usher_pipeline.frames import ALL_KINDS, adapter_for, adapter_of_kind, is_frame
+
+FRAMES: Final = [
+    pl.DataFrame({"a": [1]}),
+    pd.DataFrame({"a": [1]}),
+    pl.LazyFrame({"a": [1]}),
+    pl.Series([1]),
+    pd.Series([1]),
+    pa.table({"a": [1]}),
+    duckdb.sql("SELECT 1 AS a"),
+]
 
 
-@pytest.mark.parametrize("frame", [pl.DataFrame({"a": [1]}), pd.DataFrame({"a": [1]})])
+@pytest.mark.parametrize("frame", FRAMES, ids=lambda frame: type(frame).__name__)
 def test_a_frame_has_an_adapter(frame: object) -> None:
     """The adapter of a frame is the one of its kind, and owns it."""
     adapter = adapter_for(frame)
@@ -20,36 +33,35 @@ def test_a_frame_has_an_adapter(frame: object) -> None:
     assert adapter.owns(frame)
     assert adapter_of_kind(adapter.kind) is adapter
     assert is_frame(frame)
+    assert adapter.kind in ALL_KINDS
 
 
 @pytest.mark.parametrize(
-    "value",
-    [None, 1, "text", [1], pl.Series([1]), pl.LazyFrame(), pd.Series([1]), pl.DataFrame],
+    "value", [None, 1, "text", [1], {"a": pl.DataFrame()}, pl.DataFrame, pd.Index([1])]
 )
 def test_what_is_no_frame_has_none(value: object) -> None:
-    """Series, lazy frames, classes and plain values are no frames."""
+    """Classes, collections, an index and plain values are no frames."""
     assert adapter_for(value) is None
     assert not is_frame(value)
 
 
 def test_an_unknown_kind_is_refused() -> None:
     """A kind of the future is an error that names those that are known."""
-    with pytest.raises(
-        ValueError, match=r"'dask.DataFrame', expected polars.DataFrame or pandas"
-    ):
+    expected = r"'dask.DataFrame', expected one of polars.DataFrame, pandas.DataFrame, "
+    with pytest.raises(ValueError, match=expected):
         adapter_of_kind("dask.DataFrame")
 
 
-def test_the_verbs_stand_in_one_order() -> None:
+@pytest.mark.parametrize("kind", [*ALL_KINDS.split(", "), "dict"])
+def test_the_verbs_stand_in_one_order(kind: str) -> None:
     """The adapters have the same verbs in the same order."""
-    verbs = [
-        [name for name in vars(type(adapter_of_kind(kind))) if not name.startswith("_")]
-        for kind in ("polars.DataFrame", "pandas.DataFrame")
-    ]
-    assert verbs[0] == verbs[1]
-    assert verbs[0] == [
+    verbs = [name for name in vars(type(adapter_of_kind(kind))) if not name.startswith("_")]
+    assert verbs == [
         "kind",
+        "tabular",
+        "is_lazy",
         "owns",
+        "collect",
         "to_arrow",
         "from_arrow",
         "from_plain",

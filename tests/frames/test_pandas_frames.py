@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import json
 import struct
+import uuid
 import zoneinfo
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final
@@ -234,6 +235,19 @@ CASES: Final[Mapping[str, pd.DataFrame]] = {
     "objects: date": objects(dt.date(1, 1, 1), None, dt.date(9999, 12, 31)),
     "objects: int, nan": objects(1, np.nan),
     "objects: nothing": objects(),
+    "objects: Decimal": objects(Decimal("1.10"), Decimal("-0"), Decimal("1E+40"), None),
+    "objects: UUID": objects(uuid.UUID(int=5), None),
+    "objects: datetime": objects(dt.datetime(1, 1, 1), None, dt.datetime.max),  # noqa: DTZ001, DTZ901
+    "objects: time": objects(dt.time(12, 30, 1, 5), None),
+    "objects: timedelta": objects(dt.timedelta(days=-1, microseconds=1), None),
+    "objects: lists of text": objects(["USH2A", None, ""], [], None),
+    "objects: lists of int": objects([1, -(2**63)], [None]),
+    "objects: lists of float": objects([1.5, None, -0.0], [np.inf]),
+    "objects: lists of bool": objects([True, None]),
+    "objects: lists of nothing": objects([], [None]),
+    "objects: lists of all sorts": objects([1, "a", 1.0, True, [None, 2**70]], []),
+    "objects: dicts": objects({"b": 1, "a": [1.0, {"é": None}]}, {}, None),
+    "objects: dicts, nan": objects({"a": 0.1 + 0.2}, np.nan),
     "category": column(["b", "a", None, "b"], pd.CategoricalDtype(["b", "a", "unused"])),
     "category, ordered": column(
         ["low", "high"], pd.CategoricalDtype(["low", "high"], ordered=True)
@@ -576,9 +590,18 @@ REFUSED: Final[Mapping[str, tuple[Any, str]]] = {
         r"column 'x' is object holding int, str.*astype\('str'\)",
     ),
     "two missing": (objects("a", None, np.nan), "object in which None and nan are missing"),
-    "lists": (objects(["a"]), "object holding list"),
-    "dicts": (objects({"a": 1}), "object holding dict"),
-    "decimals": (objects(Decimal("1.10")), "object holding Decimal"),
+    "tuples": (objects(("a", 1)), "object holding tuple"),
+    "sets": (objects({"a"}), "object holding set"),
+    "lists of other things": (objects([{"a"}]), "object holding list with set inside"),
+    "dicts of other keys": (objects({1: "a"}), "object holding dict with keys that are no"),
+    "numbers that JSON has not": (
+        objects({"a": np.inf}),
+        "object holding dict with a number that JSON does not have",
+    ),
+    "moments with a zone": (
+        objects(dt.datetime(2020, 1, 1, tzinfo=dt.UTC)),
+        "object holding datetime with a time zone",
+    ),
     "numpy cells": (objects(np.float64(1)), "object holding float64"),
     "great int": (objects(2**70), "object holding int out of range"),
     "text beyond Unicode": (objects("\ud800"), "object holding str out of range"),
@@ -638,10 +661,8 @@ def test_what_would_change_is_refused_by_name(name: str) -> None:
 
 def test_the_path_to_a_repeated_label_is_said() -> None:
     """The label of the column that stands in the way is shown as Python shows it."""
-    frame = pd.DataFrame({("a", 1): [1], ("a", 2): [{}]})
-    with pytest.raises(
-        UnsupportedFrameError, match=r"column \('a', 2\) is object holding dict"
-    ):
+    frame = pd.DataFrame({("a", 1): [1], ("a", 2): [{1}]})
+    with pytest.raises(UnsupportedFrameError, match=r"column \('a', 2\) is object holding set"):
         ADAPTER.to_arrow(frame)
 
 

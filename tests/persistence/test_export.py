@@ -121,5 +121,5 @@ def test_an_unknown_ending_names_the_known(tmp_path: Path, name: str) -> None:
 
 def test_what_is_no_frame_is_refused() -> None:
     """Only frames have formats."""
-    with pytest.raises(UnsupportedFrameError, match="Give a polars or pandas DataFrame"):
+    with pytest.raises(UnsupportedFrameError, match="Give a frame, one of polars"):
         formats([1])

@@ -1,4 +1,4 @@
-"""One adapter for each frame library: frame ↔ Arrow table and plain schema.
+"""One adapter for each kind of frame: frame ↔ Arrow table and plain schema.
 
 Importing this package imports no frame library: whoever holds a frame has imported its
 library already, so `sys.modules` knows whose it may be.
@@ -15,13 +15,22 @@ from usher_pipeline.frames.contract import Adapter, Packed
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["Adapter", "Packed", "adapter_for", "adapter_of_kind", "is_frame"]
+__all__ = ["ALL_KINDS", "Adapter", "Packed", "adapter_for", "adapter_of_kind", "is_frame"]
 
-#: The library of each kind of frame, with the module of its adapter.
-_MODULES: Final[Mapping[str, tuple[str, str]]] = {
-    "polars.DataFrame": ("polars", "usher_pipeline.frames.polars_frames"),
-    "pandas.DataFrame": ("pandas", "usher_pipeline.frames.pandas_frames"),
+#: The module of the adapter of each kind of frame. A kind is a class in its library.
+_MODULES: Final[Mapping[str, str]] = {
+    "polars.DataFrame": "polars_frames",
+    "pandas.DataFrame": "pandas_frames",
+    "polars.LazyFrame": "polars_lazy",
+    "polars.Series": "polars_series",
+    "pandas.Series": "pandas_series",
+    "pyarrow.Table": "arrow_tables",
+    "duckdb.DuckDBPyRelation": "relations",
+    "dict": "parts",
 }
+
+#: What a frame can be, for messages.
+ALL_KINDS: Final = ", ".join(kind for kind in _MODULES if "." in kind)
 
 
 def adapter_for(value: object) -> Adapter | None:
@@ -32,8 +41,9 @@ def adapter_for(value: object) -> Adapter | None:
     >>> adapter_for([1, 2]) is None
     True
     """
-    for kind, (library, _) in _MODULES.items():
-        frame_class = getattr(sys.modules.get(library), "DataFrame", None)
+    for kind in _MODULES:
+        library, _, name = kind.partition(".")
+        frame_class = getattr(sys.modules.get(library), name, None)
         if isinstance(frame_class, type) and isinstance(value, frame_class):
             return adapter_of_kind(kind)
     return None
@@ -47,8 +57,8 @@ def adapter_of_kind(kind: str) -> Adapter:
         ImportError: The library is not installed.
     """
     if kind not in _MODULES:
-        raise ValueError(f"unknown kind of frame {kind!r}, expected {' or '.join(_MODULES)}")
-    return cast("Adapter", import_module(_MODULES[kind][1]).ADAPTER)
+        raise ValueError(f"unknown kind of frame {kind!r}, expected one of {ALL_KINDS}")
+    return cast("Adapter", import_module(f"{__name__}.{_MODULES[kind]}").ADAPTER)
 
 
 def is_frame(value: object) -> bool:

@@ -7,15 +7,17 @@ index, attributes. The two together restore exactly the frame that was packed.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Protocol
+
+from usher_pipeline.errors import UnsupportedFrameError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     import pyarrow as pa
 
-__all__ = ["SCHEMA_FORMAT", "Adapter", "Packed"]
+__all__ = ["SCHEMA_FORMAT", "Adapter", "Packed", "plain_only", "require_storable"]
 
 #: The format of the schemas that the adapters write.
 SCHEMA_FORMAT: Final = 1
@@ -37,15 +39,65 @@ class Packed:
     schema: dict[str, Any]
     kind: str
 
+    def of_kind(self, kind: str) -> Packed:
+        """Return the same values as those of another kind of frame."""
+        return replace(self, schema={**self.schema, "kind": kind}, kind=kind)
+
+
+def plain_only(frame: object, kind: type, name: str) -> None:
+    """Refuse a frame of a subclass, which may hold what nobody here knows of.
+
+    Args:
+        frame: The frame.
+        kind: The class that it has to be of.
+        name: What the class is called.
+
+    Raises:
+        UnsupportedFrameError: It is of another class.
+    """
+    if type(frame) is not kind:
+        subclass = f"a {type(frame).__qualname__}, a subclass of {name}"
+        cure = f"Store the plain one: {name}(...)."
+        raise UnsupportedFrameError("the frame itself", subclass, cure)
+
+
+def require_storable(packed: Packed) -> None:
+    """Refuse a frame of which no plain table could be made that gives it back.
+
+    Raises:
+        UnsupportedFrameError: DuckDB has nothing for the type of a column.
+    """
+    from usher_pipeline.frames.table_schema import sql_type
+
+    for name, field in zip(packed.schema["sql_names"], packed.table.schema, strict=True):
+        try:
+            sql_type(field.type)
+        except ValueError as problem:
+            cure = "Cast the column to another type, or drop it."
+            where = f"{field.type} ({problem})"
+            raise UnsupportedFrameError(f"column {name!r}", where, cure) from None
+
 
 class Adapter(Protocol):
-    """The verbs that are the same for every frame library."""
+    """The verbs that are the same for every kind of frame."""
 
     #: What the adapter's frames are called in entries.
     kind: ClassVar[str]
+    #: The kind of the data frame that has the same schema; empty if there is none.
+    tabular: ClassVar[str]
+    #: Whether its values are only computed when somebody asks for them.
+    is_lazy: ClassVar[bool]
 
     def owns(self, value: object) -> bool:
         """Return whether `value` is a frame of this library, or of a subclass."""
+        ...
+
+    def collect(self, frame: Any) -> Any:
+        """Return the frame with its values at hand; a lazy one is computed by this.
+
+        The other verbs take what this returns; for a frame that is not lazy it is the
+        frame itself.
+        """
         ...
 
     def to_arrow(self, frame: Any) -> Packed:

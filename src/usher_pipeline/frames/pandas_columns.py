@@ -7,7 +7,6 @@ is stored if all of them are of one plain type, and all that are missing are ali
 
 from __future__ import annotations
 
-import datetime as dt
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -15,7 +14,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from usher_pipeline.frames import pandas_types
+from usher_pipeline.frames import pandas_objects, pandas_types
 from usher_pipeline.frames.pandas_types import UnstorableError
 from usher_pipeline.frames.table_schema import owned
 
@@ -25,24 +24,6 @@ if TYPE_CHECKING:
 __all__ = ["pack", "unpack", "widened"]
 
 _MISSING_MOMENT: Final = np.iinfo(np.int64).min
-
-#: The plain types of Python objects that a column may hold, with the Arrow type of each.
-_OBJECTS: Final[Mapping[type, tuple[str, pa.DataType]]] = {
-    str: ("str", pa.large_string()),
-    bytes: ("bytes", pa.large_binary()),
-    bool: ("bool", pa.bool_()),
-    int: ("int", pa.int64()),
-    float: ("float", pa.float64()),
-    dt.date: ("date", pa.date32()),
-}
-#: What may stand for a missing object, with its name.
-_MISSING: Final[Mapping[str, Any]] = {
-    "None": None, "nan": np.nan, "NaT": pd.NaT, "NA": pd.NA
-}  # fmt: skip
-
-_OBJECT_CURE: Final = (
-    "Convert it to one type, for example with .astype('str') or .convert_dtypes()."
-)
 
 
 def pack(values: Any, dtype: Any) -> tuple[pa.Array | pa.ChunkedArray, dict[str, Any]]:
@@ -59,7 +40,7 @@ def pack(values: Any, dtype: Any) -> tuple[pa.Array | pa.ChunkedArray, dict[str,
     (name,) = described
     match name:
         case "numpy" if dtype.kind == "O":
-            array, cells = _pack_objects(np.asarray(values, dtype=object))
+            array, cells = pandas_objects.pack(np.asarray(values, dtype=object))
             described |= {"objects": cells}
         case "numpy":
             array = _pack_numpy(np.asarray(values))
@@ -96,7 +77,7 @@ def unpack(  # noqa: PLR0911 - one for each type
     """
     dtype = pandas_types.from_json(described)
     if "objects" in described:
-        return _unpack_objects(column, *described["objects"])
+        return pandas_objects.unpack(column, *described["objects"])
     name = next(iter(described))
     match name:
         case "numpy":
@@ -247,54 +228,6 @@ def _pack_text(values: Any) -> pa.Array | pa.ChunkedArray:
     except UnicodeEncodeError:
         raise UnstorableError("text that is not Unicode", "Encode it to bytes.") from None
     return array if array.type == pa.large_string() else array.cast(pa.large_string())
-
-
-def _pack_objects(values: np.ndarray[Any, Any]) -> tuple[pa.Array, list[str]]:
-    kinds = set(map(type, values))
-    missing, kinds = _missing_of(values, kinds)
-    if len(kinds) > 1:
-        names = ", ".join(sorted(kind.__name__ for kind in kinds))
-        raise UnstorableError(f"object holding {names}", _OBJECT_CURE)
-    kind = kinds.pop() if kinds else str
-    if kind not in _OBJECTS:
-        raise UnstorableError(f"object holding {kind.__name__}", _OBJECT_CURE)
-    name, dtype = _OBJECTS[kind]
-    # Among floats, NaN is a value.
-    gaps = [type(value) is not float for value in values] if kind is float else pd.isna(values)
-    try:
-        return pa.array(values, dtype, mask=np.asarray(gaps, bool), from_pandas=False), [
-            name,
-            missing,
-        ]
-    except (OverflowError, UnicodeEncodeError, pa.ArrowException):
-        cure = "Convert it to a type that holds it, such as text or bytes."
-        raise UnstorableError(f"object holding {name} out of range", cure) from None
-
-
-def _missing_of(values: np.ndarray[Any, Any], kinds: set[type]) -> tuple[str, set[type]]:
-    """Return the name of what stands for missing objects, and the types of the others."""
-    found = [name for name, value in _MISSING.items() if name != "nan" and type(value) in kinds]
-    rest = kinds - {type(_MISSING[name]) for name in found}
-    if float in rest and len(rest) > 1:
-        floats = [value for value in values if type(value) is float]
-        if all(value != value for value in floats):  # noqa: PLR0124 - only NaN is not itself
-            found.append("nan")
-            rest.discard(float)
-    if len(found) > 1:
-        names = " and ".join(found)
-        raise UnstorableError(f"object in which {names} are missing values", _OBJECT_CURE)
-    return (found or ["None"])[0], rest
-
-
-def _unpack_objects(column: pa.ChunkedArray, name: str, missing: str) -> np.ndarray[Any, Any]:
-    expected = next((dtype for kind, dtype in _OBJECTS.values() if kind == name), None)
-    if column.type != expected:
-        raise ValueError(f"a column of {name} objects is stored as {column.type}")
-    values = np.empty(len(column), dtype=object)
-    values[:] = column.to_pylist()
-    if missing != "None" and column.null_count:
-        values[_raw(pc.is_null(column), np.dtype(np.bool_))] = _MISSING[missing]
-    return values
 
 
 # --- categories and intervals -----------------------------------------------------------

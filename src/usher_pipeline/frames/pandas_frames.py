@@ -8,7 +8,7 @@ import pandas as pd
 
 from usher_pipeline.errors import UnsupportedFrameError
 from usher_pipeline.frames import pandas_columns, pandas_labels
-from usher_pipeline.frames.contract import SCHEMA_FORMAT, Packed
+from usher_pipeline.frames.contract import SCHEMA_FORMAT, Packed, plain_only
 from usher_pipeline.frames.table_schema import sized_table, sql_names
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
-__all__ = ["ADAPTER", "PandasAdapter"]
+__all__ = ["ADAPTER", "PandasAdapter", "guarded"]
 
 #: The index classes that are known here; a subclass has state of its own.
 _INDEX_CLASSES: Final = frozenset(
@@ -31,10 +31,16 @@ class PandasAdapter:
     """The verbs for `pandas.DataFrame`."""
 
     kind: ClassVar[str] = "pandas.DataFrame"
+    tabular: ClassVar[str] = kind
+    is_lazy: ClassVar[bool] = False
 
     def owns(self, value: object) -> bool:
         """Return whether `value` is a pandas frame, or one of a subclass."""
         return isinstance(value, pd.DataFrame)
+
+    def collect(self, frame: pd.DataFrame) -> pd.DataFrame:
+        """Return the frame itself; its values are at hand."""
+        return frame
 
     def to_arrow(self, frame: pd.DataFrame) -> Packed:
         """Return the frame as Arrow table and schema.
@@ -42,12 +48,7 @@ class PandasAdapter:
         Raises:
             UnsupportedFrameError: Something in it could not be restored exactly.
         """
-        if type(frame) is not pd.DataFrame:
-            raise UnsupportedFrameError(
-                "the frame itself",
-                f"a {type(frame).__qualname__}, a subclass of pandas.DataFrame",
-                "Store the plain frame: pandas.DataFrame(frame).",
-            )
+        plain_only(frame, pd.DataFrame, "pandas.DataFrame")
         arrays, types = [], []
         for position, label in enumerate(frame.columns):
             series = frame.iloc[:, position]
@@ -60,10 +61,10 @@ class PandasAdapter:
             "kind": self.kind,
             "format": SCHEMA_FORMAT,
             "rows": len(frame),
-            "labels": _guarded("the column labels", pandas_labels.index_to_json, frame.columns),
+            "labels": guarded("the column labels", pandas_labels.index_to_json, frame.columns),
             "dtypes": types,
             "index": index,
-            "attrs": _guarded("frame.attrs", pandas_labels.attrs_to_json, frame.attrs),
+            "attrs": guarded("frame.attrs", pandas_labels.attrs_to_json, frame.attrs),
             "allows_duplicate_labels": frame.flags.allows_duplicate_labels,
             "sql_names": sql_names(texts),
         }
@@ -135,7 +136,7 @@ class PandasAdapter:
 ADAPTER: Final = PandasAdapter()
 
 
-def _guarded(part: str, write: Any, *values: Any) -> Any:
+def guarded(part: str, write: Any, *values: Any) -> Any:
     """Return what `write` makes of some part of a frame; the error names the part."""
     try:
         return write(*values)
@@ -146,7 +147,7 @@ def _guarded(part: str, write: Any, *values: Any) -> Any:
 
 
 def _pack(part: str, values: Any, dtype: Any) -> tuple[Any, dict[str, Any]]:
-    array, described = _guarded(part, pandas_columns.pack, values, dtype)
+    array, described = guarded(part, pandas_columns.pack, values, dtype)
     return array, described
 
 
@@ -170,7 +171,7 @@ def _pack_index(index: pd.Index[Any]) -> tuple[dict[str, Any], list[Any]]:
         raise UnsupportedFrameError(
             "the index", f"a {type(index).__qualname__}", "Use an index of pandas itself."
         )
-    names = _guarded(
+    names = guarded(
         "the index name", lambda: list(map(pandas_labels.label_to_json, index.names))
     )
     data: dict[str, Any] = {"class": type(index).__name__, "names": names}
@@ -184,7 +185,7 @@ def _pack_index(index: pd.Index[Any]) -> tuple[dict[str, Any], list[Any]]:
         )
         for number, level in enumerate(_levels(index))
     ]
-    freq = _guarded("the index", pandas_labels.freq_to_json, index)
+    freq = guarded("the index", pandas_labels.freq_to_json, index)
     data |= {"dtypes": [described for _, described in packed], "freq": freq}
     return data, [array for array, _ in packed]
 

@@ -8,7 +8,7 @@ import polars as pl
 
 from usher_pipeline.errors import UnsupportedFrameError
 from usher_pipeline.frames import polars_types
-from usher_pipeline.frames.contract import SCHEMA_FORMAT, Packed
+from usher_pipeline.frames.contract import SCHEMA_FORMAT, Packed, plain_only
 from usher_pipeline.frames.table_schema import owned, sized_table, sql_names
 
 if TYPE_CHECKING:
@@ -23,10 +23,16 @@ class PolarsAdapter:
     """The verbs for `polars.DataFrame`."""
 
     kind: ClassVar[str] = "polars.DataFrame"
+    tabular: ClassVar[str] = kind
+    is_lazy: ClassVar[bool] = False
 
     def owns(self, value: object) -> bool:
         """Return whether `value` is a polars frame, or one of a subclass."""
         return isinstance(value, pl.DataFrame)
+
+    def collect(self, frame: pl.DataFrame) -> pl.DataFrame:
+        """Return the frame itself; its values are at hand."""
+        return frame
 
     def to_arrow(self, frame: pl.DataFrame) -> Packed:
         """Return the frame as Arrow table and schema.
@@ -34,15 +40,10 @@ class PolarsAdapter:
         Raises:
             UnsupportedFrameError: Something in it could not be restored exactly.
         """
-        if type(frame) is not pl.DataFrame:
-            raise UnsupportedFrameError(
-                "the frame itself",
-                f"a {type(frame).__qualname__}, a subclass of polars.DataFrame",
-                "Store the plain frame: polars.DataFrame(frame).",
-            )
+        plain_only(frame, pl.DataFrame, "polars.DataFrame")
         storages = [_storage(name, dtype) for name, dtype in frame.schema.items()]
         columns = [
-            series.alias("").cast(storage).to_arrow(compat_level=pl.CompatLevel.oldest())
+            _to_arrow(series, storage)
             for series, storage in zip(frame.get_columns(), storages, strict=True)
         ]
         schema = {
@@ -127,6 +128,19 @@ def _storage(name: str, dtype: pl.DataType) -> pl.DataType:
     except polars_types.UnstorableTypeError as problem:
         raise UnsupportedFrameError(
             f"column {name!r}", problem.type_name, problem.cure
+        ) from None
+
+
+def _to_arrow(series: pl.Series, storage: pl.DataType) -> pa.Array:
+    try:
+        named = series.alias("").cast(storage)
+        return named.to_arrow(compat_level=pl.CompatLevel.oldest())
+    except pl.exceptions.PanicException as problem:
+        # It is no Exception, and would pass through all that an error is caught by.
+        raise UnsupportedFrameError(
+            f"column {series.name!r}",
+            f"{series.dtype}, at which polars itself fails ({problem})",
+            "Cast it to another type, or drop the column.",
         ) from None
 
 

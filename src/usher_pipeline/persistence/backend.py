@@ -23,8 +23,8 @@ class Backend(Protocol):
     def path(self) -> Path:
         """Where the store is, for people and for messages."""
 
-    def find(self, name: str, key: str) -> Entry | None:
-        """Return the latest entry under a key, or None."""
+    def find(self, name: str, key: str, content: str = "") -> Entry | None:
+        """Return the latest entry under a key, of one content if that is given, or None."""
 
     def recent(self, name: str, limit: int | None = 64) -> list[Entry]:
         """Return the newest entries of a name, the latest of each key, newest first."""

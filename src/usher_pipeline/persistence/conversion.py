@@ -36,6 +36,9 @@ def as_kind(kind: str, stored: Stored) -> Any:
         return natural(kind, stored.table)
     if saved == kind:
         return frame
+    if adapter.tabular == kind:
+        # A series, or a query: the frame of its library has the same schema.
+        return adapter_of_kind(kind).from_arrow(table, {**schema, "kind": kind})
     return natural(kind, _meaningful(stored.table, adapter.to_arrow(frame).table, schema))
 
 

@@ -21,6 +21,7 @@ from usher_pipeline.errors import (
 from usher_pipeline.fingerprint import frames as fingerprints
 from usher_pipeline.fingerprint.files import path_digest
 from usher_pipeline.frames import adapter_for
+from usher_pipeline.frames.contract import require_storable
 from usher_pipeline.persistence import engine, tables
 from usher_pipeline.persistence.conversion import as_kind
 from usher_pipeline.persistence.local import LocalBackend
@@ -129,9 +130,10 @@ class PipelineStore:
         self._require_open()
         check_name(table_name)
         adapter = adapter_for(df)
-        if adapter is None:
+        if adapter is None or adapter.kind not in (_POLARS, _PANDAS):
             raise InvalidResultError(table_name, type(df).__name__, was_given=True)
         packed = adapter.to_arrow(df)
+        require_storable(packed)
         self._backend.publish()
         row = tables.Row(
             table_name=table_name,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from usher_pipeline.errors import StoreError, UnsupportedFrameError
-from usher_pipeline.frames import adapter_for
+from usher_pipeline.frames import ALL_KINDS, adapter_for, adapter_of_kind
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,12 +22,8 @@ def formats(frame: Any) -> dict[str, Callable[[str], Any]]:
 
     The writers are those of the frame's own library, so a file is what its users know.
     """
-    adapter = adapter_for(frame)
-    if adapter is None:
-        raise UnsupportedFrameError(
-            "the value", type(frame).__name__, "Give a polars or pandas DataFrame."
-        )
-    if adapter.kind.startswith("polars."):
+    kind, frame = _tabular(frame)
+    if kind == "polars.DataFrame":
         return {
             ".parquet": frame.write_parquet,
             ".csv": frame.write_csv,
@@ -36,6 +32,8 @@ def formats(frame: Any) -> dict[str, Callable[[str], Any]]:
             ".feather": frame.write_ipc,
             ".json": frame.write_json,
         }
+    if kind == "pyarrow.Table":
+        return _of_arrow(frame)
     return {
         ".parquet": frame.to_parquet,
         ".csv": frame.to_csv,
@@ -45,11 +43,40 @@ def formats(frame: Any) -> dict[str, Callable[[str], Any]]:
     }
 
 
+def _tabular(frame: Any) -> tuple[str, Any]:
+    """Return a frame as one that its library writes to files, and its kind."""
+    adapter = adapter_for(frame)
+    if adapter is None:
+        cure = f"Give a frame, one of {ALL_KINDS}."
+        raise UnsupportedFrameError("the value", type(frame).__name__, cure)
+    if adapter.kind in (adapter.tabular, "pyarrow.Table"):
+        return adapter.kind, frame
+    packed = adapter.to_arrow(adapter.collect(frame))
+    if adapter.tabular:
+        schema = {**packed.schema, "kind": adapter.tabular}
+        made = adapter_of_kind(adapter.tabular).from_arrow(packed.table, schema)
+        return adapter.tabular, made
+    return "pyarrow.Table", packed.table.rename_columns(packed.schema["labels"])
+
+
+def _of_arrow(table: Any) -> dict[str, Callable[[str], Any]]:
+    from pyarrow import csv, feather, parquet
+
+    tabs = csv.WriteOptions(delimiter="\t")
+    return {
+        ".parquet": lambda path: parquet.write_table(table, path),
+        ".csv": lambda path: csv.write_csv(table, path),
+        ".tsv": lambda path: csv.write_csv(table, path, tabs),
+        ".arrow": lambda path: feather.write_feather(table, path),
+        ".feather": lambda path: feather.write_feather(table, path),
+    }
+
+
 def write_frame(frame: Any, path: Path | str) -> Path:
     """Write a frame in the format that the ending of the path names.
 
     Args:
-        frame: A polars or pandas DataFrame.
+        frame: A frame of any kind that a checkpoint returns.
         path: Where to; its folder is created. An older file is replaced in one step.
 
     Returns:

@@ -94,13 +94,19 @@ class LocalBackend:
 
     # --- looking ---
 
-    def find(self, name: str, key: str) -> Entry | None:
-        """Return the latest entry under a key, from either half, or None."""
-        found = self.segments.find(name, key)
+    def find(self, name: str, key: str, content: str = "") -> Entry | None:
+        """Return the latest entry under a key, from either half, or None.
+
+        Args:
+            name: The checkpoint.
+            key: The digest of the key.
+            content: Only an entry of this content counts; of any if it is empty.
+        """
+        found = self.segments.find(name, key, content)
         if found is not None or not self.path.is_file():
             return found
         for row in self._rows(name):
-            if row.key == key:
+            if row.key == key and content in ("", row.content):
                 return _entry_of(row)
         return None
 

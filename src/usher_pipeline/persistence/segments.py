@@ -148,8 +148,18 @@ class Segments:
 
     # --- looking ---
 
-    def find(self, name: str, key: str) -> Entry | None:
-        """Return the latest whole entry under a key, or None."""
+    def find(self, name: str, key: str, content: str = "") -> Entry | None:
+        """Return the latest whole entry under a key, or None.
+
+        Args:
+            name: The checkpoint.
+            key: The digest of the key.
+            content: Only an entry of this content counts; of any if it is empty.
+        """
+        if content:
+            every = self._entries(self.folder / safe_name(name), key)
+            fitting = (e for e in every if (e.name, e.content) == (name, content))
+            return max(fitting, key=lambda entry: entry.number, default=None)
         folder = self.folder / safe_name(name)
         number, found = 1, None
         while (entry := read_entry(folder / f"{key}-{number}.json")) is not None:

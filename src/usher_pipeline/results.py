@@ -1,0 +1,382 @@
+"""What a function returns, on its way into the store and out of it.
+
+One frame is one result. A dictionary of frames is a result for each, under
+``name__part``, and after those one under the name itself, which lists them: from its entry
+on the dictionary is there in full.
+"""
+
+from __future__ import annotations
+
+import inspect
+import tempfile
+import warnings
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from uuid import uuid4
+
+from usher_pipeline import registry
+from usher_pipeline._version import __version__
+from usher_pipeline.errors import (
+    CheckpointNameError,
+    CheckpointNotSaved,
+    CheckpointNotSavedError,
+    InvalidResultError,
+    NameClashError,
+    UnsupportedFrameError,
+    UsherError,
+)
+from usher_pipeline.exporting import remember_origin
+from usher_pipeline.fingerprint import frames as fingerprints
+from usher_pipeline.frames import adapter_for, adapter_of_kind
+from usher_pipeline.frames.contract import require_storable
+from usher_pipeline.persistence.segments import check_name, schema_text, write_segment
+from usher_pipeline.records import INDEX_TYPE, Column, Entry, utc_now
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from usher_pipeline.calls import Planned
+    from usher_pipeline.frames import Adapter, Packed
+    from usher_pipeline.persistence.local import LocalBackend
+    from usher_pipeline.records import Cost, Read
+
+__all__ = [
+    "LOST",
+    "Circumstances",
+    "Made",
+    "Returned",
+    "gather",
+    "handed_out",
+    "keep",
+    "make",
+    "parts_of",
+    "restored",
+]
+
+#: What `restored` returns when nothing can be restored.
+LOST: Final = object()
+_DICT: Final = "dict"
+#: The whole, among the parts of a result.
+_WHOLE: Final = ""
+
+
+# --- what was returned ------------------------------------------------------------------
+
+
+class _Held(NamedTuple):
+    """A frame with its values at hand, and the adapter of its kind."""
+
+    adapter: Adapter
+    frame: Any
+
+
+class Returned(NamedTuple):
+    """What a function returned, computed to the end.
+
+    Attributes:
+        result: The very thing.
+        frames: Its frames by their part; a result that is one frame has an empty one.
+    """
+
+    result: Any
+    frames: dict[str, _Held]
+
+    @property
+    def is_dict(self) -> bool:
+        """Whether it is a dictionary of frames."""
+        return type(self.result) is dict
+
+
+def gather(name: str, result: Any) -> Returned:
+    """Return what a function returned with all its values at hand; lazy frames are run.
+
+    Args:
+        name: The checkpoint.
+        result: What the function returned.
+
+    Raises:
+        InvalidResultError: It is neither a frame nor a dictionary of frames.
+        UnsupportedFrameError: A frame in it can not be stored exactly.
+    """
+    if type(result) is not dict:
+        return Returned(result, {_WHOLE: _held(name, result, result)})
+    for part in result:
+        if type(part) is not str or not part:
+            raise _unsupported(
+                f"the key {part!r} of the dictionary",
+                type(part).__name__ if type(part) is not str else "empty",
+                "Use keys of text: they name the tables, as in name__key.",
+                result,
+            )
+    return Returned(result, {part: _held(name, f, result) for part, f in result.items()})
+
+
+def _held(name: str, frame: Any, result: Any) -> _Held:
+    adapter = adapter_for(frame)
+    if adapter is None:
+        raise InvalidResultError(name, _type_name(frame, result), result)
+    return _Held(adapter, adapter.collect(frame))
+
+
+def _type_name(value: Any, result: Any) -> str:
+    kind = type(value)
+    name = f"{kind.__module__}.{kind.__qualname__}".removeprefix("builtins.")
+    return name if value is result else f"a dict that holds {name}"
+
+
+def _unsupported(part: str, type_name: str, cure: str, result: Any) -> UnsupportedFrameError:
+    problem = UnsupportedFrameError(part, type_name, cure)
+    # Hours of work may be in it: the error carries what was computed.
+    problem.frame = result
+    return problem
+
+
+# --- what is to be stored ---------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Circumstances:
+    """What is known of a computation besides its result.
+
+    Attributes:
+        cost: What it took.
+        reason: Why it was computed.
+        reads: What the function read from stores.
+        inputs: The results that were handed to it.
+        unknown: The arguments that held frames of unknown origin.
+    """
+
+    cost: Cost
+    reason: str
+    reads: tuple[Read, ...]
+    inputs: tuple[Read, ...]
+    unknown: tuple[str, ...]
+
+
+class Made(NamedTuple):
+    """One result: the entry that it will have, and its values."""
+
+    entry: Entry
+    packed: Packed
+
+
+def make(planned: Planned, returned: Returned, circumstances: Circumstances) -> dict[str, Made]:
+    """Return what is to be stored of a result: its parts, if any, and then the whole.
+
+    Raises:
+        UnsupportedFrameError: A frame can not be stored exactly; the error carries the result.
+        NameClashError: The name of a part is somebody else's; the error carries the result.
+    """
+    name = planned.declared.name
+    made = {}
+    for part, (adapter, frame) in returned.frames.items():
+        packed = _packed(part, adapter, frame, returned.result)
+        described = adapter.describe(frame)
+        table_name = f"{name}__{part}" if returned.is_dict else name
+        entry = _entry(planned, table_name, packed, described, circumstances)
+        made[part] = Made(entry, packed)
+    if returned.is_dict:
+        _require_free(planned, made, returned.result)
+        from usher_pipeline.frames.parts import ADAPTER, PartRef
+
+        listed = [
+            PartRef(part, e.name, e.kind, e.row_count, e.content)
+            for part, (e, _) in made.items()
+        ]
+        packed = ADAPTER.to_arrow(listed)
+        described = ADAPTER.describe(listed)
+        made[_WHOLE] = Made(_entry(planned, name, packed, described, circumstances), packed)
+    return made
+
+
+def _packed(part: str, adapter: Adapter, frame: Any, result: Any) -> Packed:
+    try:
+        packed = adapter.to_arrow(frame)
+        require_storable(packed)
+    except UnsupportedFrameError as problem:
+        place = f"in the part {part!r}, {problem.column}" if part else problem.column
+        raise _unsupported(place, problem.type_name, problem.cure, result) from None
+    return packed
+
+
+def _require_free(planned: Planned, made: Mapping[str, Made], result: Any) -> None:
+    """Refuse parts whose names are no names, are alike, or belong to others."""
+    name, known = planned.declared.name, dict[str, str]()
+    for part, (entry, _) in made.items():
+        other = known.setdefault(entry.name.casefold(), part)
+        try:
+            check_name(entry.name)
+            _require_apart(entry.name, other, part)
+            planned.backend.check(entry.name)
+            registry.require_sole(planned.declared, planned.backend, entry.name)
+        except CheckpointNameError as problem:
+            raise _unsupported(
+                f"the key {part!r} of the dictionary that {name} returned",
+                f"no part of a name ({problem})",
+                "Use another key.",
+                result,
+            ) from None
+        except NameClashError as problem:
+            problem.frame = result
+            raise
+
+
+def _require_apart(name: str, one: str, other: str) -> None:
+    if one != other:
+        raise NameClashError(name, f"the part {one!r}", f"the part {other!r}")
+
+
+def _entry(
+    planned: Planned,
+    name: str,
+    packed: Packed,
+    described: tuple[tuple[str, str], ...],
+    circumstances: Circumstances,
+) -> Entry:
+    function = planned.declared.function
+    digests = fingerprints.column_digests(packed.table)
+    names = packed.schema["sql_names"]
+    described += tuple((each, INDEX_TYPE) for each in names[len(described) :])
+    return Entry(
+        key=replace(planned.key, name=name),
+        number=1,
+        created_at=utc_now(),
+        function=registry.place(function),
+        kind=packed.kind,
+        schema=packed.schema,
+        arrow_schema=schema_text(packed.table.schema),
+        content=fingerprints.combine(packed.kind, packed.schema, digests),
+        columns=tuple(
+            Column(label, kind, digest)
+            for (label, kind), digest in zip(described, digests, strict=True)
+        ),
+        row_count=packed.schema["rows"],
+        size_bytes=packed.table.nbytes,
+        cost=circumstances.cost,
+        run_id=planned.run.run_id,
+        reads=circumstances.reads,
+        inputs=circumstances.inputs,
+        library=__version__,
+        description=(inspect.getdoc(function) or "").partition("\n")[0],
+        reason=circumstances.reason,
+        config_hash=planned.facts.config.config_hash(),
+        unknown=circumstances.unknown,
+    )
+
+
+# --- into the store ---------------------------------------------------------------------
+
+
+def keep(planned: Planned, made: Mapping[str, Made], result: Any) -> Entry | None:
+    """Store a result; if that fails the caller still gets it, loudly.
+
+    Returns:
+        The entry of the whole with its number; None if it is not in the store.
+
+    Raises:
+        CheckpointNotSavedError: It could not be stored, and the run is strict.
+    """
+    kept: dict[str, Entry] = {}
+    try:
+        for part, each in made.items():
+            kept[part] = planned.backend.save(each.entry, each.packed)
+    except (OSError, UsherError) as problem:
+        for entry in kept.values():
+            # A part without its whole is not a result.
+            with suppress(OSError):
+                planned.backend.segments.remove(entry)
+        _tell_unsaved(planned, made, result, problem)
+        return None
+    for part, entry in kept.items():
+        if part != _WHOLE:
+            planned.run.mean(planned.backend, entry)
+            remember_origin(result[part], entry, planned.backend)
+    remember_origin(result, kept[_WHOLE], planned.backend)
+    return kept[_WHOLE]
+
+
+def _tell_unsaved(
+    planned: Planned, made: Mapping[str, Made], result: Any, problem: Exception
+) -> None:
+    path, name = planned.backend.path, planned.declared.name
+    if planned.run.strict:
+        raise CheckpointNotSavedError(path, str(problem), result) from problem
+    frames = {part: each for part, each in made.items() if part or len(made) == 1}
+    rescue = ", ".join(_rescued(part, each.packed) for part, each in frames.items())
+    planned.run.note_unsaved(name, "not saved", {"problem": str(problem)})
+    warnings.warn(
+        f"{name} ran, but its result could not be stored in {str(path)!r}: {problem}. The "
+        f"result was returned{rescue and f', and {rescue}'}. "
+        "Mend the store and call again to have it kept.",
+        CheckpointNotSaved,
+        stacklevel=6,
+    )
+
+
+def _rescued(part: str, packed: Packed) -> str:
+    """Write an unsaved frame somewhere else; return a clause that says where."""
+    path = Path(tempfile.gettempdir()) / f"usher-rescue-{uuid4().hex}.arrow"
+    of_part = f" of {part!r}" if part else ""
+    try:
+        write_segment(path, packed.table)
+    except OSError as problem:
+        with suppress(OSError):
+            path.unlink()
+        return f"its columns{of_part} could not be rescued to {path} either ({problem})"
+    return f"a copy of its columns{of_part} was written to {str(path)!r}"
+
+
+def handed_out(returned: Returned, made: Mapping[str, Made]) -> Any:
+    """Return what the caller gets: what the function returned, queries run but once."""
+    frames = {
+        part: held.adapter.from_arrow(made[part].packed.table, made[part].packed.schema)
+        for part, held in returned.frames.items()
+        if held.adapter.is_lazy
+    }
+    if not frames:
+        return returned.result
+    return {**returned.result, **frames} if returned.is_dict else frames[_WHOLE]
+
+
+# --- out of the store -------------------------------------------------------------------
+
+
+def restored(backend: LocalBackend, entry: Entry) -> Any:
+    """Return what a function returned, from its entry; `LOST` if it is lost or damaged.
+
+    Args:
+        backend: The store.
+        entry: The entry of the whole.
+    """
+    packed = backend.load(entry)
+    if packed is None:
+        return LOST
+    found = adapter_of_kind(packed.kind).from_arrow(packed.table, packed.schema)
+    if entry.kind == _DICT:
+        parts = {ref.part: _part(backend, entry, ref) for ref in found}
+        if None in parts.values():
+            return LOST
+        frames = {p: restored(backend, each) for p, each in parts.items() if each is not None}
+        if any(frame is LOST for frame in frames.values()):
+            return LOST
+        found = frames
+    remember_origin(found, entry, backend)
+    return found
+
+
+def parts_of(backend: LocalBackend, entry: Entry) -> Iterator[Entry]:
+    """Yield the entries of the parts of a result that are still there; none if it has none."""
+    packed = backend.load(entry) if entry.kind == _DICT else None
+    if packed is not None:
+        for ref in adapter_of_kind(packed.kind).from_arrow(packed.table, packed.schema):
+            found = _part(backend, entry, ref)
+            if found is not None:
+                yield found
+
+
+def _part(backend: LocalBackend, entry: Entry, ref: Any) -> Entry | None:
+    # A part stays under the key that computed it, whatever was accepted since.
+    key = entry.accepted[0].key if entry.accepted else entry.key.digest
+    return backend.find(ref.table_name, key, ref.content)

@@ -1,0 +1,412 @@
+"""What a function returns is stored whole: one frame of any kind, or a dict of frames."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import duckdb
+import pandas as pd
+import polars as pl
+import pyarrow as pa
+import pytest
+
+from usher_pipeline import checkpoint, configure, export, load, run
+from usher_pipeline.errors import (
+    CheckpointNotSaved,
+    CheckpointNotSavedError,
+    InvalidResultError,
+    NameClashError,
+    UnsupportedFrameError,
+)
+from usher_pipeline.exporting import origin_of
+from usher_pipeline.persistence import PipelineStore
+from usher_pipeline.persistence.local import LocalBackend
+from usher_pipeline.records import Hit
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+STORE = Path("store.duckdb")
+FOLDER = Path("store.checkpoints")
+
+
+@pytest.fixture(autouse=True)
+def _one_store() -> Iterator[None]:
+    """Let the calls and `PipelineStore(STORE)` mean one database."""
+    configure(store=STORE)
+    yield
+    configure(store="", strict=False)
+
+
+def _splits() -> dict[str, Any]:
+    return {
+        "train": pl.DataFrame({"a": [1, 2, 3]}),
+        "test set": pd.DataFrame({"b": ["x"]}, index=["row"]),
+        "query": pl.LazyFrame({"z": [1]}),
+    }
+
+
+def assert_splits(got: Any) -> None:
+    """Check a dictionary, kinds and order included."""
+    assert type(got) is dict
+    assert list(got) == ["train", "test set", "query"]
+    assert got["train"].equals(pl.DataFrame({"a": [1, 2, 3]}))
+    pd.testing.assert_frame_equal(got["test set"], pd.DataFrame({"b": ["x"]}, index=["row"]))
+    assert got["query"].collect().equals(pl.DataFrame({"z": [1]}))
+
+
+# --- kinds ------------------------------------------------------------------------------
+
+KINDS: dict[str, Callable[[], Any]] = {
+    "polars.DataFrame": lambda: pl.DataFrame({"a": [1]}),
+    "polars.LazyFrame": lambda: pl.LazyFrame({"a": [1]}),
+    "polars.Series": lambda: pl.Series("a", [1]),
+    "pandas.DataFrame": lambda: pd.DataFrame({"a": [1]}),
+    "pandas.Series": lambda: pd.Series([1], name="a"),
+    "pyarrow.Table": lambda: pa.table({"a": [1]}),
+    "duckdb.DuckDBPyRelation": lambda: duckdb.sql("SELECT 1 AS a"),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("half", ["both", "segment", "table"])
+def test_every_kind_comes_back_from_either_half(kind: str, half: str) -> None:
+    """What a hit returns is of the kind that the function returned, and was not run again."""
+    made = KINDS[kind]()
+    runs: list[int] = []
+
+    @checkpoint(name="kind")
+    def of_kind() -> Any:
+        runs.append(1)
+        return KINDS[kind]()
+
+    first = of_kind()
+    assert type(first) is type(made)
+    if half == "segment":
+        STORE.unlink()
+    if half == "table":
+        shutil.rmtree(FOLDER)
+    got = of_kind()
+    assert type(got) is type(made)
+    assert _values(got) == _values(made) == _values(first)
+    assert runs == [1]
+    assert isinstance(of_kind.explain(), Hit)
+    entry, _ = origin_of(got) or pytest.fail("nobody knows where it came from")
+    assert entry.kind == kind
+
+
+def _values(frame: Any) -> Any:
+    frame = frame.collect() if isinstance(frame, pl.LazyFrame) else frame
+    if isinstance(frame, duckdb.DuckDBPyRelation):
+        return frame.fetchall()
+    return frame.to_pylist() if isinstance(frame, pa.Table) else frame.to_numpy().tolist()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("ending", ["parquet", "csv", "tsv", "feather"])
+def test_every_kind_can_be_exported(kind: str, ending: str) -> None:
+    """The file holds the values, and the sidecar names the checkpoint."""
+
+    @checkpoint(name="kind")
+    def of_kind() -> Any:
+        return KINDS[kind]()
+
+    of_kind()
+    target = export(of_kind(), f"out/kind.{ending}")
+    readers: dict[str, Callable[[Any], Any]] = {
+        "parquet": pl.read_parquet,
+        "csv": pl.read_csv,
+        "tsv": lambda path: pl.read_csv(path, separator="\t"),
+        "feather": lambda path: pl.from_arrow(pa.ipc.open_file(path).read_all()),
+    }
+    frame = readers[ending](target)
+    assert frame["a"].to_list() == [1]
+    sidecar = target.with_name("kind.provenance.json").read_text()
+    assert '"checkpoint": "kind"' in sidecar
+    assert '"note"' not in sidecar
+
+
+def test_a_query_is_run_once() -> None:
+    """The caller gets a query on what was stored, and not the one that is still to run."""
+    runs: list[int] = []
+
+    def counted(frame: pl.DataFrame) -> pl.DataFrame:
+        runs.append(1)
+        return frame
+
+    @checkpoint(name="query", version="1")
+    def query() -> pl.LazyFrame:
+        return pl.LazyFrame({"a": [1]}).map_batches(counted)
+
+    query().collect()
+    query().collect()
+    assert runs == [1]
+
+
+def test_a_query_that_fails_is_a_call_that_failed() -> None:
+    """Its error is the function's own, and nothing is stored."""
+
+    @checkpoint(name="query")
+    def query() -> pl.LazyFrame:
+        return pl.LazyFrame({"a": [1]}).select("b")
+
+    with run() as around, pytest.raises(pl.exceptions.ColumnNotFoundError, match="b"):
+        query()
+    assert [step["details"]["outcome"] for step in around.steps()] == ["failed"]
+    assert query.entries() == []
+
+
+# --- dictionaries -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("half", ["both", "segment", "table"])
+def test_a_dictionary_comes_back_from_either_half(half: str) -> None:
+    """Keys, their order and each frame are the same; the function ran once."""
+    runs: list[int] = []
+
+    @checkpoint
+    def splits() -> dict[str, Any]:
+        runs.append(1)
+        return _splits()
+
+    assert_splits(splits())
+    if half == "segment":
+        STORE.unlink()
+    if half == "table":
+        shutil.rmtree(FOLDER)
+    assert_splits(splits())
+    assert_splits(splits.load())
+    assert_splits(load("splits"))
+    assert load("splits__train").equals(pl.DataFrame({"a": [1, 2, 3]}))
+    assert runs == [1]
+
+
+def test_the_tables_of_a_dictionary_are_plain_tables() -> None:
+    """Each frame is a table of its own, and the name itself lists them."""
+
+    @checkpoint
+    def splits() -> dict[str, Any]:
+        return _splits()
+
+    splits()
+    with duckdb.connect(STORE, read_only=True) as connection:
+        assert connection.execute("SELECT sum(a) FROM splits__train").fetchall() == [(6,)]
+        assert connection.execute('SELECT b FROM "splits__test set"').fetchall() == [("x",)]
+        rows = connection.execute("SELECT part, table_name, row_count FROM splits").fetchall()
+    assert rows == [
+        ("train", "splits__train", 3),
+        ("test set", "splits__test set", 1),
+        ("query", "splits__query", 1),
+    ]
+
+
+def test_an_empty_dictionary_is_a_result() -> None:
+    """It has no parts, and comes back."""
+
+    @checkpoint
+    def nothing() -> dict[str, Any]:
+        return {}
+
+    assert nothing() == {}
+    assert nothing() == {}
+    assert isinstance(nothing.explain(), Hit)
+
+
+def test_frames_of_a_dictionary_have_an_origin() -> None:
+    """A frame of a dictionary is exported with the step that made it."""
+
+    @checkpoint
+    def splits() -> dict[str, Any]:
+        return _splits()
+
+    for frames in (splits(), splits()):
+        assert (
+            '"checkpoint": "splits__train"'
+            in export(frames["train"], "train.csv")
+            .with_name("train.provenance.json")
+            .read_text()
+        )
+
+
+@pytest.mark.parametrize("lost", ["splits__train", "splits__query", "splits"])
+def test_a_dictionary_that_lost_a_part_is_computed_again(lost: str) -> None:
+    """A dictionary is whole or it is a miss; never one with a part less."""
+    runs: list[int] = []
+
+    @checkpoint
+    def splits() -> dict[str, Any]:
+        runs.append(1)
+        return _splits()
+
+    splits()
+    STORE.unlink()
+    for file in (FOLDER / lost).glob("*.arrow"):
+        file.write_bytes(b"")
+    assert_splits(splits())
+    assert runs == [1, 1]
+    assert_splits(splits())
+    assert runs == [1, 1]
+
+
+def test_parts_of_two_results_are_never_mixed() -> None:
+    """Each result has the parts that were made with it, also after a refresh."""
+    numbers = iter(range(10))
+
+    @checkpoint
+    def splits(key: int) -> dict[str, Any]:
+        number = next(numbers)
+        return {part: pl.DataFrame({"n": [number], "key": [key]}) for part in ("a", "b")}
+
+    def seen(key: int) -> set[int]:
+        return {frame["n"].item() for frame in splits(key).values()}
+
+    assert (seen(1), seen(2)) == ({0}, {1})
+    splits.refresh(1)
+    assert (seen(1), seen(2)) == ({2}, {1})
+
+
+def test_equal_dictionaries_have_one_content() -> None:
+    """One that was computed again and is equal changes nothing for those who read it."""
+
+    @checkpoint
+    def splits() -> dict[str, Any]:
+        return _splits()
+
+    splits()
+    (first,) = splits.entries()
+    splits.refresh()
+    (second,) = splits.entries()
+    assert (first.content, first.number, second.number) == (second.content, 1, 2)
+
+
+def test_forget_and_clear_take_the_parts_along() -> None:
+    """Nothing of a dictionary stays behind."""
+
+    @checkpoint
+    def splits(n: int = 1) -> dict[str, Any]:
+        return {"part": pl.DataFrame({"n": [n]})}
+
+    splits(1)
+    splits(2)
+    assert splits.forget(2)
+    assert load("splits__part")["n"].item() == 1
+    assert splits.clear() == 1
+    backend = LocalBackend(STORE)
+    assert backend.names() == []
+    with PipelineStore(STORE) as store:
+        assert store.list_checkpoints() == []
+
+
+def test_what_a_run_meant_holds_for_parts() -> None:
+    """At the end of a run the tables are those of the dictionary that it used."""
+
+    @checkpoint
+    def splits(n: int = 1) -> dict[str, Any]:
+        return {"part": pl.DataFrame({"n": [n]})}
+
+    splits(1)
+    splits(2)
+    with run():
+        splits(1)
+    with PipelineStore(STORE) as store:
+        assert store.load_dataframe("splits__part")["n"].item() == 1
+
+
+@pytest.mark.parametrize(
+    ("returned", "problem"),
+    [
+        ({1: pl.DataFrame()}, r"the key 1 of the dictionary is int.*keys of text"),
+        ({"": pl.DataFrame()}, r"the key '' of the dictionary is empty"),
+        ({"a\0": pl.DataFrame()}, r"the key 'a\\x00' .* is no part of a name"),
+        (
+            {"good": pl.DataFrame(), "bad": pl.DataFrame({"x": [object()]})},
+            r"in the part 'bad', column 'x' is Object",
+        ),
+    ],
+)
+def test_a_dictionary_that_can_not_be_stored(returned: Any, problem: str) -> None:
+    """The error names the part and carries what was computed; nothing is written."""
+
+    @checkpoint
+    def splits() -> Any:
+        return returned
+
+    with pytest.raises(UnsupportedFrameError, match=problem) as caught:
+        splits()
+    assert caught.value.frame is returned
+    assert splits.entries() == []
+
+
+@pytest.mark.parametrize("inner", [[1], {"deeper": pl.DataFrame()}, None])
+def test_a_dictionary_of_other_things_is_no_result(inner: Any) -> None:
+    """The error says what it holds, and carries it."""
+
+    @checkpoint
+    def splits() -> Any:
+        return {"a": inner}
+
+    expected = f"splits returned a dict that holds {type(inner).__name__}"
+    with pytest.raises(InvalidResultError, match=expected) as caught:
+        splits()
+    assert caught.value.result == {"a": inner}
+
+
+def test_parts_that_differ_in_case_alone_clash() -> None:
+    """Tables of such names would be one."""
+    frames = {"a": pl.DataFrame(), "A": pl.DataFrame()}
+
+    @checkpoint
+    def splits() -> Any:
+        return frames
+
+    with pytest.raises(NameClashError, match="by the part 'a' and by the part 'A'") as caught:
+        splits()
+    assert caught.value.frame is frames
+
+
+def test_a_part_does_not_take_the_table_of_somebody_else() -> None:
+    """A table saved by hand, and a checkpoint of that name, stay; the error carries all."""
+
+    @checkpoint
+    def splits() -> Any:
+        return _splits()
+
+    with PipelineStore(STORE) as store:
+        store.save_dataframe(pl.DataFrame({"mine": [1]}), "splits__train")
+    with pytest.raises(NameClashError, match="that is no checkpoint") as caught:
+        splits()
+    assert_splits({**caught.value.frame, "query": pl.LazyFrame({"z": [1]})})  # type: ignore[dict-item]
+    with PipelineStore(STORE) as store:
+        assert store.load_dataframe("splits__train").columns == ["mine"]
+
+
+def test_a_dictionary_that_can_not_be_saved_is_returned(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A disk that is full in the middle leaves no part behind; each has a rescue file."""
+    save = LocalBackend.save
+    count = iter(range(99))
+
+    def full(self: LocalBackend, entry: Any, packed: Any) -> Any:
+        if next(count) % 4 == 2:
+            raise OSError("disk full")
+        return save(self, entry, packed)
+
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    monkeypatch.setattr(LocalBackend, "save", full)
+
+    @checkpoint
+    def splits() -> Any:
+        return _splits()
+
+    with pytest.warns(CheckpointNotSaved, match=r"disk full.* a copy .*'test set' was"):
+        assert_splits(splits())
+    assert len(list(tmp_path.glob("usher-rescue-*.arrow"))) == 3
+    assert LocalBackend(STORE).names() == []
+    configure(strict=True)
+    next(count)
+    with pytest.raises(CheckpointNotSavedError, match="disk full") as caught:
+        splits()
+    assert_splits(caught.value.frame)
