@@ -1610,7 +1610,8 @@ def test_a_collection_that_threads_write_to_can_be_read() -> None:
         "made = None\ndef f():\n    global made\n    made = [*(made or ()), 1]",
         "class C:\n    made = None\ndef f(): C.made = C.more = [1]",
         "class C:\n    n = 0\n    def go(self): self.n += 1\nc = C()\ndef f(): c.go()",
-        "def f(x=[]): pass\ndef g(x=[]): x.append(1)\ndef f(): g()",
+        "def g(x=[]): x.append(1)\ndef f(): g()",
+        "def g(): pass\ndef f():\n    g.n = getattr(g, 'n', 0) + 1\n    setattr(g, f'm{g.n}', 1)",
     ],
 )
 def test_what_a_function_changes_is_no_edit(text: str, load: Callable[..., Any]) -> None:

@@ -57,7 +57,7 @@ class State:
 
 @dataclass(slots=True)
 class Members:
-    """The names that a class, module or function has; a new one may hide that of a base."""
+    """The names that a class or module has; another one may come to stand before a base's."""
 
     space: Any
     names: tuple[str, ...]
@@ -100,7 +100,8 @@ class CodeGraph:
         loaded: How many modules were loaded when the walk began.
         names: The names that were followed in the globals of modules.
         attributes: Those that were followed elsewhere.
-        functions: The functions that were reached, each with its code and defaults.
+        functions: The functions that were reached, each with its code, its defaults, and
+            how many attributes it has.
         states: The values that can change in place.
         caches: The functions that remember what they returned, which may be out of date.
         running: How many calls of the function are at work.
@@ -113,7 +114,7 @@ class CodeGraph:
     loaded: int = 0
     names: list[_Binding] = field(default_factory=list)
     attributes: list[_Binding] = field(default_factory=list)
-    functions: list[tuple[Any, Any, Any, Any]] = field(default_factory=list)
+    functions: list[tuple[Any, Any, Any, Any, int]] = field(default_factory=list)
     states: list[State | Members] = field(default_factory=list)
     caches: list[Any] = field(default_factory=list)
     running: int = 0
@@ -125,12 +126,13 @@ class CodeGraph:
             now = space.get(name, MISSING)
             if now is not meant and self._counts_now(now, meant):
                 return False
-        for function, code, defaults, kwdefaults in self.functions:
+        for function, code, defaults, kwdefaults, held_count in self.functions:
             found: Any = function() if type(function) is weakref.ref else function
             if (
                 found.__code__ is not code
                 or found.__defaults__ is not defaults
                 or found.__kwdefaults__ is not kwdefaults
+                or (len(found.__dict__) != held_count and not self.running)
             ):
                 return False
         for space, name, meant in self.attributes:
@@ -166,6 +168,11 @@ class CodeGraph:
                 self._tell(state.label)
                 if isinstance(state, Members):
                     self._follow_members(state.space, known)
+        for index, (function, *parts, held_count) in enumerate(self.functions):
+            found: Any = function() if type(function) is weakref.ref else function
+            if len(found.__dict__) != held_count:
+                self.functions[index] = (function, *parts, len(found.__dict__))
+                self._tell(f"the attributes of {found.__qualname__}()")
         for bindings in (self.names, self.attributes):
             for index, (space, name, meant) in enumerate(bindings):
                 found = look_up(space, name)

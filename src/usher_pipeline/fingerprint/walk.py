@@ -237,7 +237,12 @@ class _Walk:
         is_root = function is self.root
         # A graph that held its own function would keep it, and itself, for ever.
         place = weakref.ref(function) if is_root else function
-        watched = (function.__code__, function.__defaults__, function.__kwdefaults__)
+        watched = (
+            function.__code__,
+            function.__defaults__,
+            function.__kwdefaults__,
+            len(function.__dict__),
+        )
         self.graph.functions.append((place, *watched))
         called = _global_names(function.__code__)
         found = syntax.definition(function.__code__)
@@ -257,8 +262,6 @@ class _Walk:
         for name, accessor in classes.accessors(uses.attributes):
             if is_owned(accessor, self.ownership):
                 self.edge(node, f"accessor {name}", accessor)
-        if not is_root:
-            self.graph.states.append(Members.of(function))
         around = checkpoint_in(function.__dict__.get("__wrapped__"))
         copied = {} if around is None else held(around, "__dict__")
         for name, value in sorted(function.__dict__.items()):
