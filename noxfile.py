@@ -14,7 +14,7 @@ import nox
 
 nox.needs_version = ">=2025.2.9"
 nox.options.default_venv_backend = "uv|virtualenv"
-nox.options.sessions = ["tests", "lint", "typing", "docs", "minimums"]
+nox.options.sessions = ["tests", "versions", "lint", "typing", "docs", "minimums"]
 
 ROOT: Final = Path(__file__).parent
 PYPROJECT: Final = nox.project.load_toml(ROOT / "pyproject.toml")
@@ -84,6 +84,19 @@ def tests(session: nox.Session, duckdb: str) -> None:
     """Run the tests on this Python with both DuckDBs, on every other with the newest."""
     session.install(".", f"duckdb{duckdb}", *group("test"))
     session.run(*PYTEST, *session.posargs)
+
+
+@nox.session
+def versions(session: nox.Session) -> None:
+    """Read with either DuckDB what the other one wrote, for every type of every kind."""
+    script = ROOT / "tests" / "persistence" / "crossing.py"
+    for number, (writer, reader) in enumerate((("<2", ">=2"), (">=2", "<2"))):
+        folder = Path(session.create_tmp(), str(number))
+        shutil.rmtree(folder, ignore_errors=True)
+        session.install(".", f"duckdb{writer}", *group("test"))
+        session.run("python", str(script), "write", str(folder))
+        session.install(f"duckdb{reader}")
+        session.run("python", str(script), "read", str(folder))
 
 
 @nox.session
