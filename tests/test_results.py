@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import duckdb
+import numpy as np
 import pandas as pd
 import polars as pl
 import pyarrow as pa
@@ -156,6 +157,81 @@ def test_a_query_that_fails_is_a_call_that_failed() -> None:
         query()
     assert [step["details"]["outcome"] for step in around.steps()] == ["failed"]
     assert query.entries() == []
+
+
+# --- whose memory it is -----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("half", ["both", "table"])
+def test_what_a_caller_edits_reaches_no_other(half: str) -> None:
+    """Neither the frame that was computed nor one of a hit is what the next hit gets."""
+
+    @checkpoint
+    def numbers() -> pd.DataFrame:
+        return pd.DataFrame({"a": [1, 2], "t": ["x", "y"]}, index=["r", "s"])
+
+    expected = pd.DataFrame({"a": [1, 2], "t": ["x", "y"]}, index=["r", "s"])
+    for _ in range(3):
+        frame = numbers()
+        pd.testing.assert_frame_equal(frame, expected)
+        frame.loc["r", "a"] = 99
+        frame["t"].array[0] = "changed"
+        frame.index.to_numpy()[0] = "changed"
+        frame.attrs["note"] = "changed"
+        if half == "table" and FOLDER.exists():
+            shutil.rmtree(FOLDER)
+
+
+def test_what_lies_under_a_frame_may_change_afterwards() -> None:
+    """An array that a polars frame was made of, without a copy, is the maker's own."""
+    array = np.arange(1000)
+
+    @checkpoint(version="1")
+    def numbers() -> pl.DataFrame:
+        return pl.from_arrow(pa.table({"a": pa.array(array)}))  # type: ignore[return-value]
+
+    numbers()
+    array[:] = -1
+    assert numbers()["a"].to_list() == list(range(1000))
+
+
+def test_a_table_changed_by_sql_does_not_stand_in() -> None:
+    """A digest of every column tells; then the function runs again."""
+    runs: list[int] = []
+
+    @checkpoint
+    def numbers() -> pl.DataFrame:
+        runs.append(1)
+        return pl.DataFrame({"a": [1, 2]})
+
+    numbers()
+    shutil.rmtree(FOLDER)
+    with duckdb.connect(STORE) as connection:
+        connection.execute("UPDATE numbers SET a = 7 WHERE a = 1")
+    assert numbers()["a"].to_list() == [1, 2]
+    assert runs == [1, 1]
+
+
+@pytest.mark.parametrize("option", ["SET preserve_insertion_order = false", "SET threads = 8"])
+def test_the_order_of_rows_depends_on_no_setting(
+    option: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither what a connection of the user's was told nor the machine's zone counts."""
+    monkeypatch.setenv("TZ", "Asia/Tokyo")
+    count = 300_000
+    moments = pl.Series(range(count)).cast(pl.Datetime("us", "Europe/Zurich"))
+
+    @checkpoint
+    def rows() -> pl.DataFrame:
+        return pl.DataFrame({"n": range(count), "at": moments})
+
+    with PipelineStore(STORE) as store:
+        store.conn.execute(option)
+    rows()
+    shutil.rmtree(FOLDER)
+    got = rows()
+    assert got["n"].equals(pl.Series("n", range(count)))
+    assert got["at"].dtype == pl.Datetime("us", "Europe/Zurich")
 
 
 # --- dictionaries -----------------------------------------------------------------------

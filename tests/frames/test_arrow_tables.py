@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import datetime as dt
+from contextlib import suppress
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final
 
+import polars as pl
 import pyarrow as pa
 import pytest
+from hypothesis import HealthCheck, given, settings
+from polars.testing.parametric import dataframes
 
 from usher_pipeline.errors import UnsupportedFrameError
-from usher_pipeline.fingerprint.frames import frame_digest
+from usher_pipeline.fingerprint.frames import column_digests, frame_digest
 from usher_pipeline.frames import adapter_of_kind
+from usher_pipeline.frames.table_schema import from_sql, to_sql
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -19,6 +24,12 @@ if TYPE_CHECKING:
     from usher_pipeline.frames import Packed
 
 ADAPTER: Final = adapter_of_kind("pyarrow.Table")
+#: What polars itself does not hand to Arrow.
+EXCLUDED: Final = [
+    getattr(pl, name)
+    for name in ("Extension", "Int128", "UInt128", "Object")
+    if hasattr(pl, name)
+]
 MOMENT: Final = dt.datetime(2026, 2, 16, 12, 30, 1, 500_000, dt.UTC)
 
 
@@ -125,6 +136,23 @@ def test_a_table_survives_both_ways(
             )
             assert frame_digest(ADAPTER.to_arrow(got)) == frame_digest(packed)
             got.validate(full=True)
+
+
+@settings(max_examples=60, suppress_health_check=list(HealthCheck))
+@given(frame=dataframes(max_cols=6, max_size=12, excluded_dtypes=EXCLUDED))
+def test_any_table_survives(frame: pl.DataFrame) -> None:
+    """Tables of random types and values come back, or are refused by column."""
+    table = frame.to_arrow()
+    packed = None
+    with suppress(UnsupportedFrameError):
+        packed = ADAPTER.to_arrow(table)
+    if packed is None:
+        return
+    got = ADAPTER.from_arrow(packed.table, packed.schema)
+    assert got.schema.equals(table.schema, check_metadata=True)
+    assert frame_digest(ADAPTER.to_arrow(got)) == frame_digest(packed)
+    back = from_sql(to_sql(packed.table, packed.schema["sql_names"]), packed.table.schema)
+    assert column_digests(back) == column_digests(packed.table)
 
 
 def test_the_order_of_an_ordered_dictionary_is_kept(

@@ -353,6 +353,17 @@ def test_a_field_name_with_nul_is_refused() -> None:
         ADAPTER.to_arrow(frame)
 
 
+def test_a_panic_of_polars_is_contained(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is no Exception, and would pass through whatever catches errors."""
+
+    def panics(*_: object, **__: object) -> None:
+        raise pl.exceptions.PanicException("not yet implemented")
+
+    monkeypatch.setattr(pl.Series, "to_arrow", panics)
+    with pytest.raises(UnsupportedFrameError, match=r"column 'x' is Int64, at which polars"):
+        ADAPTER.to_arrow(pl.DataFrame({"x": [1]}))
+
+
 def test_a_subclass_is_refused_by_name() -> None:
     """A subclass may hold more than a frame, so it is no plain one."""
 

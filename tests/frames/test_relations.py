@@ -34,7 +34,8 @@ CASES: Final = (
     "TIMESTAMPTZ '2026-02-16 12:30:01+02'", "TIME_NS '12:30:01.000000001'",
     "INTERVAL '14 months 3 days 4.000005 seconds'", "'{\"a\": [1]}'::JSON",
     "[1, NULL, 3]", "[[1], []]", "[1, 2]::INTEGER[2]", "['1 day'::INTERVAL]",
-    "{'a': 1::HUGEINT, 'b c': ['x']}", "MAP {'a': 1}", "MAP {'a': '2a9f1c3e-5ef4-4e0c-9d6b-1f6f5ef40e0c'::UUID}",
+    "{'a': 1::HUGEINT, 'b c': ['x']}", "MAP {'a': 1}",
+    "MAP {'a': '2a9f1c3e-5ef4-4e0c-9d6b-1f6f5ef40e0c'::UUID}",
     "[TIMESTAMPTZ '2026-02-16 12:30:01+02']", "{'t': TIMESTAMPTZ '2026-02-16 12:00:00+00'}",
 )  # fmt: skip
 
