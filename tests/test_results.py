@@ -13,7 +13,7 @@ import polars as pl
 import pyarrow as pa
 import pytest
 
-from usher_pipeline import checkpoint, configure, export, load, run
+from usher_pipeline import checkpoint, configure, export, load, results, run
 from usher_pipeline.errors import (
     CheckpointNotSaved,
     CheckpointNotSavedError,
@@ -232,6 +232,54 @@ def test_the_order_of_rows_depends_on_no_setting(
     got = rows()
     assert got["n"].equals(pl.Series("n", range(count)))
     assert got["at"].dtype == pl.Datetime("us", "Europe/Zurich")
+
+
+def test_a_repeated_hit_has_a_frame_of_its_own() -> None:
+    """What was mapped and checked serves the next hit; each has its own columns and names."""
+
+    @checkpoint
+    def numbers() -> pl.DataFrame:
+        return pl.DataFrame({"a": [1, 2], "b": [3, 4]})
+
+    numbers()
+    for _ in range(3):
+        frame = numbers()
+        assert frame.equals(pl.DataFrame({"a": [1, 2], "b": [3, 4]}))
+        frame.columns = ["x", "y"]
+        frame[0, "x"] = 9
+        frame.insert_column(0, pl.Series("z", [0, 0]))
+
+
+def test_a_damaged_file_is_noticed_after_a_hit() -> None:
+    """What serves repeated hits is only good for the very file that it came from."""
+    runs: list[int] = []
+
+    @checkpoint
+    def numbers() -> pl.DataFrame:
+        runs.append(1)
+        return pl.DataFrame({"a": [1, 2]})
+
+    numbers()
+    numbers()
+    STORE.unlink()
+    (segment,) = FOLDER.glob("numbers/*.arrow")
+    data = bytearray(segment.read_bytes())
+    data[data.index((2).to_bytes(8, "little"))] = 7
+    segment.chmod(0o600)
+    segment.write_bytes(bytes(data))
+    assert numbers()["a"].to_list() == [1, 2]
+    assert runs == [1, 1]
+
+
+def test_few_frames_are_remembered() -> None:
+    """What was not asked for longest goes first, by number and by size."""
+    memory = results._Memory(most_bytes=100, most_frames=3)
+    for number in range(5):
+        memory.put(number, pl.DataFrame({"n": [number]}), 10)
+    assert [number for number in range(5) if memory.get(number) is not None] == [2, 3, 4]
+    memory.get(2)
+    memory.put(5, pl.DataFrame(), 85)
+    assert [number for number in range(6) if memory.get(number) is not None] == [2, 5]
 
 
 # --- dictionaries -----------------------------------------------------------------------

@@ -116,7 +116,7 @@ def plan(declared: Declaration, args: Any, kwargs: Any, *, refresh: str = "") ->
     """Return what a call means, and what it would do; nothing is changed."""
     run = runs.current_run()
     facts = InForce(run)
-    backend = run.backend
+    backend = facts.backend
     ownership = facts.ownership(declared.function)
     bound = bind(declared, args, kwargs, facts)
     measured = measure(declared, bound, facts, ownership)
@@ -387,7 +387,8 @@ def accept_all(declared: Declaration) -> int:
         How many results that concerned.
     """
     run = runs.current_run()
-    facts, backend = InForce(run), run.backend
+    facts = InForce(run)
+    backend = facts.backend
     context = context_of(declared, facts, facts.ownership(declared.function))
     count = 0
     for entry in backend.recent(declared.name, None):

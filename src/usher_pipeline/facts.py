@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from usher_pipeline.config.settings import Setting
+    from usher_pipeline.persistence.local import LocalBackend
     from usher_pipeline.runs import Run
 
 __all__ = ["InForce"]
@@ -26,13 +27,18 @@ class InForce:
 
     def __init__(self, run: Run, *, anew: bool = False) -> None:
         self.run = run
-        self.config = run.config_in_force()
+        self.project = settings.project()
+        self.config = run.config_in_force(self.project)
         self.anew = anew
+
+    @property
+    def backend(self) -> LocalBackend:
+        """The store in force."""
+        return self.run.backend_for(self.project, self.config)
 
     def ownership(self, function: Any) -> Ownership:
         """Return which code counts for a function."""
-        root = settings.project_root()
-        return Ownership.of(function, str(root), settings.first_party(root))
+        return Ownership.of(function, self.project.place, self.project.packages)
 
     def setting(self, path: str) -> Setting | None:
         """Return a config value, or None when there is no such path."""
@@ -55,6 +61,6 @@ class InForce:
 
     def table_version(self, name: str) -> str:
         """Return which version a plain name stands for; empty if there is none."""
-        backend = self.run.backend
+        backend = self.backend
         meant = next((m for m in self.run.returned(backend.path) if m.entry.name == name), None)
         return meant.entry.content if meant is not None else backend.table_version(name)

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import inspect
 import tempfile
+import threading
 import warnings
+from collections import OrderedDict
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -350,10 +352,17 @@ def restored(backend: LocalBackend, entry: Entry) -> Any:
         backend: The store.
         entry: The entry of the whole.
     """
+    state = backend.segments.state(entry) if entry.kind in _SHARED else None
+    found = _memory.get(state)
+    if found is not None:
+        remember_origin(found, entry, backend)
+        return found
     packed = backend.load(entry)
     if packed is None:
         return LOST
     found = adapter_of_kind(packed.kind).from_arrow(packed.table, packed.schema)
+    if state is not None:
+        _memory.put(state, found, entry.size_bytes)
     if entry.kind == _DICT:
         parts = {ref.part: _part(backend, entry, ref) for ref in found}
         if None in parts.values():
@@ -364,6 +373,48 @@ def restored(backend: LocalBackend, entry: Entry) -> Any:
         found = frames
     remember_origin(found, entry, backend)
     return found
+
+
+#: Kinds whose values nobody can change in place: their frames may share memory.
+_SHARED: Final = frozenset({"polars.DataFrame", "polars.Series"})
+
+
+class _Memory:
+    """Frames that were mapped and checked, for the next hit on the same file.
+
+    Each hit gets a frame of its own on the same values, which in polars nobody can change.
+    """
+
+    def __init__(self, most_bytes: int, most_frames: int) -> None:
+        self._most_bytes = most_bytes
+        self._most_frames = most_frames
+        self._frames: OrderedDict[Any, tuple[Any, int]] = OrderedDict()
+        self._size_bytes = 0
+        self._lock = threading.Lock()
+
+    def get(self, state: Any) -> Any:
+        """Return a frame for the state of a file, or None."""
+        with self._lock:
+            known = self._frames.get(state)
+            if known is None:
+                return None
+            self._frames.move_to_end(state)
+        return known[0].clone()
+
+    def put(self, state: Any, frame: Any, size_bytes: int) -> None:
+        """Keep a frame, and let go of those that were not asked for longest."""
+        with self._lock:
+            if state in self._frames:
+                return
+            self._frames[state] = frame.clone(), size_bytes
+            self._size_bytes += size_bytes
+            while self._size_bytes > self._most_bytes or len(self._frames) > self._most_frames:
+                _, (_, gone_bytes) = self._frames.popitem(last=False)
+                self._size_bytes -= gone_bytes
+
+
+#: What is mapped costs address space and no memory, until somebody reads it.
+_memory: Final = _Memory(most_bytes=1 << 30, most_frames=256)
 
 
 def parts_of(backend: LocalBackend, entry: Entry) -> Iterator[Entry]:

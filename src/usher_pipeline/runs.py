@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from pathlib import Path
     from types import TracebackType
 
-    from usher_pipeline.config.settings import Choice, ConfigView
+    from usher_pipeline.config.settings import Choice, ConfigView, Project
     from usher_pipeline.records import Entry
 
 __all__ = ["Run", "configure", "current_run", "run"]
@@ -176,6 +176,8 @@ class Run:
         self._pinned: dict[tuple[str, str], Entry | None] = {}
         self._answers: dict[tuple[str, int], Any] = {}
         self._backends: dict[str, LocalBackend] = {}
+        #: What the choice of a store was made of, and that store.
+        self._chosen: tuple[Any, LocalBackend] | None = None
         self._view: ConfigView | None = None
         self._is_process = False
 
@@ -194,10 +196,14 @@ class Run:
             raise UndeclaredConfigError("(the whole config)", call.name, call.config)
         return self.config_in_force()
 
-    def config_in_force(self) -> ConfigView:
-        """The config, for the library itself: keys count each value that they take of it."""
+    def config_in_force(self, within: Project | None = None) -> ConfigView:
+        """The config, for the library itself: keys count each value that they take of it.
+
+        Args:
+            within: The project, if it is known.
+        """
         if self._view is None or self._is_process:
-            self._view = settings.view_in_force(self._config, _configured.config)
+            self._view = settings.view_in_force(self._config, _configured.config, within)
         return self._view
 
     @property
@@ -208,13 +214,29 @@ class Run:
     @property
     def backend(self) -> LocalBackend:
         """The store in force."""
-        choice = self.store
+        within = settings.project()
+        return self.backend_for(within, self.config_in_force(within))
+
+    def backend_for(self, within: Project, config: ConfigView) -> LocalBackend:
+        """Return the store in force, for a project and config that are known.
+
+        Args:
+            within: The project.
+            config: The config in force.
+        """
+        stated = (self._store, _configured.store, os.environ.get("USHER_STORE"))
+        asked = (within, os.getcwd(), *stated, config.duckdb_path)  # noqa: PTH109 - quick
+        known = self._chosen
+        if known is not None and known[0] == asked:
+            return known[1]
+        choice = settings.store_in_force(self._store, _configured.store, config, within)
         path = str(choice.value)
         with self._lock:
             if path not in self._backends:
                 private = choice.origin == "default"
                 timeout_s = self.lock_timeout_s
                 self._backends[path] = LocalBackend(path, timeout_s=timeout_s, private=private)
+            self._chosen = asked, self._backends[path]
             return self._backends[path]
 
     def backend_at(self, path: Path) -> LocalBackend:
@@ -247,6 +269,7 @@ class Run:
         """Look again for config and store at the next call."""
         with self._lock:
             self._backends.clear()
+            self._chosen = None
             self._view = None
 
     def get(self, path: str) -> Any:

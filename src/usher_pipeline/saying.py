@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 from contextlib import suppress
@@ -27,10 +28,9 @@ class _Voice:
         self.counts: dict[tuple[str, str, str], int] = {}
 
     def say(self, name: str, decision: Decision, entry: Entry | None, elapsed_s: float) -> None:
-        import logging
-
-        line = display.call_line(name, decision, entry, elapsed_s)
-        logging.getLogger("usher_pipeline").info(line)
+        is_logged = _log.isEnabledFor(logging.INFO)
+        if is_logged:
+            _log.info(display.call_line(name, decision, entry, elapsed_s))
         reason = decision.accepts if isinstance(decision, Hit) else decision.reason
         place = (name, type(decision).__name__, str(reason))
         self.counts[place] = count = self.counts.get(place, 0) + 1
@@ -38,6 +38,7 @@ class _Voice:
         if is_power_of_ten and self._is_heard():
             # A terminal that was closed meanwhile must not cost the result of hours.
             with suppress(OSError, ValueError):
+                line = display.call_line(name, decision, entry, elapsed_s)
                 shown = line if count == 1 else f"{line} · {count:,} calls"
                 print(shown, file=sys.stderr)  # noqa: T201
 
@@ -51,4 +52,5 @@ class _Voice:
         return "ipykernel" in sys.modules
 
 
+_log: Final = logging.getLogger("usher_pipeline")
 voice: Final = _Voice()

@@ -8,9 +8,11 @@ from typing import Any, Final
 
 import pytest
 
+from usher_pipeline.config import settings
 from usher_pipeline.config.schema import PipelineConfig
 from usher_pipeline.config.settings import (
     Choice,
+    Project,
     Setting,
     config_candidates,
     config_in_force,
@@ -22,6 +24,7 @@ from usher_pipeline.config.settings import (
     view_in_force,
 )
 from usher_pipeline.errors import ConfigError, OptionError
+from usher_pipeline.fingerprint import files
 
 TABLE: Final = "[tool.usher] in pyproject.toml"
 
@@ -89,6 +92,22 @@ def test_without_a_mark_the_folder_itself_is_the_root(
     monkeypatch.chdir(tmp_path)
     assert project_root() == tmp_path
     assert project_root(Path("below")) == tmp_path / "below"
+
+
+def test_a_project_is_looked_for_once(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While no folder on the way changes it is the same; every change is seen at once."""
+    monkeypatch.setattr(files, "_SETTLED_NS", -1)
+    known = settings.project()
+    assert settings.project() is known
+    table(project, "first_party = ['genes']")
+    other = settings.project()
+    assert other is not known
+    assert other.packages == {"genes"}
+    assert settings.project() is other
+    (project / "notebooks" / ".git").mkdir()
+    assert settings.project().root == project / "notebooks"
+    (project / "notebooks" / ".git").rmdir()
+    assert settings.project().root == project
 
 
 # --- [tool.usher] -----------------------------------------------------------------------
@@ -268,7 +287,7 @@ def test_a_root_can_be_given(project: Path, tmp_path: Path) -> None:
     other.mkdir()
     table(other, "config = 'c.yaml'")
     config_at(other / "c.yaml")
-    assert store_in_force(root=other).value == other / ".usher" / "store.duckdb"
+    assert store_in_force(within=Project(str(other))).value == other / ".usher" / "store.duckdb"
     choice = config_in_force(root=other)
     assert choice is not None
     assert choice.value == other / "c.yaml"

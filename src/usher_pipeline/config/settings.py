@@ -12,6 +12,7 @@ import copy
 import os
 from dataclasses import dataclass
 from difflib import get_close_matches
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -29,10 +30,12 @@ __all__ = [
     "REQUIRED",
     "Choice",
     "ConfigView",
+    "Project",
     "Setting",
     "config_candidates",
     "config_in_force",
     "first_party",
+    "project",
     "project_root",
     "store_in_force",
     "tool_table",
@@ -71,6 +74,93 @@ class Choice:
 # --- the project ------------------------------------------------------------------------
 
 
+class Project:
+    """A project, as it is while nothing on the way to it changes.
+
+    Attributes:
+        root: The folder that holds `pyproject.toml` or `.git`.
+        place: The same as text.
+    """
+
+    def __init__(self, root: str) -> None:
+        self.root = Path(root)
+        self.place = root
+
+    @cached_property
+    def table(self) -> dict[str, Any]:
+        """The table ``[tool.usher]`` of its `pyproject.toml`, which nobody may change.
+
+        Raises:
+            ConfigError: The file is no TOML, the entry is no table, or it has a name that
+                means nothing here.
+        """
+        file = self.root / _PYPROJECT
+        return _read_table(file) if signature(file) is not None else {}
+
+    @cached_property
+    def packages(self) -> frozenset[str]:
+        """The packages that ``first_party`` in that table counts as the project's own.
+
+        Raises:
+            ConfigError: The entry is neither a text nor a list of texts.
+        """
+        stated = self.table.get("first_party", [])
+        names = [stated] if isinstance(stated, str) else stated
+        if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+            raise ConfigError(
+                self.root / _PYPROJECT,
+                "tool.usher.first_party: expected a list of package names",
+            )
+        return frozenset(names)
+
+
+#: Folder → its project, with the state of all that was looked at for it.
+_projects: Final[dict[str, tuple[tuple[tuple[str, Signature], ...], Project]]] = {}
+
+
+def project(start: Path | None = None) -> Project:
+    """Return the project that a folder lies in; the same one while it stays as it is.
+
+    Args:
+        start: The folder; the working folder unless given.
+    """
+    here = os.getcwd() if start is None else str(Path(_text(start)))  # noqa: PTH109 - quick
+    known = _projects.get(here)
+    # A mark that comes or goes changes the folder that it is in.
+    if known is not None and all(_state(place) == state for place, state in known[0]):
+        return known[1]
+    passed = _passed(here)
+    found = Project(passed[-1] if _has_mark(passed[-1]) else here)
+    looked_at = {place: signature(place) for place in (*passed, f"{found.place}/{_PYPROJECT}")}
+    if all(each is None or each[1] for each in looked_at.values()):
+        states = ((place, each[0]) for place, each in looked_at.items() if each is not None)
+        _projects[here] = tuple(states), found
+    return found
+
+
+def _state(place: str) -> Signature | None:
+    try:
+        facts = os.stat(place)  # noqa: PTH116 - on the way of every call
+    except OSError:
+        return None
+    return facts.st_mtime_ns, facts.st_ctime_ns, facts.st_size, facts.st_ino
+
+
+def _passed(here: str) -> list[str]:
+    """Return the folders from one upward to the nearest that has a mark, or to the top."""
+    passed = [here]
+    while not _has_mark(passed[-1]):
+        above = os.path.dirname(passed[-1])  # noqa: PTH120 - quick
+        if above == passed[-1]:
+            break
+        passed.append(above)
+    return passed
+
+
+def _has_mark(folder: str) -> bool:
+    return any(os.path.exists(f"{folder}/{mark}") for mark in _MARKS)  # noqa: PTH110 - quick
+
+
 def project_root(start: Path | None = None) -> Path:
     """Return the root of the project that a folder lies in.
 
@@ -81,16 +171,7 @@ def project_root(start: Path | None = None) -> Path:
         The nearest folder upward that holds `pyproject.toml` or `.git`; else the folder
         itself.
     """
-    here = folder = os.getcwd() if start is None else str(Path(_text(start)))  # noqa: PTH109 - quick
-    while not any(os.path.exists(f"{folder}/{mark}") for mark in _MARKS):  # noqa: PTH110 - quick
-        above = os.path.dirname(folder)  # noqa: PTH120 - quick
-        if above == folder:
-            return Path(here)
-        folder = above
-    return Path(folder)
-
-
-_tables: Final[dict[str, tuple[Signature, dict[str, Any]]]] = {}
+    return project(start).root
 
 
 def tool_table(root: Path | None = None) -> dict[str, Any]:
@@ -106,22 +187,11 @@ def tool_table(root: Path | None = None) -> dict[str, Any]:
         ConfigError: The file is no TOML, the entry is no table, or it has a name that means
             nothing here.
     """
-    return copy.deepcopy(_table(root or project_root()))
+    return copy.deepcopy(_at(root).table)
 
 
-def _table(root: Path) -> dict[str, Any]:
-    """Return the table itself, which nobody may change."""
-    file = root / _PYPROJECT
-    found = signature(file)
-    if found is None:
-        return {}
-    known = _tables.get(str(file))
-    if known is not None and known[0] == found[0]:
-        return known[1]
-    table = _read_table(file)
-    if found[1]:
-        _tables[str(file)] = (found[0], table)
-    return table
+def _at(root: Path | None) -> Project:
+    return project() if root is None else Project(str(root))
 
 
 def _read_table(file: Path) -> dict[str, Any]:
@@ -149,17 +219,13 @@ def _read_table(file: Path) -> dict[str, Any]:
 def first_party(root: Path | None = None) -> frozenset[str]:
     """Return the packages that ``[tool.usher] first_party`` counts as the project's own.
 
+    Args:
+        root: The project; the one of the working folder unless given.
+
     Raises:
         ConfigError: The entry is neither a text nor a list of texts.
     """
-    root = root or project_root()
-    stated = _table(root).get("first_party", [])
-    names = [stated] if isinstance(stated, str) else stated
-    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-        raise ConfigError(
-            root / _PYPROJECT, "tool.usher.first_party: expected a list of package names"
-        )
-    return frozenset(names)
+    return _at(root).packages
 
 
 # --- what is in force -------------------------------------------------------------------
@@ -195,26 +261,26 @@ def config_candidates(
     root: Path | None = None,
 ) -> tuple[tuple[str, str], ...]:
     """Return every source of a config file, highest first, with the path that it names."""
-    return _candidates("config", run, configured, root or project_root())
+    return _candidates("config", run, configured, _at(root))
 
 
 def view_in_force(
-    run: Any = None, configured: Any = None, root: Path | None = None
+    run: Any = None, configured: Any = None, within: Project | None = None
 ) -> ConfigView:
     """Return a view over the config in force; over nothing when there is none.
 
     Args:
         run: What ``run(...)`` was given: a path, a mapping or a model.
         configured: What ``configure(...)`` was given, likewise.
-        root: The project; the one of the working folder unless given.
+        within: The project; the one of the working folder unless given.
     """
     for config, origin in ((run, "run(...)"), (configured, "configure(...)")):
         if config is not None and config != "":
             return view(config, origin)
-    root = root or project_root()
-    if not os.environ.get("USHER_CONFIG") and "config" not in _table(root):
+    within = within or project()
+    if not os.environ.get("USHER_CONFIG") and "config" not in within.table:
         return _NO_CONFIG
-    choice = config_in_force(root=root)
+    choice = config_in_force(root=within.root)
     return _NO_CONFIG if choice is None else view(choice.value, choice.origin)
 
 
@@ -225,7 +291,7 @@ def store_in_force(
     run: StrPath | None = None,
     configured: StrPath | None = None,
     config: ConfigView | None = None,
-    root: Path | None = None,
+    within: Project | None = None,
 ) -> Choice:
     """Return which database is in force.
 
@@ -236,22 +302,22 @@ def store_in_force(
         run: What ``run(...)`` was given.
         configured: What ``configure(...)`` was given.
         config: The config in force.
-        root: The project; the one of the working folder unless given.
+        within: The project; the one of the working folder unless given.
 
     Raises:
         ConfigError: `pyproject.toml` can not be read, or a path in it is no text.
         OptionError: What was given is no path.
     """
-    root = root or project_root()
+    within = within or project()
     named = config.duckdb_path if config is not None else None
     choice = _highest(
         (
-            *_candidates("store", run, configured, root),
+            *_candidates("store", run, configured, within),
             (
                 f"duckdb_path of {config.name if config and named else 'the config'}",
                 _text(named),
             ),
-            ("default", str(root / _DEFAULT_STORE)),
+            ("default", str(within.root / _DEFAULT_STORE)),
         )
     )
     assert choice is not None  # noqa: S101 - the default always names a path
@@ -259,9 +325,9 @@ def store_in_force(
 
 
 def _candidates(
-    what: str, run: StrPath | None, configured: StrPath | None, root: Path
+    what: str, run: StrPath | None, configured: StrPath | None, within: Project
 ) -> tuple[tuple[str, str], ...]:
-    stated = _table(root).get(what, "")
+    root, stated = within.root, within.table.get(what, "")
     if not isinstance(stated, str):
         found = type(stated).__name__
         raise ConfigError(root / _PYPROJECT, f"tool.usher.{what}: expected a path, got {found}")

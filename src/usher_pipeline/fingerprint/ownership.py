@@ -57,9 +57,7 @@ class Ownership:
         """
         module = getattr(function, "__module__", None) or "__main__"
         file = getattr(getattr(function, "__code__", None), "co_filename", "")
-        own_root = _project_of(file) if os.path.isabs(file) else ""
-        roots = tuple(dict.fromkeys(root for root in (project, own_root) if root))
-        return cls(module.partition(".")[0], roots, named)
+        return _rule(module, file, project, named)
 
     def places(self) -> Iterator[str]:
         """Yield the folders that code of the user's lies in, the innermost first."""
@@ -110,6 +108,13 @@ class Ownership:
     def owns_loaded(self, module: ModuleType) -> bool:
         """Tell whether a module object is first-party."""
         return self.owns_module(module.__name__, getattr(module, "__file__", None))
+
+
+@lru_cache(maxsize=4096)
+def _rule(module: str, file: str, project: str, named: frozenset[str]) -> Ownership:
+    own_root = _project_of(file) if os.path.isabs(file) else ""
+    roots = tuple(dict.fromkeys(root for root in (project, own_root) if root))
+    return Ownership(module.partition(".")[0], roots, named)
 
 
 @lru_cache(maxsize=1024)

@@ -15,6 +15,8 @@ import os
 import re
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
 from shutil import copyfile
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote, unquote
@@ -22,14 +24,16 @@ from uuid import uuid4
 
 from usher_pipeline.errors import CheckpointNameError, NameClashError
 from usher_pipeline.fingerprint import frames as fingerprints
+from usher_pipeline.fingerprint.files import signature
 from usher_pipeline.records import Entry, utc_from_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from datetime import datetime
-    from pathlib import Path
 
     import pyarrow as pa
+
+    from usher_pipeline.fingerprint.files import Signature
 
 __all__ = [
     "RECENT_ENTRIES",
@@ -77,6 +81,7 @@ def check_name(name: object) -> str:
     return name
 
 
+@lru_cache(maxsize=1024)
 def safe_name(name: str) -> str:
     """Return the name of a checkpoint's folder: one path component on every system.
 
@@ -160,15 +165,15 @@ class Segments:
             every = self._entries(self.folder / safe_name(name), key)
             fitting = (e for e in every if (e.name, e.content) == (name, content))
             return max(fitting, key=lambda entry: entry.number, default=None)
-        folder = self.folder / safe_name(name)
+        folder = f"{self.folder}/{safe_name(name)}"
         number, found = 1, None
-        while (entry := read_entry(folder / f"{key}-{number}.json")) is not None:
+        while (entry := read_entry(f"{folder}/{key}-{number}.json")) is not None:
             found, number = entry, number + 1
-        if found is not None and not (folder / f"{key}-{number}.json").exists():
+        if found is not None and not os.path.exists(f"{folder}/{key}-{number}.json"):  # noqa: PTH110 - quick
             return found
         # A number may be missing: a result was forgotten, or its copy is not complete.
         return max(
-            (entry for entry in self._entries(folder, key) if entry.name == name),
+            (entry for entry in self._entries(Path(folder), key) if entry.name == name),
             key=lambda entry: entry.number,
             default=None,
         )
@@ -225,6 +230,15 @@ class Segments:
     def segment(self, entry: Entry) -> Path:
         """Return where the segment of an entry lies."""
         return self.folder / safe_name(entry.name) / f"{entry.stem}.arrow"
+
+    def state(self, entry: Entry) -> tuple[str, int, int, int] | None:
+        """Return what tells one segment file from another; None if there is none."""
+        path = f"{self.folder}/{safe_name(entry.name)}/{entry.stem}.arrow"
+        try:
+            facts = os.stat(path)  # noqa: PTH116 - quick
+        except OSError:
+            return None
+        return path, facts.st_ino, facts.st_size, facts.st_mtime_ns
 
     def map(self, entry: Entry) -> pa.Table | None:
         """Map a segment into memory, or return None if it is lost or damaged.
@@ -396,13 +410,35 @@ def write_segment(path: Path, table: pa.Table) -> None:
 # --- files ------------------------------------------------------------------------------
 
 
-def read_entry(path: Path) -> Entry | None:
-    """Return the entry in a file; None if there is none that can be read."""
+def read_entry(path: Path | str) -> Entry | None:
+    """Return the entry in a file; None if there is none that can be read.
+
+    An entry is written once and never changed: one that was read is remembered for as long
+    as its file stays the same.
+    """
+    place = os.fspath(path)
+    found = signature(place)
+    if found is None:
+        return None
+    known = _entries.get(place)
+    if known is not None and known[0] == found[0]:
+        return known[1]
     try:
-        entry = Entry.from_json(read_json(path))
+        entry = Entry.from_json(read_json(Path(place)))
     except ValueError:
         return None
-    return entry if path.name == f"{entry.stem}.json" else None
+    if os.path.basename(place) != f"{entry.stem}.json":  # noqa: PTH119 - quick
+        return None
+    if len(_entries) >= _MOST_ENTRIES:
+        _entries.clear()
+    if found[1]:
+        _entries[place] = found[0], entry
+    return entry
+
+
+#: The entries that were read last, each with the state of its file.
+_entries: Final[dict[str, tuple[Signature, Entry]]] = {}
+_MOST_ENTRIES: Final = 4096
 
 
 def read_json(path: Path) -> dict[str, Any]:
