@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,9 +21,10 @@ from usher_pipeline.errors import (
     InvalidResultError,
     NameClashError,
     UnsupportedFrameError,
+    UsherWarning,
 )
 from usher_pipeline.exporting import origin_of
-from usher_pipeline.persistence import PipelineStore
+from usher_pipeline.persistence import PipelineStore, tables
 from usher_pipeline.persistence.local import LocalBackend
 from usher_pipeline.records import Hit
 
@@ -534,3 +536,142 @@ def test_a_dictionary_that_can_not_be_saved_is_returned(
     with pytest.raises(CheckpointNotSavedError, match="disk full") as caught:
         splits()
     assert_splits(caught.value.frame)
+
+
+# --- what must never be lost ------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
+        pl.DataFrame(
+            {"c": pl.Series([f"g{i % 300}" for i in range(130_000)]).cast(pl.Categorical)}
+        ),
+        pl.DataFrame({"c": [["a"], ["b"]] * 65_000}, schema={"c": pl.List(pl.Categorical)}),
+        pd.DataFrame({"c": pd.Categorical([f"g{i % 300}" for i in range(130_000)])}),
+    ],
+    ids=["polars", "lists", "pandas"],
+)
+def test_categories_of_many_rows_come_back_from_the_table(frame: Any) -> None:
+    """A table is read in pieces, and its categories are those of one column."""
+
+    @checkpoint(version="1")
+    def words() -> Any:
+        return frame
+
+    words()
+    shutil.rmtree(FOLDER)
+    assert words().equals(frame)
+    assert list(FOLDER.glob("words/*.arrow"))
+    assert words().equals(frame)
+
+
+def test_a_result_that_has_no_table_leaves_the_others_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A statement that DuckDB refuses is said once; the result is stored all the same."""
+    replace = tables.Tables.replace
+
+    def refused(self: Any, row: Any, *args: Any, **kwargs: Any) -> Any:
+        if row.table_name == "bad":
+            raise duckdb.InvalidInputException("not this one")
+        return replace(self, row, *args, **kwargs)
+
+    monkeypatch.setattr(tables.Tables, "replace", refused)
+
+    @checkpoint
+    def bad() -> pl.DataFrame:
+        return pl.DataFrame({"a": [1]})
+
+    @checkpoint
+    def good() -> pl.DataFrame:
+        return pl.DataFrame({"a": [2]})
+
+    with pytest.warns(UsherWarning, match="bad is stored, but has no plain table: .*not this"):
+        bad()
+    assert good().item() == 2
+    assert (bad().item(), good().item()) == (1, 2)
+    with pytest.warns(UsherWarning, match="bad is stored"), PipelineStore(STORE) as store:
+        assert [row["table_name"] for row in store.list_checkpoints()] == ["good"]
+
+
+def test_whatever_goes_wrong_in_saving_costs_no_result(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """An error of a library that nobody expected is a warning, and the caller has it all."""
+
+    def strange(*_: object) -> None:
+        raise pa.ArrowInvalid("strange")
+
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    monkeypatch.setattr(LocalBackend, "save", strange)
+
+    @checkpoint
+    def numbers() -> pl.DataFrame:
+        return pl.DataFrame({"a": [1]})
+
+    with pytest.warns(CheckpointNotSaved, match=r"strange.* a copy of its columns was written"):
+        assert numbers().item() == 1
+
+
+def test_relations_are_given_out_in_threads() -> None:
+    """A connection serves one thread at a time, so each thread has its own."""
+
+    @checkpoint
+    def relation(k: int) -> Any:
+        return duckdb.connect().sql(f"SELECT {k} AS a")
+
+    def work(number: int) -> list[Any]:
+        return [relation(k % 4).fetchall() for k in range(number, number + 12)]
+
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(work, range(4)))
+    assert found == [[[(k % 4,)] for k in range(n, n + 12)] for n in range(4)]
+
+
+def test_a_relation_of_a_closed_connection_is_refused() -> None:
+    """The error says what to return instead."""
+
+    @checkpoint
+    def relation() -> Any:
+        with duckdb.connect() as connection:
+            return connection.sql("SELECT 1 AS a")
+
+    with pytest.raises(UnsupportedFrameError, match=r"closed.*stays open, or return its \.pl"):
+        relation()
+
+
+@pytest.mark.parametrize("first", ["dict", "part"])
+def test_a_part_and_a_checkpoint_of_its_name_clash(first: str) -> None:
+    """In either order, the second of them is told of the first."""
+
+    @checkpoint(name="genes")
+    def genes() -> Any:
+        return {"x": pl.DataFrame({"a": [5]})}
+
+    if first == "dict":
+        genes()
+
+    @checkpoint(name="genes__x")
+    def part() -> Any:
+        return pl.DataFrame({"a": [1]})
+
+    if first == "dict":
+        with pytest.raises(NameClashError, match="'genes__x' is claimed twice"):
+            part()
+    else:
+        part()
+        with pytest.raises(NameClashError, match="'genes__x' is claimed twice") as caught:
+            genes()
+        assert list(caught.value.frame) == ["x"]  # type: ignore[call-overload]
+
+
+def test_a_dictionary_is_told_by_its_frames() -> None:
+    """Not by the shape of the list of them."""
+
+    @checkpoint
+    def splits() -> dict[str, Any]:
+        return _splits()
+
+    splits()
+    assert str(splits.explain()).startswith("hit: splits 3 frames, computed")

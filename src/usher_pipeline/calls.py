@@ -48,6 +48,7 @@ from usher_pipeline.records import (
 from usher_pipeline.results import (
     LOST,
     Circumstances,
+    claim,
     gather,
     handed_out,
     keep,
@@ -304,15 +305,18 @@ def _compute(planned: Planned, refresh: str, asked: _Asked, started: float) -> A
     inputs, unknown = origins
     facts = Circumstances(cost, str(reason), call.reads, tuple(inputs), tuple(unknown))
     made = make(planned, returned, facts)
-    result = handed_out(returned, made)
     changed = _changes(planned, before, call)
-    entry = None
+    entry, kept = None, dict[str, Entry]()
     if changed:
         _refuse(planned, changed)
     else:
         reading.record_call(planned, made[""].entry)
-        entry = keep(planned, made, result)
+        kept = keep(planned, made, returned.result)
+        entry = kept.get("")
+    # Only now: a query on what is stored may find its connection busy.
+    result = handed_out(returned, made)
     if entry is not None:
+        claim(planned, result, kept)
         planned.run.note(planned.backend, entry, "computed")
         with suppress(OSError, StoreError):
             # What stays undone is marked on disk, and the next opener does it.

@@ -295,7 +295,7 @@ def call_line(name: str, decision: Decision, entry: Entry | None, elapsed_s: flo
     """
     facts = [name, _verb(decision)]
     if entry is not None:
-        facts.append(f"{entry.row_count:,} × {entry.column_count:,}")
+        facts.append(entry.extent)
     if isinstance(decision, Hit):
         facts += [
             age(decision.entry.created_at),

@@ -407,6 +407,13 @@ class Entry:
         """How many columns of data it has; those of an index are not counted."""
         return sum(column.type != INDEX_TYPE for column in self.columns)
 
+    @property
+    def extent(self) -> str:
+        """How big it is, in words: rows × columns, or how many frames a dictionary has."""
+        if self.kind == "dict":
+            return f"{self.row_count:,} frame{'s' * (self.row_count != 1)}"
+        return f"{self.row_count:,} × {self.column_count:,}"
+
     def numbered(self, number: int) -> Entry:
         """Return the same entry under another number."""
         return replace(self, number=number)
@@ -619,7 +626,7 @@ class Hit:
     def __str__(self) -> str:
         """Return what is stored, and what is not watched."""
         entry = self.entry
-        shape = f"{entry.row_count:,} × {entry.column_count:,}"
+        shape = entry.extent
         line = f"hit: {entry.name} {shape}, computed {entry.created_at:%Y-%m-%d %H:%M} UTC"
         line += f", accepted for: {self.accepts}" if self.accepts else ""
         return _with_untracked(line, self.untracked)

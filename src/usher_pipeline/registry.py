@@ -129,8 +129,14 @@ def require_sole(declared: Declaration, backend: Backend, name: str = "") -> Non
     name = name or declared.name
     latest = next(iter(backend.recent(name)), None)
     mine = place(declared.function)
+    holder = _registry.get(name)
+    if name != declared.name and holder is not None:
+        raise NameClashError(name, place(holder.__wrapped__), mine)
     if latest is None or latest.function == mine:
         return
+    others = [each for each in _registry.values() if place(each.__wrapped__) == latest.function]
+    if any(_names(each.name, latest) for each in others):
+        raise NameClashError(name, latest.function, mine)
     if _still_defined(latest, declared.function):
         raise NameClashError(name, latest.function, mine)
 
@@ -158,7 +164,12 @@ def _still_defined(entry: Entry, mine: Any) -> bool:
     for step in qualname.split("."):
         found = getattr(found, step, None)
     is_checkpoint = hasattr(type(found), "__usher_function__")
-    return is_checkpoint and found.name == entry.name and not _same(found.__wrapped__, mine)
+    return is_checkpoint and _names(found.name, entry) and not _same(found.__wrapped__, mine)
+
+
+def _names(name: str, entry: Entry) -> bool:
+    """Tell whether a checkpoint of a name stores under the name of an entry."""
+    return entry.name == name or entry.name.startswith(f"{name}__")
 
 
 def _split(function: str) -> tuple[str, str, str]:

@@ -27,7 +27,6 @@ from usher_pipeline.errors import (
     InvalidResultError,
     NameClashError,
     UnsupportedFrameError,
-    UsherError,
 )
 from usher_pipeline.exporting import remember_origin
 from usher_pipeline.fingerprint import frames as fingerprints
@@ -49,6 +48,7 @@ __all__ = [
     "Circumstances",
     "Made",
     "Returned",
+    "claim",
     "gather",
     "handed_out",
     "keep",
@@ -271,11 +271,12 @@ def _entry(
 # --- into the store ---------------------------------------------------------------------
 
 
-def keep(planned: Planned, made: Mapping[str, Made], result: Any) -> Entry | None:
+def keep(planned: Planned, made: Mapping[str, Made], result: Any) -> dict[str, Entry]:
     """Store a result; if that fails the caller still gets it, loudly.
 
     Returns:
-        The entry of the whole with its number; None if it is not in the store.
+        Part → its entry with its number, the whole under an empty one; nothing if the
+        result is not in the store.
 
     Raises:
         CheckpointNotSavedError: It could not be stored, and the run is strict.
@@ -284,19 +285,29 @@ def keep(planned: Planned, made: Mapping[str, Made], result: Any) -> Entry | Non
     try:
         for part, each in made.items():
             kept[part] = planned.backend.save(each.entry, each.packed)
-    except (OSError, UsherError) as problem:
+    except Exception as problem:  # noqa: BLE001 - hours of work are not lost for any error
         for entry in kept.values():
             # A part without its whole is not a result.
             with suppress(OSError):
                 planned.backend.segments.remove(entry)
         _tell_unsaved(planned, made, result, problem)
-        return None
+        return {}
+    return kept
+
+
+def claim(planned: Planned, result: Any, kept: Mapping[str, Entry]) -> None:
+    """Remember which entries the frames that the caller gets are.
+
+    Args:
+        planned: The call.
+        result: What the caller gets.
+        kept: What was stored.
+    """
     for part, entry in kept.items():
         if part != _WHOLE:
             planned.run.mean(planned.backend, entry)
             remember_origin(result[part], entry, planned.backend)
     remember_origin(result, kept[_WHOLE], planned.backend)
-    return kept[_WHOLE]
 
 
 def _tell_unsaved(
@@ -323,7 +334,7 @@ def _rescued(part: str, packed: Packed) -> str:
     of_part = f" of {part!r}" if part else ""
     try:
         write_segment(path, packed.table)
-    except OSError as problem:
+    except Exception as problem:  # noqa: BLE001 - as above
         with suppress(OSError):
             path.unlink()
         return f"its columns{of_part} could not be rescued to {path} either ({problem})"

@@ -1640,6 +1640,83 @@ def test_what_came_in_while_a_function_ran_is_watched(load: Callable[..., Any]) 
     assert _graph(module.f).digest != graph.digest
 
 
+SHARED: Final = """
+count = 0
+seen = []
+class Client:
+    made = 0
+    def get(self, x):
+        Client.made += 1
+        return x
+client = Client()
+def api(x):
+    global count
+    count += 1
+    seen.append(x)
+    return client.get(x)
+def one(): return api(1)
+def two(): return api(2)
+limit = 1
+def setup():
+    global limit
+    limit += 1
+def user(): return limit
+"""
+
+
+def test_work_of_a_shared_helper_is_everybodys(load: Callable[..., Any]) -> None:
+    """A counter in a helper of two functions is no edit for either, whoever is first."""
+    fresh = load(SHARED, "shared")
+    expected = {name: _graph(getattr(fresh, name)).digest for name in ("one", "two")}
+    for order in (["one", "two", "one"], ["two", "one", "two", "two"]):
+        module = load(SHARED, "shared")
+        for name in order:
+            function = getattr(module, name)
+            graph = _graph(function)
+            assert graph.digest == expected[name]
+            with graph.at_work():
+                function()
+        module.api(5)
+        assert _graph(module.one).digest != expected["one"]
+
+
+def test_work_of_another_function_counts(load: Callable[..., Any]) -> None:
+    """What a function changes that this one does not reach is a change from outside."""
+    module = load(SHARED, "shared")
+    before = _graph(module.user).digest
+    with _graph(module.setup).at_work():
+        module.setup()
+    assert _graph(module.user).digest != before
+
+
+def test_calls_in_threads_are_one_function_at_work(load: Callable[..., Any]) -> None:
+    """However many run it at once, it means afterwards what it meant before."""
+    expected = _graph(load(SHARED, "shared").one).digest
+    module = load(SHARED, "shared")
+
+    def run() -> None:
+        with _graph(module.one).at_work():
+            module.one()
+
+    threads = [threading.Thread(target=run) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert _graph(module.one).digest == expected
+
+
+def test_an_attribute_that_a_function_set_is_watched(load: Callable[..., Any]) -> None:
+    """A change of it by others counts."""
+    module = load("def g(): pass\ndef f():\n    g.n = getattr(g, 'n', 0) + 1", "attributes")
+    graph = _graph(module.f)
+    with graph.at_work():
+        module.f()
+    assert graph.is_current()
+    module.g.n = 77
+    assert not graph.is_current()
+
+
 def test_code_that_changes_meanwhile_counts(load: Callable[..., Any]) -> None:
     """A helper that the function replaces is another helper."""
     module = load(

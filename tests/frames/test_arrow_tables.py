@@ -90,6 +90,16 @@ CASES: Final[dict[str, pa.Table]] = {
             )
         }
     ),
+    "dictionaries in chunks of lists": pa.table(
+        {
+            "x": pa.chunked_array(
+                [
+                    pa.array([["b"]], pa.list_(pa.dictionary(pa.int32(), pa.string()))),
+                    pa.array([["a"]], pa.list_(pa.dictionary(pa.int32(), pa.string()))),
+                ]
+            )
+        }
+    ),
     "chunks": pa.table({"x": pa.chunked_array([[1], [], [2, 3]])}),
     "sliced": pa.table({"x": list(range(10)), "y": list("abcdefghij")}).slice(3, 4),
     "no rows": column([], pa.string()),
@@ -169,6 +179,32 @@ def test_what_would_not_come_back_is_refused(name: str) -> None:
     """The column, its type and the cure are named."""
     with pytest.raises(UnsupportedFrameError, match=r"column 'x' is .*\. .*(Cast|drop)"):
         ADAPTER.to_arrow(UNSUPPORTED[name])
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        pa.field("v", pa.int8(), metadata={"q": "1"}),
+        pa.field("V", pa.int8()),
+        pa.field("v", pa.int8(), nullable=False),
+    ],
+    ids=str,
+)
+def test_the_fields_of_a_map_come_back_or_are_refused(
+    value: pa.Field, both_ways: Callable[[Packed], list[Packed]]
+) -> None:
+    """Arrow files do not keep all that a field of a map can say."""
+    case = pa.table({"x": pa.array([[("a", 1)]], pa.map_(pa.string(), value))})
+    packed = None
+    with suppress(UnsupportedFrameError):
+        packed = ADAPTER.to_arrow(case)
+    if packed is None:
+        return
+    for sent in both_ways(packed):
+        assert sent.table.schema.equals(packed.table.schema, check_metadata=True)
+        got = ADAPTER.from_arrow(sent.table, sent.schema)
+        assert got.schema.equals(case.schema, check_metadata=True)
+        assert got.equals(case)
 
 
 def test_a_schema_of_another_kind_is_refused() -> None:

@@ -38,6 +38,23 @@ def _objects(*cells: Any) -> pd.DataFrame:
     return pd.DataFrame({"x": pd.Series(values, dtype=object)})
 
 
+def _endless() -> list[Any]:
+    value: list[Any] = [1, "a"]
+    value.append(value)
+    return value
+
+
+class _Own(pa.ExtensionType):  # type: ignore[misc]
+    def __init__(self) -> None:
+        super().__init__(pa.int64(), "an.own")
+
+    def __arrow_ext_serialize__(self) -> bytes:
+        return b""
+
+
+_OWN: Final = _Own()
+
+
 def _noted(attrs: Any) -> pd.DataFrame:
     frame = pd.DataFrame({"x": [1]})
     frame.attrs = attrs
@@ -64,6 +81,10 @@ UNSUPPORTED: Final[dict[str, Callable[[], Any]]] = {
         {"x": [1, 2]},
         index=pd.date_range("2026", periods=2, freq=pd.DateOffset(months=1)),
     ),
+    "a level of a MultiIndex with gaps that its type does not have": lambda: pd.DataFrame(
+        {"x": [1, 2]}, index=pd.MultiIndex.from_arrays([[1, None], ["a", "b"]])
+    ),
+    "`attrs` and objects without end": lambda: _objects(_endless()),
     "labels of unknown types": lambda: pd.DataFrame(
         [[1]], columns=pd.Index([frozenset()], dtype=object)
     ),
@@ -79,6 +100,28 @@ UNSUPPORTED: Final[dict[str, Callable[[], Any]]] = {
     ),
     "Arrow list views, and views inside other types": lambda: pa.table(
         {"x": pa.array([[1]], pa.list_view(pa.int8()))}
+    ),
+    "Arrow lists of no items at all": lambda: pa.table(
+        {"x": pa.array([[]], pa.list_(pa.int8(), 0))}
+    ),
+    "Arrow text that is not Unicode, and other arrays that do not validate": lambda: pa.table(
+        {
+            "x": pa.Array.from_buffers(
+                pa.string(),
+                1,
+                [None, pa.array([0, 2], pa.int32()).buffers()[1], pa.py_buffer(b"\xff\xfe")],
+            )
+        }
+    ),
+    "Arrow extension types that nobody registered": lambda: pa.table(
+        {"x": pa.ExtensionArray.from_storage(_OWN, pa.array([1]))}
+    ),
+    "Arrow dictionaries of dictionaries": lambda: pa.table(
+        {
+            "x": pa.DictionaryArray.from_arrays(
+                [0], pa.DictionaryArray.from_arrays([0], pa.array(["a"]))
+            )
+        }
     ),
     "ordered Arrow dictionaries of neither text nor integers": lambda: pa.table(
         {"x": pa.DictionaryArray.from_arrays([0], pa.array([0.5]), ordered=True)}

@@ -57,6 +57,10 @@ def graph_of(function: Any, ownership: Ownership, *, with_defaults: bool = False
             break
         # The walk itself imported a module, which may be what a name leads to now.
         graph = reached_from(function, ownership, with_defaults=with_defaults)
+    counted = graph.as_counted()
+    if counted:
+        # What this function changes at work, another one at work has changed already.
+        graph = reached_from(function, ownership, with_defaults=with_defaults, counted=counted)
     with _lock:
         _remembered(function)[rule] = graph
     return graph

@@ -27,6 +27,8 @@ __all__ = ["MISSING", "CodeGraph", "Members", "State", "held", "live_digest", "l
 #: What a name leads to that is not there.
 MISSING: Final = object()
 
+#: What identifies a value in this process, or a name in its space.
+_Place: TypeAlias = "int | tuple[int, str]"
 #: A name that was followed: where it was looked up, its spelling, and what it meant.
 _Binding: TypeAlias = tuple[Any, str, Any]
 
@@ -38,11 +40,13 @@ class State:
     value: Any
     digest: str
     label: str = ""
+    #: What stands for it in the digest of the graph.
+    counted: str = ""
 
     @classmethod
-    def of(cls, value: Any, label: str) -> State:
+    def of(cls, value: Any, label: str, counted: str = "") -> State:
         """Return the state that a value has now."""
-        return cls(value, live_digest(value), label)
+        return cls(value, live_digest(value), label, counted)
 
     def holds(self) -> bool:
         """Tell whether it still has that digest."""
@@ -105,6 +109,8 @@ class CodeGraph:
         states: The values that can change in place.
         caches: The functions that remember what they returned, which may be out of date.
         running: How many calls of the function are at work.
+        holders: The functions and classes that hold a name or a value, by their identity.
+        counted: What a name stood for in the digest, where that was not what it is now.
     """
 
     parts: list[Part] = field(default_factory=list)
@@ -118,6 +124,8 @@ class CodeGraph:
     states: list[State | Members] = field(default_factory=list)
     caches: list[Any] = field(default_factory=list)
     running: int = 0
+    holders: dict[_Place, set[int]] = field(default_factory=dict)
+    counted: dict[_Place, Any] = field(default_factory=dict)
 
     def is_current(self) -> bool:
         """Tell whether every name still means what it meant and nothing changed in place."""
@@ -168,11 +176,9 @@ class CodeGraph:
                 self._tell(state.label)
                 if isinstance(state, Members):
                     self._follow_members(state.space, known)
-        for index, (function, *parts, held_count) in enumerate(self.functions):
-            found: Any = function() if type(function) is weakref.ref else function
-            if len(found.__dict__) != held_count:
-                self.functions[index] = (function, *parts, len(found.__dict__))
-                self._tell(f"the attributes of {found.__qualname__}()")
+                else:
+                    self._mark(id(state.value), state.value, state.counted, state.digest)
+        self._renew_functions(known)
         for bindings in (self.names, self.attributes):
             for index, (space, name, meant) in enumerate(bindings):
                 found = look_up(space, name)
@@ -181,6 +187,53 @@ class CodeGraph:
                     bindings[index] = space, name, found
                     self._tell(name)
                     self._follow(name, found, known)
+                    place = id(space), name
+                    now = found, live_digest(found)
+                    self._mark(place, space, self.counted.get(place, meant), now)
+                    self.counted.setdefault(place, meant)
+
+    def _renew_functions(self, known: set[int]) -> None:
+        for index, (function, *parts, held_count) in enumerate(self.functions):
+            found: Any = function() if type(function) is weakref.ref else function
+            if len(found.__dict__) == held_count:
+                continue
+            self.functions[index] = (function, *parts, len(found.__dict__))
+            self._tell(f"the attributes of {found.__qualname__}()")
+            for name, value in list(found.__dict__.items()):
+                if not isinstance(value, _CODE):
+                    self.names.append((found.__dict__, name, value))
+                    self._follow(name, value, known)
+
+    def _mark(self, place: _Place, owner: Any, counted: Any, now: Any) -> None:
+        """Remember for other graphs what the work of this function made of something."""
+        mark = _marks.get(place)
+        before = mark.counted if mark is not None else counted
+        holders = self.holders.get(place, set()) | (mark.holders if mark is not None else set())
+        _marks[place] = _Mark(owner, before, now, holders)
+
+    def as_counted(self) -> dict[_Place, Any]:
+        """Return what names and values stood for before functions at work changed them.
+
+        Only where every function that may have changed a thing is in this graph too: then
+        it is this function's own work as well, and no reason for another digest.
+        """
+        if not _marks:
+            return {}
+        here = set().union(*self.holders.values()) | {id(_alive(f[0])) for f in self.functions}
+        found: dict[_Place, Any] = {}
+        for space, name, meant in (*self.names, *self.attributes):
+            mark = _marks.get((id(space), name))
+            if mark is None or mark.now[0] is not meant or not mark.holders <= here:
+                continue
+            if mark.now[1] == live_digest(meant):
+                found[id(space), name] = mark.counted
+        for state in self.states:
+            mark = _marks.get(id(state.value))
+            if not isinstance(state, State) or mark is None or not mark.holders <= here:
+                continue
+            if mark.now == state.digest:
+                found[id(state.value)] = mark.counted
+        return found
 
     def _tell(self, label: str) -> None:
         what = f"what became of {label} while the function ran"
@@ -201,6 +254,29 @@ class CodeGraph:
                 self.attributes.append((space, name, value))
                 self._follow(name, value, known)
 
+
+def _alive(function: Any) -> Any:
+    return function() if type(function) is weakref.ref else function
+
+
+@dataclass(frozen=True, slots=True)
+class _Mark:
+    """What a function at work made of something.
+
+    Attributes:
+        owner: The value, or where the name is: kept, so that its identity stays its own.
+        counted: What stood for it before.
+        now: What it is since then: a digest; for a name what it leads to, with its digest.
+        holders: The functions and classes that may have changed it.
+    """
+
+    owner: Any
+    counted: Any
+    now: Any
+    holders: set[int]
+
+
+_marks: Final[dict[_Place, _Mark]] = {}
 
 #: What is code, of which a change always counts.
 _CODE: Final = (types.FunctionType, types.ModuleType, type)

@@ -38,7 +38,7 @@ from usher_pipeline.fingerprint.graph import (
 from usher_pipeline.records import Part
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Mapping
     from pathlib import PurePath
 
     from usher_pipeline.fingerprint.ownership import Ownership
@@ -60,15 +60,24 @@ _MODULE_MACHINERY: Final = frozenset(
 _DEEPEST: Final = 6
 
 
-def reached_from(function: Any, ownership: Ownership, *, with_defaults: bool) -> CodeGraph:
+def reached_from(
+    function: Any,
+    ownership: Ownership,
+    *,
+    with_defaults: bool,
+    counted: Mapping[Any, Any] | None = None,
+) -> CodeGraph:
     """Return the graph of all that a function or class reaches, walked anew.
 
     Args:
         function: The function as it was written, under its own decorators; or a class.
         ownership: Which code counts.
         with_defaults: Count the defaults of the function's own parameters.
+        counted: What names and values stand for, where that is not what they are now.
     """
-    return _Walk(ownership, with_defaults=with_defaults).run(function)
+    walk = _Walk(ownership, with_defaults=with_defaults)
+    walk.graph.counted = dict(counted or {})
+    return walk.run(function)
 
 
 def is_owned(thing: Any, ownership: Ownership) -> bool:
@@ -187,12 +196,13 @@ class _Walk:
         self.queue: deque[_Node] = deque()
 
     def run(self, function: Any) -> CodeGraph:
-        self.root = function
+        self.root = self.holder = function
         self.graph.loaded = len(sys.modules)
         name = getattr(function, "__qualname__", type(function).__qualname__)
         self.reach(function, name if isinstance(function, type) else f"{name}()")
         while self.queue:
-            self.visit(self.queue.popleft())
+            self.holder = self.queue.popleft().thing
+            self.visit(self.nodes[id(self.holder)])
         total = xxhash.xxh3_128()
         labels: dict[str, int] = {}
         for node in self.nodes.values():
@@ -364,6 +374,7 @@ class _Walk:
         for name, cell in zip(function.__code__.co_freevars, cells, strict=True):
             value = look_up(cell, name)
             self.watch(cell, name, value)
+            value = self.stands_for(cell, name, value)
             if name != "__class__":
                 self.edge(node, name, value)
 
@@ -419,6 +430,7 @@ class _Walk:
                 continue
             found = look_up(space, name)
             self.watch(space, name, found)
+            found = self.stands_for(space, name, found)
             if isinstance(found, types.ModuleType):
                 self.follow_module(node, name, found, uses)
             elif found is MISSING and hasattr(builtins, name):
@@ -447,6 +459,7 @@ class _Walk:
         for depth, step in enumerate(chain[1:], 2):
             value = look_up(found, step)
             self.watch(found, step, value)
+            value = self.stands_for(found, step, value)
             if not isinstance(value, types.ModuleType) or depth == len(chain):
                 self.edge(node, ".".join(chain[:depth]), value)
                 return
@@ -519,7 +532,7 @@ class _Walk:
         for name, value in sorted(cls.__dict__.items()):
             if self.counts_in_class(cls, name, value):
                 self.watch(cls, name, value)
-                self.class_attribute(node, name, value)
+                self.class_attribute(node, name, self.stands_for(cls, name, value))
 
     def counts_in_class(self, cls: type, name: str, value: Any) -> bool:
         """Tell whether the user wrote an attribute, and no machinery did."""
@@ -685,7 +698,9 @@ class _Walk:
         node.targets += reached
         held.tell()
         if not _is_fixed(value):
-            self.graph.states.append(State.of(value, f"{name} in {node.label}"))
+            digest = self.graph.counted.get(id(value), digest)
+            self.graph.states.append(State.of(value, f"{name} in {node.label}", digest))
+            self.graph.holders.setdefault(id(value), set()).add(id(self.holder))
         if isinstance(value, types.BuiltinFunctionType):
             self.tell_unseen(node, value)
             owner = value.__self__
@@ -715,7 +730,12 @@ class _Walk:
         self.nodes[id(node), name, part.number] = part
         node.targets.append(part.number)
 
+    def stands_for(self, space: Any, name: str, found: Any) -> Any:
+        """Return what a name counts as: what it is, or what it was before it was at work."""
+        return self.graph.counted.get((id(space), name), found)
+
     def watch(self, space: Any, name: str, meant: Any) -> None:
+        self.graph.holders.setdefault((id(space), name), set()).add(id(self.holder))
         watched = self.graph.names if type(space) is dict else self.graph.attributes
         watched.append((space, name, meant))
 

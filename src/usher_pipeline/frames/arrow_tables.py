@@ -15,7 +15,13 @@ import pyarrow.compute as pc
 
 from usher_pipeline.errors import UnsupportedFrameError
 from usher_pipeline.frames.contract import SCHEMA_FORMAT, Packed, plain_only
-from usher_pipeline.frames.table_schema import owned, sized_table, sql_names, sql_type
+from usher_pipeline.frames.table_schema import (
+    has_dictionary,
+    owned,
+    sized_table,
+    sql_names,
+    sql_type,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -47,6 +53,7 @@ class ArrowTableAdapter:
             UnsupportedFrameError: Something in it could not be restored exactly.
         """
         plain_only(frame, pa.Table, "pyarrow.Table")
+        _require_whole(frame)
         names = frame.column_names
         columns, orders = [], []
         for name, column in zip(names, frame.columns, strict=True):
@@ -144,7 +151,8 @@ def _stored_type(dtype: pa.DataType) -> pa.DataType:
         return pa.large_binary()
     if types.is_dictionary(dtype):
         value = _stored_type(dtype.value_type)
-        if value != dtype.value_type or types.is_nested(value):
+        is_plain = not (types.is_nested(value) or types.is_dictionary(value))
+        if value != dtype.value_type or not is_plain:
             raise ValueError(f"a dictionary of {dtype.value_type} is not restored")
         return dtype
     if types.is_nested(dtype) or _is_list_view(dtype):
@@ -190,17 +198,40 @@ def _is_list_view(dtype: pa.DataType) -> bool:
 # --- columns ----------------------------------------------------------------------------
 
 
-def _stored(name: str, column: pa.ChunkedArray) -> pa.ChunkedArray:
-    dtype = column.type
+def _require_whole(frame: pa.Table) -> None:
+    """Refuse a table that Arrow itself does not take for one, or whose schema changes.
+
+    Text that is not Unicode, offsets that point nowhere, and types that nobody registered
+    are found so.
+    """
     try:
-        stored = _stored_type(dtype)
-    except ValueError as problem:
-        raise UnsupportedFrameError(f"column {name!r}", f"{dtype} ({problem})", _CURE) from None
+        frame.validate(full=True)
+    except pa.ArrowException as problem:
+        cure = "Make the table anew from valid values."
+        raise UnsupportedFrameError("the table", f"not valid: {problem}", cure) from None
+    kept = pa.ipc.read_schema(pa.py_buffer(frame.schema.serialize().to_pybytes()))
+    for field, other in zip(frame.schema, kept, strict=True):
+        if not field.equals(other, check_metadata=True):
+            cure = "Register the type with pyarrow, or cast the column to another one."
+            raise UnsupportedFrameError(f"column {field.name!r}", str(field.type), cure)
+
+
+def _stored(name: str, column: pa.ChunkedArray) -> pa.ChunkedArray:
+    try:
+        return _as_stored(column, _stored_type(column.type))
+    except (ValueError, pa.ArrowException) as problem:
+        described = f"{column.type} ({problem})"
+        raise UnsupportedFrameError(f"column {name!r}", described, _CURE) from None
+
+
+def _as_stored(column: pa.ChunkedArray, stored: pa.DataType) -> pa.ChunkedArray:
+    dtype = column.type
     if isinstance(dtype, pa.BaseExtensionType):
         chunks = [chunk.storage for chunk in column.chunks]
         column = pa.chunked_array(chunks, dtype.storage_type)
-    if pa.types.is_dictionary(stored):
-        column = column.unify_dictionaries()
+    if has_dictionary(stored) and column.num_chunks > 1:
+        # A file has one dictionary for a column.
+        column = pa.chunked_array([pa.concat_arrays(column.chunks)])
     return column if column.type == stored else column.cast(stored)
 
 

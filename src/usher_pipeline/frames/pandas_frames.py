@@ -191,7 +191,15 @@ def _pack_index(index: pd.Index[Any]) -> tuple[dict[str, Any], list[Any]]:
 
 
 def _levels(index: pd.Index[Any]) -> list[pd.Index[Any]]:
-    return [index.get_level_values(number) for number in range(index.nlevels)]
+    found = [index.get_level_values(number) for number in range(index.nlevels)]
+    for number, level in enumerate(index.levels if isinstance(index, pd.MultiIndex) else ()):
+        if level.dtype != found[number].dtype:
+            raise UnsupportedFrameError(
+                f"index level {number}",
+                f"{level.dtype} with missing values",
+                "Give the level a type that has missing values, such as Int64.",
+            )
+    return found
 
 
 def _index_texts(index: pd.Index[Any], count: int) -> list[str]:

@@ -184,6 +184,9 @@ def _index_to_json(index: pd.Index[Any]) -> dict[str, Any]:
         return data | {"range": [index.start, index.stop, index.step]}
     if isinstance(index, pd.MultiIndex):
         levels = [index.get_level_values(level) for level in range(index.nlevels)]
+        if any(a.dtype != b.dtype for a, b in zip(levels, index.levels, strict=True)):
+            cure = "Give the level a type that has missing values, such as Int64."
+            raise pandas_types.UnstorableError("a level with missing values", cure)
         return data | {"levels": [_index_to_json(level) for level in levels]}
     return data | {
         "dtype": pandas_types.to_json(index.dtype),
@@ -268,11 +271,22 @@ def attrs_to_json(attrs: Mapping[Any, Any]) -> dict[str, Any]:
     Raises:
         UnstorableError: JSON would change something.
     """
-    if not _is_plain(dict(attrs)):
+    try:
+        is_plain = _is_plain(dict(attrs)) and bool(json.dumps(dict(attrs)))
+    except (RecursionError, ValueError):
+        is_plain = False
+    if not is_plain:
         raise pandas_types.UnstorableError(
-            f"{dict(attrs)!r:.80}", "Keep only what JSON can say in frame.attrs."
+            f"{_shown(attrs):.80}", "Keep only what JSON can say in frame.attrs."
         )
     return dict(attrs)
+
+
+def _shown(attrs: Mapping[Any, Any]) -> str:
+    try:
+        return repr(dict(attrs))
+    except (RecursionError, ValueError):
+        return "something endless"
 
 
 def _is_plain(value: Any) -> bool:

@@ -135,9 +135,11 @@ def pack(values: np.ndarray[Any, Any]) -> tuple[pa.Array, list[str]]:
     try:
         cells = [form.written(value) if type(value) is kind else None for value in values]
         array = pa.array(cells, form.dtype, from_pandas=False)
+    except RecursionError:
+        raise UnstorableError(f"object holding {kind.__name__} without end", _CURE) from None
     except _NotPlainError as problem:
         raise UnstorableError(f"object holding {kind.__name__} {problem}", _CURE) from None
-    except (OverflowError, UnicodeEncodeError, pa.ArrowException):
+    except (OverflowError, ValueError, pa.ArrowException):
         described = f"object holding {form.name} out of range"
         raise UnstorableError(described, _RANGE_CURE) from None
     return array, [form.name, missing]

@@ -1,11 +1,13 @@
 """DuckDB relations ↔ Arrow: run once, and a relation on the stored values after that.
 
 What comes back is a relation of `duckdb.default_connection()`, the one that `duckdb.sql`
-uses, so that it can be joined with others there.
+uses, so that it can be joined with others there; in another thread than the main one, of a
+cursor of it, since a connection serves one thread at a time.
 """
 
 from __future__ import annotations
 
+import threading
 from typing import TYPE_CHECKING, Any, ClassVar, Final, NamedTuple
 
 import duckdb
@@ -58,6 +60,13 @@ class RelationAdapter:
         Raises:
             UnsupportedFrameError: A type in it does not come back exactly.
         """
+        try:
+            return self._run(frame)
+        except duckdb.ConnectionException as problem:
+            cure = "Return it from a connection that stays open, or return its .pl()."
+            raise UnsupportedFrameError("the relation", f"no more: {problem}", cure) from None
+
+    def _run(self, frame: duckdb.DuckDBPyRelation) -> _Collected:
         names = frame.columns
         if len({name.lower() for name in names}) < len(names):
             raise UnsupportedFrameError(
@@ -111,12 +120,13 @@ class RelationAdapter:
             )
         columns = [owned(column) for column in table.columns] if copy else table.columns
         places = list(map(str, range(len(columns))))
-        relation = duckdb.from_arrow(pa.Table.from_arrays(columns, places))
-        return relation.project(", ".join(map(_inward, places, names, types)))
+        made = pa.Table.from_arrays(columns, places)
+        columns_in = ", ".join(map(_inward, places, names, types))
+        return _connection().from_arrow(made).project(columns_in)
 
     def from_plain(self, table: pa.Table) -> duckdb.DuckDBPyRelation:
         """Return a relation of the default connection on any Arrow table."""
-        return duckdb.from_arrow(table)
+        return _connection().from_arrow(table)
 
     def holding(self, described: Any, column: pa.ChunkedArray) -> Any:  # noqa: ARG002
         """Return the type of a column; the table that it lies in has checked the values."""
@@ -132,6 +142,19 @@ class RelationAdapter:
 
 
 ADAPTER: Final = RelationAdapter()
+
+
+def _connection() -> duckdb.DuckDBPyConnection:
+    """Return the connection that relations belong to: one for each thread, as DuckDB asks."""
+    shared = duckdb.default_connection()
+    if threading.current_thread() is threading.main_thread():
+        return shared
+    if not hasattr(_own, "connection"):
+        _own.connection = shared.cursor()
+    return _own.connection  # type: ignore[no-any-return]
+
+
+_own: Final = threading.local()
 
 
 def _described(name: str, dtype: Any) -> Any:

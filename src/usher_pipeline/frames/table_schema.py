@@ -31,7 +31,16 @@ import pyarrow.compute as pc
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["from_sql", "owned", "sized_table", "sql_names", "sql_type", "to_sql", "zero"]
+__all__ = [
+    "from_sql",
+    "has_dictionary",
+    "owned",
+    "sized_table",
+    "sql_names",
+    "sql_type",
+    "to_sql",
+    "zero",
+]
 
 #: The column that keeps the number of rows of a table without columns.
 _ROWS: Final = "_rows"
@@ -103,6 +112,9 @@ def sql_type(dtype: pa.DataType) -> pa.DataType:
         return pa.large_list(_sql_struct(_entry_type(dtype)))
     if types.is_fixed_size_list(dtype) and dtype.list_size in _ARRAY_LENGTHS:
         return pa.list_(sql_type(dtype.value_type), dtype.list_size)
+    if types.is_fixed_size_list(dtype) and not dtype.list_size:
+        # Arrow divides by the size where it makes such an array.
+        raise ValueError("lists of no items at all")
     if types.is_list(dtype) or types.is_large_list(dtype) or types.is_fixed_size_list(dtype):
         return pa.large_list(sql_type(dtype.value_type))
     return _sql_leaf(dtype)
@@ -394,9 +406,22 @@ def _unifies(dtype: pa.DataType) -> bool:
     return bool(pa.types.is_dictionary(dtype) and not pa.types.is_nested(dtype.value_type))
 
 
+def has_dictionary(dtype: pa.DataType) -> bool:
+    """Tell whether a type is a dictionary, or holds one.
+
+    >>> has_dictionary(pa.list_(pa.dictionary(pa.int8(), pa.string())))
+    True
+    """
+    inside = (dtype.field(position).type for position in range(dtype.num_fields))
+    return bool(pa.types.is_dictionary(dtype)) or any(map(has_dictionary, inside))
+
+
 def _each_chunk(convert: Any, column: pa.ChunkedArray, target: pa.DataType) -> pa.ChunkedArray:
     """Return a column with each chunk converted; the type that comes out is the first's."""
     chunks = column.chunks or [pa.nulls(0, column.type)]
+    if has_dictionary(target) and len(chunks) > 1:
+        # A file has one dictionary for a column, and each chunk would get its own.
+        chunks = [pa.concat_arrays(chunks)]
     try:
         return pa.chunked_array([convert(chunk, target) for chunk in chunks])
     except pa.ArrowException as problem:

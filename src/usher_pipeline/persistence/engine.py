@@ -14,7 +14,7 @@ import random
 import re
 import threading
 import time
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from itertools import count
 from typing import TYPE_CHECKING, Any, Final
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Session",
+    "errors",
     "folded",
     "is_open",
     "native",
@@ -221,7 +222,16 @@ class Session:
         try:
             yield quote(name)
         finally:
-            self.connection.unregister(name)
+            # In a transaction that failed nothing goes any more, and its error says why.
+            with suppress(*errors()):
+                self.connection.unregister(name)
+
+
+def errors() -> tuple[type[Exception], ...]:
+    """Return what DuckDB raises; this loads it."""
+    import duckdb
+
+    return (duckdb.Error,)
 
 
 @contextmanager

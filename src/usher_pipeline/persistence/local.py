@@ -254,9 +254,12 @@ class LocalBackend:
 
     def _heal(self, entry: Entry, packed: Packed) -> None:
         """Seal again what only the table still had; a store that can not be written stays."""
-        with suppress(OSError, StoreError):
+        import pyarrow as pa
+
+        with suppress(OSError, StoreError, pa.ArrowException):
+            sealed = self.segments.seal(entry.name, packed.table)
             self.segments.remove(entry)
-            self.segments.commit(self.segments.seal(entry.name, packed.table), entry)
+            self.segments.commit(sealed, entry)
 
     # --- writing ---
 
@@ -449,9 +452,10 @@ class LocalBackend:
             "table_name": entry.name,
             "run_id": entry.run_id,
         }
+        troubles: tuple[type[Exception], ...] = (NameClashError, ValueError, *engine.errors())
         try:
             done = self.tables.replace(row, packed, provenance, timeout_s=timeout_s)
-        except (NameClashError, ValueError) as problem:
+        except troubles as problem:
             # The result itself is safe; only a plain table of it can not be had.
             message = f"{entry.name} is stored, but has no plain table: {problem}"
             warnings.warn(message, UsherWarning, stacklevel=2)
