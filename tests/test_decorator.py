@@ -306,6 +306,18 @@ def test_the_provenance_of_the_run_is_no_way_to_the_config() -> None:
         assert around.metadata()["data_source_versions"] == {"gnomad": "v4.1"}
 
 
+def test_the_order_of_further_keywords_is_no_part_of_a_call() -> None:
+    """What `**options` takes counts by name."""
+
+    @checkpoint
+    def collect(**options: int) -> pl.DataFrame:
+        return frame(sum(options.values()))
+
+    collect(a=1, b=2)
+    assert isinstance(collect.explain(b=2, a=1), Hit)
+    assert not isinstance(collect.explain(b=1, a=2), Hit)
+
+
 def test_sources_without_a_config(tmp_path: Path) -> None:
     """A source's version may be a value, a file or a function, which a run asks once.
 

@@ -133,6 +133,25 @@ def test_a_listing_counts(sql: str | None) -> None:
     assert "table of contents, which it read, is another version" in reason(listing)
 
 
+def test_what_another_call_would_do_counts() -> None:
+    """A function that asks whether a result is there depends on that."""
+
+    @checkpoint(name="genes")
+    def genes(count: int = 1) -> pl.DataFrame:
+        return table(*range(count))
+
+    @checkpoint(name="asking")
+    def asking() -> pl.DataFrame:
+        return table(int(isinstance(genes.explain(2), Hit)))
+
+    genes()
+    assert asking()["n"].item() == 0
+    assert reason(asking) == ""
+    genes(2)
+    assert "checkpoint genes, which it read" in reason(asking)
+    assert asking()["n"].item() == 1
+
+
 def test_a_list_of_entries_counts() -> None:
     """What lists the entries of one checkpoint, or of all, depends on which there are."""
 

@@ -589,7 +589,10 @@ REFUSED: Final[Mapping[str, tuple[Any, str]]] = {
         objects(1, "a"),
         r"column 'x' is object holding int, str.*astype\('str'\)",
     ),
-    "two missing": (objects("a", None, np.nan), "object in which None and nan are missing"),
+    "two missing": (
+        objects("a", None, np.nan),
+        r"object in which None and nan 0+f87f are missing",
+    ),
     "tuples": (objects(("a", 1)), "object holding tuple"),
     "sets": (objects({"a"}), "object holding set"),
     "lists of other things": (objects([{"a"}]), "object holding list with set inside"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import struct
 from decimal import Decimal
 from typing import Any
 
@@ -13,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from usher_pipeline.frames import pandas_objects
+from usher_pipeline.frames.pandas_types import UnstorableError
 
 PLAIN: Any = st.recursive(
     st.none()
@@ -78,6 +80,31 @@ def test_a_decimal_keeps_its_digits() -> None:
     array, names = pandas_objects.pack(column(Decimal("1.10"), Decimal("1.1")))
     got = pandas_objects.unpack(pa.chunked_array([array]), *names)
     assert list(map(str, got)) == ["1.10", "1.1"]
+
+
+@pytest.mark.parametrize("bits", ["000000000000f87f", "010000000000f87f", "000000000000f8ff"])
+def test_what_is_missing_keeps_its_bits(bits: str) -> None:
+    """A NaN of other bits than the usual one is another value to whoever looks."""
+    (nan,) = struct.unpack("<d", bytes.fromhex(bits))
+    array, names = pandas_objects.pack(column("a", nan, nan))
+    got = pandas_objects.unpack(pa.chunked_array([array]), *names)
+    assert [struct.pack("<d", value).hex() for value in got[1:]] == [bits, bits]
+
+
+def test_the_usual_nan_is_that_of_numpy() -> None:
+    """So that `is` finds it, as it may have before."""
+    array, names = pandas_objects.pack(column("a", np.nan))
+    usual = np.nan
+    assert pandas_objects.unpack(pa.chunked_array([array]), *names)[1] is usual
+    with pytest.raises(ValueError, match="nothing missing is called 'nix'"):
+        pandas_objects.unpack(pa.chunked_array([array]), "str", "nix")
+
+
+def test_two_kinds_of_nan_are_refused() -> None:
+    """A column has one way to say that something is missing."""
+    (other,) = struct.unpack("<d", bytes.fromhex("010000000000f87f"))
+    with pytest.raises(UnstorableError, match=r"in which nan .* and nan .* are missing"):
+        pandas_objects.pack(column("a", np.nan, other))
 
 
 def test_a_column_that_does_not_fit_is_refused() -> None:

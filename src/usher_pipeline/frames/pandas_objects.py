@@ -9,6 +9,7 @@ from __future__ import annotations
 import datetime as dt
 import json
 import math
+import struct
 import uuid
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
@@ -110,6 +111,9 @@ _MISSING: Final[Mapping[str, Any]] = {
     "None": None, "nan": np.nan, "NaT": pd.NaT, "NA": pd.NA
 }  # fmt: skip
 
+_BITS: Final = struct.Struct("<d")
+_USUAL_NAN: Final = _BITS.pack(np.nan).hex()
+
 _CURE: Final = "Convert it to one type, for example with .astype('str') or .convert_dtypes()."
 _RANGE_CURE: Final = "Convert it to a type that holds it, such as text or bytes."
 
@@ -160,13 +164,24 @@ def _missing_of(values: np.ndarray[Any, Any], kinds: set[type]) -> tuple[str, se
     rest = kinds - {type(_MISSING[name]) for name in found}
     if float in rest and len(rest) > 1:
         floats = [value for value in values if type(value) is float]
+        kinds_of_nan = {_BITS.pack(value) for value in floats}
         if all(value != value for value in floats):  # noqa: PLR0124 - only NaN is not itself
-            found.append("nan")
+            found += sorted(f"nan {bits.hex()}" for bits in kinds_of_nan)
             rest.discard(float)
     if len(found) > 1:
         names = " and ".join(found)
         raise UnstorableError(f"object in which {names} are missing values", _CURE)
     return (found or ["None"])[0], rest
+
+
+def _gap(missing: str) -> Any:
+    """Return what stands for a missing object, given its name."""
+    name, _, bits = missing.partition(" ")
+    if name == "nan" and bits and bits != _USUAL_NAN:
+        return _BITS.unpack(bytes.fromhex(bits))[0]
+    if name not in _MISSING:
+        raise ValueError(f"nothing missing is called {missing!r}")
+    return _MISSING[name]
 
 
 def unpack(column: pa.ChunkedArray, name: str, missing: str) -> np.ndarray[Any, Any]:
@@ -183,7 +198,7 @@ def unpack(column: pa.ChunkedArray, name: str, missing: str) -> np.ndarray[Any, 
     form = _BY_NAME.get(name)
     if form is None or column.type != form.dtype:
         raise ValueError(f"a column of {name} objects is stored as {column.type}")
-    gap, read = _MISSING[missing], form.read
+    gap, read = _gap(missing), form.read
     values = np.empty(len(column), dtype=object)
     for position, cell in enumerate(column.to_pylist()):
         values[position] = gap if cell is None else read(cell)
