@@ -13,6 +13,7 @@ import weakref
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from usher_pipeline.fingerprint.encoder import importable_name, public_name
+from usher_pipeline.fingerprint.graph import Work
 from usher_pipeline.fingerprint.walk import checkpoint_in, is_owned, reached_from
 
 if TYPE_CHECKING:
@@ -23,6 +24,9 @@ __all__ = ["code_digest", "graph_of"]
 
 #: Imports that import nothing more end the walk; others end here.
 _MOST_WALKS: Final = 5
+
+#: How often a graph is looked at again because its function was at work meanwhile.
+_MOST_LOOKS: Final = 50
 
 #: How many functions are remembered: one that is made anew for each call is never met again.
 _REMEMBERED: Final = 4096
@@ -50,6 +54,40 @@ def graph_of(function: Any, ownership: Ownership, *, with_defaults: bool = False
     known = _remembered(function).get(rule)
     if known is not None and known.is_current():
         return known
+    return _walked(function, rule)
+
+
+def _walked(function: Any, rule: _Rule) -> CodeGraph:
+    """Return the graph of a function that was not met yet, or is another by now.
+
+    What the function changes while it is at work must not be taken for an edit, nor what
+    another thread makes of it while this one looks: then it looks again.
+    """
+    for _ in range(_MOST_LOOKS):
+        known = _remembered(function).get(rule)
+        work = known.work if known is not None else Work()
+        changes = work.changes
+        if known is not None and known.is_current():
+            return known
+        if work.count or work.changes != changes:
+            continue
+        graph = _walked_anew(function, rule)
+        with _lock:
+            remembered = _remembered(function)
+            if remembered.get(rule) is known and work.changes == changes:
+                graph.work = work
+                remembered[rule] = graph
+                return graph
+    # Its code changed while it is at work.
+    graph = _walked_anew(function, rule)
+    with _lock:
+        graph.work = work
+        _remembered(function)[rule] = graph
+    return graph
+
+
+def _walked_anew(function: Any, rule: _Rule) -> CodeGraph:
+    ownership, with_defaults = rule
     graph = reached_from(function, ownership, with_defaults=with_defaults)
     for _ in range(_MOST_WALKS):
         loaded = len(sys.modules)
@@ -61,8 +99,6 @@ def graph_of(function: Any, ownership: Ownership, *, with_defaults: bool = False
     if counted:
         # What this function changes at work, another one at work has changed already.
         graph = reached_from(function, ownership, with_defaults=with_defaults, counted=counted)
-    with _lock:
-        _remembered(function)[rule] = graph
     return graph
 
 

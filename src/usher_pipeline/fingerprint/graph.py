@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from usher_pipeline.records import Part
 
-__all__ = ["MISSING", "CodeGraph", "Members", "State", "held", "live_digest", "look_up"]
+__all__ = ["MISSING", "CodeGraph", "Members", "State", "Work", "held", "live_digest", "look_up"]
 
 #: What a name leads to that is not there.
 MISSING: Final = object()
@@ -92,6 +92,20 @@ class Members:
 
 
 @dataclass(slots=True)
+class Work:
+    """The calls of a function that are at work.
+
+    Attributes:
+        count: How many there are.
+        changes: How often one began or ended; who looks at a graph looks again if that
+            changed meanwhile.
+    """
+
+    count: int = 0
+    changes: int = 0
+
+
+@dataclass(slots=True)
 class CodeGraph:
     """All the code that a function reaches.
 
@@ -108,7 +122,8 @@ class CodeGraph:
             how many attributes it has.
         states: The values that can change in place.
         caches: The functions that remember what they returned, which may be out of date.
-        running: How many calls of the function are at work.
+        work: The calls of the function that are at work; the same for all graphs of it, of
+            which a later one replaces an earlier.
         holders: The functions and classes that hold a name or a value, by their identity.
         counted: What a name stood for in the digest, where that was not what it is now.
     """
@@ -123,7 +138,7 @@ class CodeGraph:
     functions: list[tuple[Any, Any, Any, Any, int]] = field(default_factory=list)
     states: list[State | Members] = field(default_factory=list)
     caches: list[Any] = field(default_factory=list)
-    running: int = 0
+    work: Work = field(default_factory=Work)
     holders: dict[_Place, set[int]] = field(default_factory=dict)
     counted: dict[_Place, Any] = field(default_factory=dict)
 
@@ -140,18 +155,18 @@ class CodeGraph:
                 found.__code__ is not code
                 or found.__defaults__ is not defaults
                 or found.__kwdefaults__ is not kwdefaults
-                or (len(found.__dict__) != held_count and not self.running)
+                or (len(found.__dict__) != held_count and not self.work.count)
             ):
                 return False
         for space, name, meant in self.attributes:
             now = look_up(space, name)
             if now is not meant and self._counts_now(now, meant):
                 return False
-        return bool(self.running) or all(state.holds() for state in self.states)
+        return bool(self.work.count) or all(state.holds() for state in self.states)
 
     def _counts_now(self, found: Any, meant: Any) -> bool:
         """Tell whether another meaning of a name counts; while it runs only code does."""
-        return not self.running or isinstance(found, _CODE) or isinstance(meant, _CODE)
+        return not self.work.count or isinstance(found, _CODE) or isinstance(meant, _CODE)
 
     @contextmanager
     def at_work(self) -> Iterator[None]:
@@ -161,13 +176,16 @@ class CodeGraph:
         they are named as not watched. What others change afterwards counts as before.
         """
         with _lock:
-            self.running += 1
+            self.work.count += 1
+            self.work.changes += 1
         try:
             yield
         finally:
             with _lock:
-                self.running -= 1
+                # First: who looks meanwhile has to find either state, and no other.
                 self._renew()
+                self.work.changes += 1
+                self.work.count -= 1
 
     def _renew(self) -> None:
         known = {id(state.value) for state in self.states}
