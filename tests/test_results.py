@@ -566,6 +566,26 @@ def test_categories_of_many_rows_come_back_from_the_table(frame: Any) -> None:
     assert words().equals(frame)
 
 
+@pytest.mark.parametrize("kind", ["float64", "float32"])
+@pytest.mark.parametrize("beside", [[], [None], [1.0]])
+def test_nans_of_other_bits_come_back_from_the_table(kind: str, beside: list[Any]) -> None:
+    """Also where there is nothing else, of which a file of DuckDB 2.0 keeps the usual one."""
+    bits = pa.array([-1], {"float64": pa.int64(), "float32": pa.int32()}[kind])
+    nan = bits.view(getattr(pa, kind)())
+    column = pa.chunked_array([nan, nan, pa.array(beside, nan.type)])
+
+    @checkpoint(version="1")
+    def numbers() -> pa.Table:
+        return pa.table({"x": column})
+
+    numbers()
+    shutil.rmtree(FOLDER)
+    got = numbers.load()["x"]
+    ints = [chunk.view(bits.type).to_pylist() for chunk in got.chunks if len(chunk)]
+    assert [value for chunk in ints for value in chunk][:2] == [-1, -1]
+    assert got.to_pylist()[2:] == beside
+
+
 def test_a_result_that_has_no_table_leaves_the_others_alone(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -11,7 +11,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from usher_pipeline.fingerprint.frames import column_digests
-from usher_pipeline.frames.table_schema import from_sql, owned, sql_names, sql_type, to_sql
+from usher_pipeline.frames.table_schema import (
+    from_sql,
+    owned,
+    sql_names,
+    sql_type,
+    to_sql,
+    unusual_nans,
+    with_nans,
+)
 
 LABELS: Final = st.lists(
     st.text(max_size=4) | st.sampled_from(["a", "A", "a_1", "A_1", "", "\0"])
@@ -249,3 +257,23 @@ def test_an_owned_column_shares_no_memory() -> None:
         assert copied.to_pylist() == column.to_pylist()
         before = {b.address for c in column.chunks for b in c.buffers() if b and b.size}
         assert not before & {b.address for b in copied.chunk(0).buffers() if b and b.size}
+
+
+def test_nans_are_told_by_their_bits() -> None:
+    """Where all of a column are alike, they can be given back; others are left alone."""
+    nan = pa.array([-1], pa.int64()).view(pa.float64())
+    other = pa.array([-2], pa.int64()).view(pa.float64())
+    usual = pa.array([float("nan")])
+    table = pa.table(
+        {"0": nan, "1": usual, "2": [1.0], "3": [1], "4": pa.nulls(1, pa.float32())}
+    )
+    assert unusual_nans(table) == {"0": -1}
+    assert unusual_nans(pa.table({"0": pa.chunked_array([nan, other])})) == {}
+    lost = pa.table({"0": pa.chunked_array([usual, pa.array([1.0, None])])})
+    given = with_nans(lost, {"0": -1})["0"]
+    assert given.chunk(0).view(pa.int64()).to_pylist() == [-1]
+    assert given.chunk(1).to_pylist() == [1.0, None]
+    with pytest.raises(ValueError, match="no column '7' of numbers"):
+        with_nans(table, {"7": -1})
+    with pytest.raises(ValueError, match="no column '3' of numbers"):
+        with_nans(table, {"3": -1})

@@ -29,7 +29,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
 __all__ = [
     "from_sql",
@@ -39,6 +39,8 @@ __all__ = [
     "sql_names",
     "sql_type",
     "to_sql",
+    "unusual_nans",
+    "with_nans",
     "zero",
 ]
 
@@ -369,6 +371,67 @@ def _family(dtype: pa.DataType) -> Any:
 def _expect(array: pa.Array, fits: object, target: pa.DataType) -> None:
     if not fits:
         raise ValueError(f"the table holds {array.type}, which does not become {target}")
+
+
+# --- numbers that are none --------------------------------------------------------------
+
+_INTS: Final = {pa.float64(): pa.int64(), pa.float32(): pa.int32()}
+_USUAL: Final = {pa.float64(): 0x7FF8 << 48, pa.float32(): 0x7FC0 << 16}
+
+
+def unusual_nans(table: pa.Table) -> dict[str, int]:
+    """Return column → the bits of its NaNs, where these are alike and not the usual ones.
+
+    A file of DuckDB 2.0 keeps the bits of a NaN only beside other values: where there is
+    nothing but NaN in a piece of a column, the usual one comes back.
+
+    >>> nan = pa.array([-1], pa.int64()).view(pa.float64())
+    >>> unusual_nans(pa.table({"0": nan, "1": [1.0]}))
+    {'0': -1}
+    """
+    found = {}
+    for name, column in zip(table.column_names, table.columns, strict=True):
+        if column.type not in _INTS:
+            continue
+        kinds = {bits for chunk in column.chunks for bits in _nan_bits(chunk)}
+        if len(kinds) == 1 and kinds != {_USUAL[column.type]}:
+            found[name] = kinds.pop()
+    return found
+
+
+def _nan_bits(chunk: pa.Array) -> list[int]:
+    mask = pc.is_nan(chunk)
+    if not pc.any(mask, min_count=0).as_py():
+        return []
+    ints: list[int] = chunk.view(_INTS[chunk.type]).filter(mask).unique().to_pylist()
+    return ints
+
+
+def with_nans(table: pa.Table, nans: Mapping[str, int]) -> pa.Table:
+    """Return a table whose NaNs have the bits that `unusual_nans` found.
+
+    Args:
+        table: The table, from DuckDB.
+        nans: Column → bits.
+
+    Raises:
+        ValueError: They are no bits for such a column.
+    """
+    for name, bits in nans.items():
+        position = table.schema.get_field_index(name)
+        if position < 0 or table.schema.types[position] not in _INTS:
+            raise ValueError(f"there is no column {name!r} of numbers")
+        kind = table.schema.types[position]
+        chunks = [_replaced(chunk, bits) for chunk in table.column(position).chunks]
+        table = table.set_column(position, name, pa.chunked_array(chunks, kind))
+    return table
+
+
+def _replaced(chunk: pa.Array, bits: int) -> pa.Array:
+    kind = _INTS[chunk.type]
+    mask = pc.fill_null(pc.is_nan(chunk), zero(pa.bool_()))
+    nan = pa.array([bits], kind)[0]
+    return pc.if_else(mask, nan, chunk.view(kind)).view(chunk.type)
 
 
 # --- arrays -----------------------------------------------------------------------------

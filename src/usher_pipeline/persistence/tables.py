@@ -121,6 +121,7 @@ def frame_facts(packed: Packed) -> dict[str, Any]:
         "kind": packed.kind,
         "schema": dict(packed.schema),
         "arrow_schema": schema_text(packed.table.schema),
+        "nans": table_schema.unusual_nans(packed.table),
     }
 
 
@@ -395,6 +396,7 @@ def restore(stored: Stored) -> tuple[str, Any, pa.Table] | None:
     facts = stored.row.frame if stored.row else {}
     try:
         table = table_schema.from_sql(stored.table, schema_from_text(facts["arrow_schema"]))
+        table = table_schema.with_nans(table, facts.get("nans", {}))
         return facts["kind"], facts["schema"], table
     except (KeyError, ValueError, TypeError, pa.ArrowException):
         return None
