@@ -695,3 +695,28 @@ def test_a_dictionary_is_told_by_its_frames() -> None:
 
     splits()
     assert str(splits.explain()).startswith("hit: splits 3 frames, computed")
+
+
+def test_what_a_query_gave_is_not_lost_either(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An error carries what was computed, and not the query that would run once more."""
+
+    def full(*_: object) -> None:
+        raise OSError("disk full")
+
+    monkeypatch.setattr(LocalBackend, "save", full)
+    configure(strict=True)
+
+    @checkpoint
+    def query(bad: bool = False) -> Any:  # noqa: FBT001, FBT002 - a parameter of the test
+        if bad:
+            frame = pl.DataFrame({"x": [object()]})
+            return {"good": pl.LazyFrame({"a": [1]}), "bad": frame}
+        return pl.LazyFrame({"a": [1]}).map_batches(lambda frame: next(runs))
+
+    runs = iter([pl.DataFrame({"a": [7]})])
+    with pytest.raises(CheckpointNotSavedError, match="disk full") as unsaved:
+        query()
+    assert unsaved.value.frame.collect().item() == 7  # type: ignore[attr-defined]
+    with pytest.raises(UnsupportedFrameError, match="in the part 'bad'") as refused:
+        query(bad=True)
+    assert refused.value.frame["good"].item() == 1  # type: ignore[index]

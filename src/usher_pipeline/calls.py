@@ -311,7 +311,7 @@ def _compute(planned: Planned, refresh: str, asked: _Asked, started: float) -> A
         _refuse(planned, changed)
     else:
         reading.record_call(planned, made[""].entry)
-        kept = keep(planned, made, returned.result)
+        kept = keep(planned, returned, made)
         entry = kept.get("")
     # Only now: a query on what is stored may find its connection busy.
     result = handed_out(returned, made)

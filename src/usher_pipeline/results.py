@@ -90,6 +90,14 @@ class Returned(NamedTuple):
         """Whether it is a dictionary of frames."""
         return type(self.result) is dict
 
+    @property
+    def computed(self) -> Any:
+        """The result with what queries gave in place of them, for errors to carry."""
+        lazy = {part: held.frame for part, held in self.frames.items() if held.adapter.is_lazy}
+        if not lazy:
+            return self.result
+        return {**self.result, **lazy} if self.is_dict else lazy[_WHOLE]
+
 
 def gather(name: str, result: Any) -> Returned:
     """Return what a function returned with all its values at hand; lazy frames are run.
@@ -174,13 +182,13 @@ def make(planned: Planned, returned: Returned, circumstances: Circumstances) -> 
     name = planned.declared.name
     made = {}
     for part, (adapter, frame) in returned.frames.items():
-        packed = _packed(part, adapter, frame, returned.result)
+        packed = _packed(part, adapter, frame, returned.computed)
         described = adapter.describe(frame)
         table_name = f"{name}__{part}" if returned.is_dict else name
         entry = _entry(planned, table_name, packed, described, circumstances)
         made[part] = Made(entry, packed)
     if returned.is_dict:
-        _require_free(planned, made, returned.result)
+        _require_free(planned, made, returned.computed)
         from usher_pipeline.frames.parts import ADAPTER, PartRef
 
         listed = [
@@ -271,7 +279,7 @@ def _entry(
 # --- into the store ---------------------------------------------------------------------
 
 
-def keep(planned: Planned, made: Mapping[str, Made], result: Any) -> dict[str, Entry]:
+def keep(planned: Planned, returned: Returned, made: Mapping[str, Made]) -> dict[str, Entry]:
     """Store a result; if that fails the caller still gets it, loudly.
 
     Returns:
@@ -290,7 +298,8 @@ def keep(planned: Planned, made: Mapping[str, Made], result: Any) -> dict[str, E
             # A part without its whole is not a result.
             with suppress(OSError):
                 planned.backend.segments.remove(entry)
-        _tell_unsaved(planned, made, result, problem)
+        # What was computed, and not a query that would have to run once more.
+        _tell_unsaved(planned, made, handed_out(returned, made), problem)
         return {}
     return kept
 

@@ -1729,14 +1729,32 @@ def test_code_that_changes_meanwhile_counts(load: Callable[..., Any]) -> None:
     assert _graph(module.f).digest != graph.digest
 
 
-def test_while_a_function_runs_only_code_counts(load: Callable[..., Any]) -> None:
+def test_while_a_function_runs_only_its_own_work_counts_not(load: Callable[..., Any]) -> None:
     """Calls in other threads mean the same, whatever the first has changed so far."""
-    module = load("seen = []\nn = 0\ndef f(): return seen, n", "busy")
+    text = "seen = []\nn = 0\nlimit = 1\ndef f():\n    global n\n    n += 1\n    return seen, limit"
+    module = load(text, "busy")
     graph = _graph(module.f)
     with graph.at_work():
         module.seen.append(1)
         module.n = 5
         assert graph.is_current()
+
+
+def test_a_constant_that_is_set_while_a_function_runs_is_an_edit(
+    load: Callable[..., Any],
+) -> None:
+    """A function may run for hours in another thread; nothing in it sets the constant."""
+    module = load("class C:\n    k = 1\nlimit = 1\ndef f(): return limit, C.k", "hours")
+    graph = _graph(module.f)
+    with graph.at_work():
+        module.limit = 2
+        assert not graph.is_current()
+    changed = _graph(module.f)
+    assert changed.digest != graph.digest
+    with changed.at_work():
+        module.C.k = 2
+        module.C.more = 3
+    assert _graph(module.f).digest != changed.digest
 
 
 def test_the_order_of_members_is_named_where_code_asks_for_it(load: Callable[..., Any]) -> None:

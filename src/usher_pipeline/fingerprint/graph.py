@@ -84,6 +84,10 @@ class Members:
         """Tell whether it has just these names still."""
         return tuple(vars(self.space)) == self.names
 
+    def new(self) -> set[str]:
+        """Return the names that came since."""
+        return set(vars(self.space)) - set(self.names)
+
     def renew(self) -> bool:
         """Take the names that it has now for its own; tell whether they are others."""
         now = tuple(vars(self.space))
@@ -124,6 +128,7 @@ class CodeGraph:
         caches: The functions that remember what they returned, which may be out of date.
         work: The calls of the function that are at work; the same for all graphs of it, of
             which a later one replaces an earlier.
+        stores: The names that the code itself gives other meanings.
         holders: The functions and classes that hold a name or a value, by their identity.
         counted: What a name stood for in the digest, where that was not what it is now.
     """
@@ -139,6 +144,7 @@ class CodeGraph:
     states: list[State | Members] = field(default_factory=list)
     caches: list[Any] = field(default_factory=list)
     work: Work = field(default_factory=Work)
+    stores: set[str] = field(default_factory=set)
     holders: dict[_Place, set[int]] = field(default_factory=dict)
     counted: dict[_Place, Any] = field(default_factory=dict)
 
@@ -147,7 +153,7 @@ class CodeGraph:
         # This is on the way of every call: loops without a call for each name.
         for space, name, meant in self.names:
             now = space.get(name, MISSING)
-            if now is not meant and self._counts_now(now, meant):
+            if now is not meant and self._counts_now(name, now, meant):
                 return False
         for function, code, defaults, kwdefaults, held_count in self.functions:
             found: Any = function() if type(function) is weakref.ref else function
@@ -160,13 +166,21 @@ class CodeGraph:
                 return False
         for space, name, meant in self.attributes:
             now = look_up(space, name)
-            if now is not meant and self._counts_now(now, meant):
+            if now is not meant and self._counts_now(name, now, meant):
                 return False
         return bool(self.work.count) or all(state.holds() for state in self.states)
 
-    def _counts_now(self, found: Any, meant: Any) -> bool:
-        """Tell whether another meaning of a name counts; while it runs only code does."""
-        return not self.work.count or isinstance(found, _CODE) or isinstance(meant, _CODE)
+    def _counts_now(self, name: str, found: Any, meant: Any) -> bool:
+        """Tell whether another meaning of a name counts: not if the function is setting it."""
+        return not self.work.count or not self._may_set(name, found, meant)
+
+    def _may_set(self, name: str, found: Any, meant: Any) -> bool:
+        """Tell whether a name may have got another meaning by the function's own work.
+
+        Somebody else may set a constant while it runs for hours; that is an edit.
+        """
+        is_code = isinstance(found, _CODE) or isinstance(meant, _CODE)
+        return name in self.stores and not is_code
 
     @contextmanager
     def at_work(self) -> Iterator[None]:
@@ -190,6 +204,8 @@ class CodeGraph:
     def _renew(self) -> None:
         known = {id(state.value) for state in self.states}
         for state in list(self.states):
+            if isinstance(state, Members) and not self.stores.issuperset(state.new()):
+                continue
             if state.renew():
                 self._tell(state.label)
                 if isinstance(state, Members):
@@ -200,8 +216,7 @@ class CodeGraph:
         for bindings in (self.names, self.attributes):
             for index, (space, name, meant) in enumerate(bindings):
                 found = look_up(space, name)
-                is_code = isinstance(found, _CODE) or isinstance(meant, _CODE)
-                if found is not meant and not is_code:
+                if found is not meant and self._may_set(name, found, meant):
                     bindings[index] = space, name, found
                     self._tell(name)
                     self._follow(name, found, known)

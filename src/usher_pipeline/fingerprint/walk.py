@@ -49,6 +49,7 @@ __all__ = ["checkpoint_in", "is_owned", "reached_from"]
 _REPLACED: Final = object()
 _DYNAMIC: Final = frozenset({"eval", "exec", "__import__", "globals", "locals", "compile"})
 _GLOBAL_LOADS: Final = frozenset({"LOAD_GLOBAL", "LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS"})
+_STORES: Final = frozenset({"STORE_GLOBAL", "STORE_DEREF", "STORE_ATTR"})
 _FIXED: Final = (type(None), bool, int, float, complex, str, bytes, range)
 
 #: What a module holds about itself; moving a file changes it and no result.
@@ -109,6 +110,15 @@ def _global_names(code: types.CodeType) -> set[str]:
     for constant in code.co_consts:
         if isinstance(constant, types.CodeType):
             names |= _global_names(constant)
+    return names
+
+
+def _stored_names(code: types.CodeType) -> set[str]:
+    """Return the names outside of itself that code gives another meaning."""
+    names = {step.argval for step in dis.get_instructions(code) if step.opname in _STORES}
+    for constant in code.co_consts:
+        if isinstance(constant, types.CodeType):
+            names |= _stored_names(constant)
     return names
 
 
@@ -255,6 +265,7 @@ class _Walk:
         )
         self.graph.functions.append((place, *watched))
         called = _global_names(function.__code__)
+        self.graph.stores |= _stored_names(function.__code__)
         found = syntax.definition(function.__code__)
         if found is None:
             self.feed_bytecode(node, function.__code__)
