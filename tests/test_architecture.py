@@ -44,6 +44,7 @@ RANKS: Final = {
     "facts": 6,
     "reading": 6,
     "results": 6,
+    "returned": 6,
     "registry": 6,
     "stored": 6,
     "mapping": 6,

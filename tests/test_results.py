@@ -515,10 +515,10 @@ def test_a_dictionary_that_can_not_be_saved_is_returned(
     save = LocalBackend.save
     count = iter(range(99))
 
-    def full(self: LocalBackend, entry: Any, packed: Any) -> Any:
+    def full(self: LocalBackend, entry: Any, packed: Any, spool: Any) -> Any:
         if next(count) % 4 == 2:
             raise OSError("disk full")
-        return save(self, entry, packed)
+        return save(self, entry, packed, spool)
 
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     monkeypatch.setattr(LocalBackend, "save", full)

@@ -7,7 +7,7 @@ import time
 import warnings
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, Final, get_args
 
 from usher_pipeline import reading, registry, runs
@@ -49,17 +49,18 @@ from usher_pipeline.results import (
     LOST,
     Circumstances,
     claim,
-    gather,
     handed_out,
     keep,
     make,
     parts_of,
     restored,
 )
+from usher_pipeline.results import bypassed as not_kept
+from usher_pipeline.returned import gather
 from usher_pipeline.saying import voice
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from datetime import datetime
 
     from usher_pipeline.fingerprint.binding import Bound, Declaration
@@ -67,6 +68,8 @@ if TYPE_CHECKING:
     from usher_pipeline.fingerprint.ownership import Ownership
     from usher_pipeline.persistence.local import LocalBackend
     from usher_pipeline.records import Decision, Key
+    from usher_pipeline.results import Made
+    from usher_pipeline.returned import Returned
     from usher_pipeline.runs import Run
 
 __all__ = [
@@ -96,6 +99,7 @@ class Planned:
         bound: The arguments.
         measured: What the call means.
         decision: What is to be done.
+        form: The kind of frame that the caller asked for; that of the function if empty.
     """
 
     declared: Declaration
@@ -106,6 +110,7 @@ class Planned:
     bound: Bound
     measured: Measured
     decision: Decision = field(default_factory=Bypass)
+    form: str = ""
 
     @cached_property
     def key(self) -> Key:
@@ -163,14 +168,24 @@ def _code_policy(declared: Declaration) -> CodePolicy:
 # --- the circle -------------------------------------------------------------------------
 
 
-def answer(declared: Declaration, args: Any, kwargs: Any, *, refresh: str = "") -> Any:
+def answer(
+    declared: Declaration, args: Any, kwargs: Any, *, refresh: str = "", form: str = ""
+) -> Any:
     """Return the stored result of a call, or run the function and store its result.
+
+    Args:
+        declared: The function.
+        args: Its arguments by position.
+        kwargs: Its arguments by name.
+        refresh: Why it runs whatever is stored, if so.
+        form: The kind of frame that is wanted; that of the function if empty.
 
     Raises:
         CodeChangedError: Only code changed, and what is stored took long to compute.
     """
     started = time.perf_counter()
     planned = plan(declared, args, kwargs, refresh=refresh)
+    planned.form = form
     result = _stored(planned, started)
     if result is not LOST:
         return result
@@ -218,12 +233,14 @@ def _require_online(planned: Planned) -> None:
     raise CheckpointMissError(planned.key.name, f"USHER_OFFLINE is set, and {reason}{stored}")
 
 
-def bypassed(declared: Declaration, args: Any, kwargs: Any, reason: str) -> Any:
+def bypassed(
+    declared: Declaration, args: Any, kwargs: Any, reason: str, *, form: str = ""
+) -> Any:
     """Run a function; neither look at the store nor write to it."""
     started = time.perf_counter()
     run = runs.current_run()
     bound = bind(declared, args, kwargs, InForce(run))
-    result = declared.function(*bound.args, **bound.kwargs)
+    result = not_kept(declared.name, declared.function(*bound.args, **bound.kwargs), form)
     run.note_unsaved(declared.name, "bypass", {"reason": reason})
     decision = Bypass(Reason(reason))
     voice.say(declared.name, decision, None, time.perf_counter() - started)
@@ -250,7 +267,7 @@ def _stored(planned: Planned, started: float) -> Any:
     decision = planned.decision
     if not isinstance(decision, Hit):
         return LOST
-    frame = restored(planned.backend, decision.entry)
+    frame = restored(planned.backend, decision.entry, planned.form)
     if frame is LOST:
         return LOST
     entry = decision.entry
@@ -291,8 +308,11 @@ def _compute(planned: Planned, refresh: str, asked: _Asked, started: float) -> A
     try:
         with call, planned.measured.at_work():
             result = declared.function(*planned.bound.args, **planned.bound.kwargs)
-            # A query that a function returns is run once, and is part of its work.
-            returned = gather(declared.name, result)
+            # A query is run once, and a generator asked for all that it has, as part of
+            # the work of the function.
+            returned = gather(
+                declared.name, result, partial(planned.backend.spool, declared.name)
+            )
     except BaseException as problem:
         reading.record_absence(planned)
         error = f"{type(problem).__name__}: {problem}"
@@ -304,8 +324,19 @@ def _compute(planned: Planned, refresh: str, asked: _Asked, started: float) -> A
     planned.key = replace(planned.key, untracked=planned.measured.not_watched)
     inputs, unknown = origins
     facts = Circumstances(cost, str(reason), call.reads, tuple(inputs), tuple(unknown))
-    made = make(planned, returned, facts)
-    changed = _changes(planned, before, call)
+    try:
+        made = make(planned, returned, facts)
+        result, entry = _saved(planned, returned, made, _changes(planned, before, call))
+    finally:
+        returned.discard()
+    voice.say(declared.name, Miss(reason), entry, time.perf_counter() - started)
+    return result
+
+
+def _saved(
+    planned: Planned, returned: Returned, made: Mapping[str, Made], changed: Sequence[str]
+) -> tuple[Any, Entry | None]:
+    """Store what a function returned; return what its caller gets, and what was stored."""
     entry, kept = None, dict[str, Entry]()
     if changed:
         _refuse(planned, changed)
@@ -314,15 +345,14 @@ def _compute(planned: Planned, refresh: str, asked: _Asked, started: float) -> A
         kept = keep(planned, returned, made)
         entry = kept.get("")
     # Only now: a query on what is stored may find its connection busy.
-    result = handed_out(returned, made)
+    result = handed_out(planned, returned, made, kept, planned.form)
     if entry is not None:
         claim(planned, result, kept)
         planned.run.note(planned.backend, entry, "computed")
         with suppress(OSError, StoreError):
             # What stays undone is marked on disk, and the next opener does it.
             planned.backend.publish()
-    voice.say(declared.name, Miss(reason), entry, time.perf_counter() - started)
-    return result
+    return result, entry
 
 
 def _changes(planned: Planned, before: reading.Watched, call: Call) -> list[str]:

@@ -7,7 +7,17 @@ import inspect
 import os
 import types
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any, Final, Generic, ParamSpec, TypeVar, get_args, overload
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Final,
+    Generic,
+    ParamSpec,
+    Protocol,
+    TypeVar,
+    get_args,
+    overload,
+)
 
 from usher_pipeline import calls, reading, registry, results, runs, stored
 from usher_pipeline.display import preview
@@ -18,7 +28,12 @@ from usher_pipeline.planning import CodePolicy
 from usher_pipeline.records import Bypass, Entry, Reason, SettingRef, SourceRef
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Generator, Iterator
+
+    import duckdb
+    import pandas as pd
+    import polars as pl
+    import pyarrow as pa
 
     from usher_pipeline.records import Decision, Key
 
@@ -79,6 +94,23 @@ def _require_text(what: str, value: Any, expected: str) -> None:
 # --- the decorator ----------------------------------------------------------------------
 
 
+class _Decorator(Protocol):
+    """What `checkpoint` with options returns; generators are seen as returning the frame."""
+
+    @overload
+    def __call__(
+        self, function: Callable[P, Generator[R, Any, Any]], /
+    ) -> Checkpointed[P, R]: ...
+    @overload
+    def __call__(self, function: Callable[P, Iterator[R]], /) -> Checkpointed[P, R]: ...
+    @overload
+    def __call__(self, function: Callable[P, R], /) -> Checkpointed[P, R]: ...
+
+
+@overload
+def checkpoint(function: Callable[P, Generator[R, Any, Any]], /) -> Checkpointed[P, R]: ...
+@overload
+def checkpoint(function: Callable[P, Iterator[R]], /) -> Checkpointed[P, R]: ...
 @overload
 def checkpoint(function: Callable[P, R], /) -> Checkpointed[P, R]: ...
 @overload
@@ -92,7 +124,7 @@ def checkpoint(
     ignore: Iterable[str] = ...,
     version: str | None = ...,
     on_code_change: CodePolicy = ...,
-) -> Callable[[Callable[P, R]], Checkpointed[P, R]]: ...
+) -> _Decorator: ...
 def checkpoint(  # noqa: PLR0913 - the options are the face
     function: Callable[P, R] | None = None,
     /,
@@ -109,9 +141,11 @@ def checkpoint(  # noqa: PLR0913 - the options are the face
     """Keep what a function returns, and return it again while nothing that matters changed.
 
     It returns a frame: a DataFrame, LazyFrame or Series of polars, a DataFrame or Series of
-    pandas, an Arrow table, a relation of DuckDB; or a `dict` of frames, each of which is
-    stored under ``name__key``. A lazy one is run once, and comes back as a query on what is
-    stored.
+    pandas, an Arrow table or reader, a relation of DuckDB; or a `dict` of frames, each of
+    which is stored under ``name__key``. A lazy one is run once, and comes back as a query on
+    what is stored. A generator yields frames with the same columns; the call returns one
+    frame, in which they stand one below the other. Of queries, readers and generators the
+    rows are stored as they come, so a result may be larger than the memory.
 
     What matters is the code of the function with every helper of your own that it reaches,
     its arguments, the config values and the source versions that it declares. Any change
@@ -198,10 +232,6 @@ def _require_function(function: Any) -> None:
     if inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function):
         raise DeclarationError(
             registry.place(function), "it is asynchronous; expected a plain function"
-        )
-    if inspect.isgeneratorfunction(function):
-        raise DeclarationError(
-            registry.place(function), "it is a generator; expected one that returns"
         )
     if not hasattr(function, "__qualname__") or isinstance(function, type):
         raise DeclarationError(repr(function), "expected a function")
@@ -325,17 +355,19 @@ class Checkpointed(Generic[P, R]):
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         """Return the stored result of this call, or run the function and store its result."""
-        if os.environ.get("USHER_DISABLE", "") not in ("", "0"):
-            return self._bypassed(args, kwargs, "USHER_DISABLE is set")
-        return self._answered(args, kwargs, _refresh_wish(self.name))
+        frame: R = self._answered(args, kwargs, "")
+        return frame
 
     def refresh(self, *args: P.args, **kwargs: P.kwargs) -> R:
         """Run the function and store its result, whatever is stored."""
-        return self._answered(args, kwargs, "refresh was asked for")
+        frame: R = self._answered(args, kwargs, "refresh was asked for")
+        return frame
 
     def bypass(self, *args: P.args, **kwargs: P.kwargs) -> R:
         """Run the function; neither look at the store nor write to it."""
-        return self._bypassed(args, kwargs, "bypass was asked for")
+        every = (*self._instance, *args)
+        frame: R = calls.bypassed(self._declared, every, kwargs, "bypass was asked for")
+        return frame
 
     def load(self, *args: P.args, **kwargs: P.kwargs) -> R:
         """Return the stored result of this call; never run the function.
@@ -344,6 +376,57 @@ class Checkpointed(Generic[P, R]):
             CheckpointMissError: Nothing stored matches; the error says why.
         """
         return calls.stored_frame(self._planned(args, kwargs))  # type: ignore[no-any-return]
+
+    def lazy(self, *args: P.args, **kwargs: P.kwargs) -> pl.LazyFrame:
+        """Return the result of this call as a query of polars, which reads what it needs.
+
+        Like the call itself it computes what is not stored. What a query does not ask for,
+        columns or rows, is not read; each column is checked when it is first read.
+
+        Raises:
+            DamagedResultError: When the query runs: what is stored is damaged, and there is
+                no other copy.
+
+        >>> import polars as pl
+        >>> @checkpoint(name="cubes")
+        ... def cubes(count: int = 4) -> pl.DataFrame:
+        ...     return pl.DataFrame({"n": range(count), "cube": [n**3 for n in range(count)]})
+        >>> cubes.lazy().filter(pl.col("n") > 1).select("cube").collect()["cube"].to_list()
+        [8, 27]
+        """
+        frame: pl.LazyFrame = self._answered(args, kwargs, "", "polars.LazyFrame")
+        return frame
+
+    def polars(self, *args: P.args, **kwargs: P.kwargs) -> pl.DataFrame:
+        """Return the result of this call as a polars DataFrame, computed if need be."""
+        frame: pl.DataFrame = self._answered(args, kwargs, "", "polars.DataFrame")
+        return frame
+
+    def pandas(self, *args: P.args, **kwargs: P.kwargs) -> pd.DataFrame:
+        """Return the result of this call as a pandas DataFrame, computed if need be.
+
+        Its memory is its own and can be written to.
+        """
+        frame: pd.DataFrame = self._answered(args, kwargs, "", "pandas.DataFrame")
+        return frame
+
+    def arrow(self, *args: P.args, **kwargs: P.kwargs) -> pa.Table:
+        """Return the result of this call as an Arrow table, computed if need be.
+
+        It is mapped from the store: columns that nobody uses take no memory.
+        """
+        table: pa.Table = self._answered(args, kwargs, "", "pyarrow.Table")
+        return table
+
+    def relation(self, *args: P.args, **kwargs: P.kwargs) -> duckdb.DuckDBPyRelation:
+        """Return the result of this call as a relation of DuckDB, computed if need be.
+
+        It belongs to `duckdb.default_connection()`, as what `duckdb.sql` returns does.
+        """
+        relation: duckdb.DuckDBPyRelation = self._answered(
+            args, kwargs, "", "duckdb.DuckDBPyRelation"
+        )
+        return relation
 
     def accept(self, *args: P.args, **kwargs: P.kwargs) -> int:
         """State that a stored result holds for the code as it is now.
@@ -403,14 +486,13 @@ class Checkpointed(Generic[P, R]):
     def _planned(self, args: Any, kwargs: Any, refresh: str = "") -> calls.Planned:
         return calls.plan(self._declared, (*self._instance, *args), kwargs, refresh=refresh)
 
-    def _answered(self, args: Any, kwargs: Any, refresh: str) -> R:
+    def _answered(self, args: Any, kwargs: Any, refresh: str, form: str = "") -> Any:
         every = (*self._instance, *args)
-        frame: R = calls.answer(self._declared, every, kwargs, refresh=refresh)
-        return frame
-
-    def _bypassed(self, args: Any, kwargs: Any, reason: str) -> R:
-        frame: R = calls.bypassed(self._declared, (*self._instance, *args), kwargs, reason)
-        return frame
+        if os.environ.get("USHER_DISABLE", "") not in ("", "0") and not refresh:
+            reason = "USHER_DISABLE is set"
+            return calls.bypassed(self._declared, every, kwargs, reason, form=form)
+        wish = refresh or _refresh_wish(self.name)
+        return calls.answer(self._declared, every, kwargs, refresh=wish, form=form)
 
 
 def _refresh_wish(name: str) -> str:

@@ -22,6 +22,7 @@ __all__ = [
     "CheckpointNotSavedError",
     "CodeChangedError",
     "ConfigError",
+    "DamagedResultError",
     "DeclarationError",
     "FingerprintError",
     "InvalidResultError",
@@ -377,9 +378,9 @@ class InvalidResultError(UsherError, TypeError):
             f"{type_name}. Nothing was written. Give save_dataframe(...) a frame."
             if was_given
             else f"{name} returned {type_name}; expected a frame: a DataFrame, LazyFrame or "
-            "Series of polars, a DataFrame or Series of pandas, an Arrow table, a relation of "
-            "DuckDB, or a dict of these. Nothing was stored. Return a frame, or take the "
-            "decorator off."
+            "Series of polars, a DataFrame or Series of pandas, an Arrow table or reader, a "
+            "relation of DuckDB, a dict of these, or a generator of frames. Nothing was "
+            "stored. Return a frame, or take the decorator off."
         )
 
 
@@ -492,6 +493,27 @@ class StoreBusyError(StoreError):
             f"the database is held by {holder}; waited {waited_s:.1f} s",
             "Nothing was written. Close that connection, or call again later; "
             "hits do not need the database.",
+        )
+
+
+class DamagedResultError(StoreError):
+    """What is stored of a result is not what was stored once, and there is no other copy.
+
+    Attributes:
+        path: The store.
+        name: The checkpoint.
+        segment: The file that is damaged.
+    """
+
+    def __init__(self, path: Path | str, name: str, segment: Path | str) -> None:
+        self.name = name
+        self.segment = segment
+        super().__init__(
+            path,
+            f"the result of {name} is damaged: {str(segment)!r} does not have the digests "
+            "that its entry states, and the table does not hold the result either",
+            "Nothing of it was handed out. Call the checkpoint again; it finds the damage and "
+            "computes the result anew.",
         )
 
 

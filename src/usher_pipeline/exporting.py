@@ -9,7 +9,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
 from usher_pipeline.errors import StoreError
-from usher_pipeline.frames import adapter_for, is_frame
+from usher_pipeline.frames import adapter_for, adapter_of_kind, is_frame
 from usher_pipeline.records import Read, utc_now, versions_in
 from usher_pipeline.runs import current_run
 
@@ -118,18 +118,17 @@ def export(frame: Any, path: str | os.PathLike[str]) -> Path:
     ...     sorted(file.name for file in pathlib.Path(folder).iterdir())
     ['g.parquet', 'g.provenance.json']
     """
-    from usher_pipeline.persistence.export import write_frame
+    from usher_pipeline.persistence.export import tabular, write_frame
     from usher_pipeline.persistence.provenance import write_sidecar
 
-    target = write_frame(frame, os.fspath(path))
-    write_sidecar(target, _provenance_of(frame, target))
+    kind, written = tabular(frame)
+    target = write_frame(written, os.fspath(path))
+    write_sidecar(target, _provenance_of(frame, adapter_of_kind(kind).shape(written), target))
     return target
 
 
-def _provenance_of(frame: Any, target: Path) -> dict[str, Any]:
-    adapter = adapter_for(frame)
-    assert adapter is not None  # noqa: S101 - it was just written
-    rows, columns = adapter.shape(adapter.collect(frame))
+def _provenance_of(frame: Any, shape: tuple[int, int], target: Path) -> dict[str, Any]:
+    rows, columns = shape
     metadata = current_run().provenance()
     output: dict[str, Any] = {"file": target.name, "row_count": rows, "column_count": columns}
     origin = origin_of(frame)

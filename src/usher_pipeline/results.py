@@ -8,15 +8,13 @@ on the dictionary is there in full.
 from __future__ import annotations
 
 import inspect
-import tempfile
 import threading
 import warnings
 from collections import OrderedDict
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
-from uuid import uuid4
 
 from usher_pipeline import registry
 from usher_pipeline._version import __version__
@@ -24,7 +22,6 @@ from usher_pipeline.errors import (
     CheckpointNameError,
     CheckpointNotSaved,
     CheckpointNotSavedError,
-    InvalidResultError,
     NameClashError,
     UnsupportedFrameError,
 )
@@ -32,24 +29,26 @@ from usher_pipeline.exporting import remember_origin
 from usher_pipeline.fingerprint import frames as fingerprints
 from usher_pipeline.frames import adapter_for, adapter_of_kind
 from usher_pipeline.frames.contract import require_storable
-from usher_pipeline.persistence.segments import check_name, schema_text, write_segment
+from usher_pipeline.persistence.segments import check_name, schema_text
 from usher_pipeline.records import INDEX_TYPE, Column, Entry, utc_now
+from usher_pipeline.returned import WHOLE, gather, rescue, unsupported
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
 
     from usher_pipeline.calls import Planned
     from usher_pipeline.frames import Adapter, Packed
     from usher_pipeline.persistence.local import LocalBackend
+    from usher_pipeline.persistence.spools import Spool
     from usher_pipeline.records import Cost, Read
+    from usher_pipeline.returned import Held, Returned
 
 __all__ = [
     "LOST",
     "Circumstances",
     "Made",
-    "Returned",
+    "bypassed",
     "claim",
-    "gather",
     "handed_out",
     "keep",
     "make",
@@ -60,87 +59,8 @@ __all__ = [
 #: What `restored` returns when nothing can be restored.
 LOST: Final = object()
 _DICT: Final = "dict"
-#: The whole, among the parts of a result.
-_WHOLE: Final = ""
-
-
-# --- what was returned ------------------------------------------------------------------
-
-
-class _Held(NamedTuple):
-    """A frame with its values at hand, and the adapter of its kind."""
-
-    adapter: Adapter
-    frame: Any
-
-
-class Returned(NamedTuple):
-    """What a function returned, computed to the end.
-
-    Attributes:
-        result: The very thing.
-        frames: Its frames by their part; a result that is one frame has an empty one.
-    """
-
-    result: Any
-    frames: dict[str, _Held]
-
-    @property
-    def is_dict(self) -> bool:
-        """Whether it is a dictionary of frames."""
-        return type(self.result) is dict
-
-    @property
-    def computed(self) -> Any:
-        """The result with what queries gave in place of them, for errors to carry."""
-        lazy = {part: held.frame for part, held in self.frames.items() if held.adapter.is_lazy}
-        if not lazy:
-            return self.result
-        return {**self.result, **lazy} if self.is_dict else lazy[_WHOLE]
-
-
-def gather(name: str, result: Any) -> Returned:
-    """Return what a function returned with all its values at hand; lazy frames are run.
-
-    Args:
-        name: The checkpoint.
-        result: What the function returned.
-
-    Raises:
-        InvalidResultError: It is neither a frame nor a dictionary of frames.
-        UnsupportedFrameError: A frame in it can not be stored exactly.
-    """
-    if type(result) is not dict:
-        return Returned(result, {_WHOLE: _held(name, result, result)})
-    for part in result:
-        if type(part) is not str or not part:
-            raise _unsupported(
-                f"the key {part!r} of the dictionary",
-                type(part).__name__ if type(part) is not str else "empty",
-                "Use keys of text: they name the tables, as in name__key.",
-                result,
-            )
-    return Returned(result, {part: _held(name, f, result) for part, f in result.items()})
-
-
-def _held(name: str, frame: Any, result: Any) -> _Held:
-    adapter = adapter_for(frame)
-    if adapter is None:
-        raise InvalidResultError(name, _type_name(frame, result), result)
-    return _Held(adapter, adapter.collect(frame))
-
-
-def _type_name(value: Any, result: Any) -> str:
-    kind = type(value)
-    name = f"{kind.__module__}.{kind.__qualname__}".removeprefix("builtins.")
-    return name if value is result else f"a dict that holds {name}"
-
-
-def _unsupported(part: str, type_name: str, cure: str, result: Any) -> UnsupportedFrameError:
-    problem = UnsupportedFrameError(part, type_name, cure)
-    # Hours of work may be in it: the error carries what was computed.
-    problem.frame = result
-    return problem
+_POLARS: Final = "polars.DataFrame"
+_LAZY: Final = "polars.LazyFrame"
 
 
 # --- what is to be stored ---------------------------------------------------------------
@@ -166,10 +86,11 @@ class Circumstances:
 
 
 class Made(NamedTuple):
-    """One result: the entry that it will have, and its values."""
+    """One result: the entry that it will have, its values, and where they are written."""
 
     entry: Entry
     packed: Packed
+    spool: Spool | None = None
 
 
 def make(planned: Planned, returned: Returned, circumstances: Circumstances) -> dict[str, Made]:
@@ -181,40 +102,44 @@ def make(planned: Planned, returned: Returned, circumstances: Circumstances) -> 
     """
     name = planned.declared.name
     made = {}
-    for part, (adapter, frame) in returned.frames.items():
-        packed = _packed(part, adapter, frame, returned.computed)
-        described = adapter.describe(frame)
+    for part, held in returned.frames.items():
         table_name = f"{name}__{part}" if returned.is_dict else name
-        entry = _entry(planned, table_name, packed, described, circumstances)
-        made[part] = Made(entry, packed)
+        if held.spooled is not None:
+            packed, described, digests, spool = held.spooled
+        else:
+            packed = _packed(part, held.adapter, held.frame, returned)
+            described, digests, spool = held.adapter.describe(held.frame), None, None
+        columns = _columns(packed, described, digests)
+        entry = _entry(planned, table_name, packed, columns, circumstances)
+        made[part] = Made(entry, packed, spool)
     if returned.is_dict:
-        _require_free(planned, made, returned.computed)
+        _require_free(planned, made, returned)
         from usher_pipeline.frames.parts import ADAPTER, PartRef
 
         listed = [
             PartRef(part, e.name, e.kind, e.row_count, e.content)
-            for part, (e, _) in made.items()
+            for part, (e, _, _) in made.items()
         ]
         packed = ADAPTER.to_arrow(listed)
-        described = ADAPTER.describe(listed)
-        made[_WHOLE] = Made(_entry(planned, name, packed, described, circumstances), packed)
+        columns = _columns(packed, ADAPTER.describe(listed))
+        made[WHOLE] = Made(_entry(planned, name, packed, columns, circumstances), packed)
     return made
 
 
-def _packed(part: str, adapter: Adapter, frame: Any, result: Any) -> Packed:
+def _packed(part: str, adapter: Adapter, frame: Any, returned: Returned) -> Packed:
     try:
         packed = adapter.to_arrow(frame)
         require_storable(packed)
     except UnsupportedFrameError as problem:
         place = f"in the part {part!r}, {problem.column}" if part else problem.column
-        raise _unsupported(place, problem.type_name, problem.cure, result) from None
+        raise unsupported(place, problem.type_name, problem.cure, returned.computed) from None
     return packed
 
 
-def _require_free(planned: Planned, made: Mapping[str, Made], result: Any) -> None:
+def _require_free(planned: Planned, made: Mapping[str, Made], returned: Returned) -> None:
     """Refuse parts whose names are no names, are alike, or belong to others."""
     name, known = planned.declared.name, dict[str, str]()
-    for part, (entry, _) in made.items():
+    for part, (entry, _, _) in made.items():
         other = known.setdefault(entry.name.casefold(), part)
         try:
             check_name(entry.name)
@@ -222,14 +147,14 @@ def _require_free(planned: Planned, made: Mapping[str, Made], result: Any) -> No
             planned.backend.check(entry.name)
             registry.require_sole(planned.declared, planned.backend, entry.name)
         except CheckpointNameError as problem:
-            raise _unsupported(
+            raise unsupported(
                 f"the key {part!r} of the dictionary that {name} returned",
                 f"no part of a name ({problem})",
                 "Use another key.",
-                result,
+                returned.computed,
             ) from None
         except NameClashError as problem:
-            problem.frame = result
+            problem.frame = returned.computed
             raise
 
 
@@ -238,17 +163,29 @@ def _require_apart(name: str, one: str, other: str) -> None:
         raise NameClashError(name, f"the part {one!r}", f"the part {other!r}")
 
 
+def _columns(
+    packed: Packed, described: tuple[tuple[str, str], ...], digests: list[str] | None = None
+) -> tuple[Column, ...]:
+    """Return the columns of a frame with their digests, those of its index last."""
+    if digests is None:
+        digests = fingerprints.column_digests(packed.table)
+    names = packed.schema["sql_names"]
+    described += tuple((each, INDEX_TYPE) for each in names[len(described) :])
+    return tuple(
+        Column(label, kind, digest)
+        for (label, kind), digest in zip(described, digests, strict=True)
+    )
+
+
 def _entry(
     planned: Planned,
     name: str,
     packed: Packed,
-    described: tuple[tuple[str, str], ...],
+    columns: tuple[Column, ...],
     circumstances: Circumstances,
 ) -> Entry:
     function = planned.declared.function
-    digests = fingerprints.column_digests(packed.table)
-    names = packed.schema["sql_names"]
-    described += tuple((each, INDEX_TYPE) for each in names[len(described) :])
+    digests = [column.digest for column in columns]
     return Entry(
         key=replace(planned.key, name=name),
         number=1,
@@ -258,10 +195,7 @@ def _entry(
         schema=packed.schema,
         arrow_schema=schema_text(packed.table.schema),
         content=fingerprints.combine(packed.kind, packed.schema, digests),
-        columns=tuple(
-            Column(label, kind, digest)
-            for (label, kind), digest in zip(described, digests, strict=True)
-        ),
+        columns=columns,
         row_count=packed.schema["rows"],
         size_bytes=packed.table.nbytes,
         cost=circumstances.cost,
@@ -292,14 +226,14 @@ def keep(planned: Planned, returned: Returned, made: Mapping[str, Made]) -> dict
     kept: dict[str, Entry] = {}
     try:
         for part, each in made.items():
-            kept[part] = planned.backend.save(each.entry, each.packed)
+            kept[part] = planned.backend.save(*each)
     except Exception as problem:  # noqa: BLE001 - hours of work are not lost for any error
         for entry in kept.values():
             # A part without its whole is not a result.
             with suppress(OSError):
                 planned.backend.segments.remove(entry)
         # What was computed, and not a query that would have to run once more.
-        _tell_unsaved(planned, made, handed_out(returned, made), problem)
+        _tell_unsaved(planned, made, handed_out(planned, returned, made, {}), problem)
         return {}
     return kept
 
@@ -313,10 +247,10 @@ def claim(planned: Planned, result: Any, kept: Mapping[str, Entry]) -> None:
         kept: What was stored.
     """
     for part, entry in kept.items():
-        if part != _WHOLE:
+        if part != WHOLE:
             planned.run.mean(planned.backend, entry)
             remember_origin(result[part], entry, planned.backend)
-    remember_origin(result, kept[_WHOLE], planned.backend)
+    remember_origin(result, kept[WHOLE], planned.backend)
 
 
 def _tell_unsaved(
@@ -326,73 +260,138 @@ def _tell_unsaved(
     if planned.run.strict:
         raise CheckpointNotSavedError(path, str(problem), result) from problem
     frames = {part: each for part, each in made.items() if part or len(made) == 1}
-    rescue = ", ".join(_rescued(part, each.packed) for part, each in frames.items())
+    rescued = ", ".join(rescue(each.packed.table, part) for part, each in frames.items())
     planned.run.note_unsaved(name, "not saved", {"problem": str(problem)})
     warnings.warn(
         f"{name} ran, but its result could not be stored in {str(path)!r}: {problem}. The "
-        f"result was returned{rescue and f', and {rescue}'}. "
+        f"result was returned{rescued and f', and {rescued}'}. "
         "Mend the store and call again to have it kept.",
         CheckpointNotSaved,
         stacklevel=6,
     )
 
 
-def _rescued(part: str, packed: Packed) -> str:
-    """Write an unsaved frame somewhere else; return a clause that says where."""
-    path = Path(tempfile.gettempdir()) / f"usher-rescue-{uuid4().hex}.arrow"
-    of_part = f" of {part!r}" if part else ""
-    try:
-        write_segment(path, packed.table)
-    except Exception as problem:  # noqa: BLE001 - as above
-        with suppress(OSError):
-            path.unlink()
-        return f"its columns{of_part} could not be rescued to {path} either ({problem})"
-    return f"a copy of its columns{of_part} was written to {str(path)!r}"
+def handed_out(
+    planned: Planned,
+    returned: Returned,
+    made: Mapping[str, Made],
+    kept: Mapping[str, Entry],
+    form: str = "",
+) -> Any:
+    """Return what the caller gets: what the function returned, queries run but once.
 
-
-def handed_out(returned: Returned, made: Mapping[str, Made]) -> Any:
-    """Return what the caller gets: what the function returned, queries run but once."""
+    Args:
+        planned: The call.
+        returned: What the function returned.
+        made: What was to be stored of it.
+        kept: What was stored of it.
+        form: The kind of frame that the caller asked for; that of the function if empty.
+    """
     frames = {
-        part: held.adapter.from_arrow(made[part].packed.table, made[part].packed.schema)
+        part: _handed_out(planned, made[part].packed, kept.get(part), form)
         for part, held in returned.frames.items()
-        if held.adapter.is_lazy
+        if held.spooled is not None or form
     }
     if not frames:
         return returned.result
-    return {**returned.result, **frames} if returned.is_dict else frames[_WHOLE]
+    return {**returned.result, **frames} if returned.is_dict else frames[WHOLE]
+
+
+def _handed_out(planned: Planned, packed: Packed, entry: Entry | None, form: str) -> Any:
+    found = LOST if entry is None else restored(planned.backend, entry, form)
+    return _in_form(form or packed.kind, packed) if found is LOST else found
+
+
+def bypassed(name: str, result: Any, form: str) -> Any:
+    """Return what a function returned that is not stored, in the form that was asked for.
+
+    Args:
+        name: The checkpoint.
+        result: What the function returned; of a generator, its frames become one.
+        form: The kind of frame that is wanted; that of the function if empty.
+    """
+    is_yielded = isinstance(result, Iterator) and adapter_for(result) is None
+    if not form and not is_yielded:
+        return result
+    returned = gather(name, result)
+    frames = {part: _formed(held, form) for part, held in returned.frames.items()}
+    return {**result, **frames} if returned.is_dict else frames[WHOLE]
+
+
+def _formed(held: Held, form: str) -> Any:
+    packed = held.spooled.packed if held.spooled else held.adapter.to_arrow(held.frame)
+    return _in_form(form or packed.kind, packed)
 
 
 # --- out of the store -------------------------------------------------------------------
 
 
-def restored(backend: LocalBackend, entry: Entry) -> Any:
+def restored(backend: LocalBackend, entry: Entry, form: str = "") -> Any:
     """Return what a function returned, from its entry; `LOST` if it is lost or damaged.
 
     Args:
         backend: The store.
         entry: The entry of the whole.
+        form: The kind of frame that is wanted; that of the function if empty.
     """
-    state = backend.segments.state(entry) if entry.kind in _SHARED else None
+    found = _restored(backend, entry, form if form != entry.kind else "")
+    if found is not LOST:
+        remember_origin(found, entry, backend)
+    return found
+
+
+def _restored(backend: LocalBackend, entry: Entry, form: str) -> Any:
+    if entry.kind == _DICT:
+        return _restored_parts(backend, entry, form)
+    if _LAZY in (form, entry.kind) and form in (_LAZY, ""):
+        return _scanned(backend, entry)
+    is_shared = not form and entry.kind in _SHARED
+    state = backend.segments.state(entry) if is_shared else None
     found = _memory.get(state)
     if found is not None:
-        remember_origin(found, entry, backend)
         return found
     packed = backend.load(entry)
     if packed is None:
         return LOST
+    if form:
+        return _in_form(form, packed)
     found = adapter_of_kind(packed.kind).from_arrow(packed.table, packed.schema)
     if state is not None:
         _memory.put(state, found, entry.size_bytes)
-    if entry.kind == _DICT:
-        parts = {ref.part: _part(backend, entry, ref) for ref in found}
-        if None in parts.values():
-            return LOST
-        frames = {p: restored(backend, each) for p, each in parts.items() if each is not None}
-        if any(frame is LOST for frame in frames.values()):
-            return LOST
-        found = frames
-    remember_origin(found, entry, backend)
     return found
+
+
+def _restored_parts(backend: LocalBackend, entry: Entry, form: str) -> Any:
+    packed = backend.load(entry)
+    if packed is None:
+        return LOST
+    listed = adapter_of_kind(packed.kind).from_arrow(packed.table, packed.schema)
+    parts = {ref.part: _part(backend, entry, ref) for ref in listed}
+    frames = {
+        part: LOST if each is None else restored(backend, each, form)
+        for part, each in parts.items()
+    }
+    return LOST if any(frame is LOST for frame in frames.values()) else frames
+
+
+def _in_form(kind: str, packed: Packed) -> Any:
+    """Return a packed frame as one of some kind; only another one than its own costs much."""
+    if kind == packed.kind:
+        return adapter_of_kind(kind).from_arrow(packed.table, packed.schema)
+    from usher_pipeline.persistence.conversion import in_form
+
+    return in_form(kind, packed)
+
+
+def _scanned(backend: LocalBackend, entry: Entry) -> Any:
+    """Return a query of polars on an entry, which reads only what it needs."""
+    if adapter_of_kind(entry.kind).tabular != _POLARS:
+        packed = backend.load(entry)
+        return LOST if packed is None else _in_form(_LAZY, packed)
+    from usher_pipeline.frames.polars_lazy import scan
+
+    source = backend.scan(entry)
+    return LOST if source is None else scan(source, entry.schema)
 
 
 #: Kinds whose values nobody can change in place: their frames may share memory.

@@ -113,7 +113,9 @@ def test_a_damaged_segment_is_not_mapped(segments: Segments, damage: str) -> Non
         data = bytearray()
     elif damage == "swapped":
         other = pa.table({"0": pa.array(range(1, 1001), pa.int64())})
-        data = bytearray(segments.seal("genes", other).path.read_bytes())
+        sealed = segments.seal("genes", other).path
+        assert sealed is not None
+        data = bytearray(sealed.read_bytes())
     path.unlink()
     if damage != "missing":
         path.write_bytes(data)

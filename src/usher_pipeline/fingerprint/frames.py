@@ -12,6 +12,7 @@ import json
 import struct
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import pyarrow as pa
@@ -21,7 +22,7 @@ import xxhash
 from usher_pipeline.frames.table_schema import zero
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from usher_pipeline.frames import Packed
 
@@ -32,6 +33,9 @@ FRAME_FORMAT: Final = 1
 
 #: What a schema holds for people alone.
 _COSMETIC: Final = frozenset(("sql_names",))
+
+#: How much is read before it is said that it can be let go of.
+_PASSING_BYTES: Final = 1 << 26
 
 _LENGTH: Final = struct.Struct("<q").pack
 _INTS: Final = {8: pa.int8(), 16: pa.int16(), 32: pa.int32(), 64: pa.int64()}
@@ -61,22 +65,30 @@ def combine(kind: str, schema: Mapping[str, Any], digests: Sequence[str]) -> str
     return hasher.hexdigest()
 
 
-def column_digests(table: pa.Table, workers: int = 2) -> list[str]:
+def column_digests(
+    table: pa.Table, workers: int = 2, passed: Callable[[], None] | None = None
+) -> list[str]:
     """Return the digest of each column, in order.
 
     Args:
         table: The table.
         workers: How many threads may work at it.
+        passed: Called again and again, when what was read so far is not needed any more.
     """
+    digest = partial(column_digest, passed=passed)
     if workers > 1 and table.num_columns > 1:
         # An interpreter that is ending starts no thread any more (RuntimeError).
         with suppress(RuntimeError), ThreadPoolExecutor(workers) as threads:
-            return list(threads.map(column_digest, table.columns))
-    return [column_digest(column) for column in table.columns]
+            return list(threads.map(digest, table.columns))
+    return [digest(column) for column in table.columns]
 
 
-def column_digest(column: pa.ChunkedArray) -> str:
+def column_digest(column: pa.ChunkedArray, passed: Callable[[], None] | None = None) -> str:
     """Return the digest of a column as 32 hexadecimal digits.
+
+    Args:
+        column: The column.
+        passed: Called again and again, when what was read so far is not needed any more.
 
     >>> whole = pa.chunked_array([[1, None, 3]])
     >>> parts = pa.chunked_array([[1], [None, 3]])
@@ -86,11 +98,32 @@ def column_digest(column: pa.ChunkedArray) -> str:
     Raises:
         ValueError: Its type has no canonical form here, such as a union.
     """
-    hasher = xxhash.xxh3_128()
+    hasher = xxhash.xxh3_128() if passed is None else _Passing(passed)
     _type(hasher, column.type)
     hasher.update(_LENGTH(len(column)))
     _values(hasher, [chunk for chunk in column.chunks if len(chunk)], column.type)
     return hasher.hexdigest()
+
+
+class _Passing:
+    """A hasher that tells on the way when memory that it read can be let go of."""
+
+    def __init__(self, passed: Callable[[], None]) -> None:
+        self._hasher = xxhash.xxh3_128()
+        self._passed = passed
+        self._unsaid_bytes = 0
+        self.hexdigest = self._hasher.hexdigest
+
+    def update(self, data: Any) -> None:
+        """Hash some bytes."""
+        view = memoryview(data)
+        for begin in range(0, len(view), _PASSING_BYTES):
+            piece = view[begin : begin + _PASSING_BYTES]
+            self._hasher.update(piece)
+            self._unsaid_bytes += len(piece)
+            if self._unsaid_bytes >= _PASSING_BYTES:
+                self._passed()
+                self._unsaid_bytes = 0
 
 
 # --- types ------------------------------------------------------------------------------

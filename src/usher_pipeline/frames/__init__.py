@@ -25,6 +25,7 @@ _MODULES: Final[Mapping[str, str]] = {
     "polars.Series": "polars_series",
     "pandas.Series": "pandas_series",
     "pyarrow.Table": "arrow_tables",
+    "pyarrow.RecordBatchReader": "arrow_readers",
     "duckdb.DuckDBPyRelation": "relations",
     "dict": "parts",
 }

@@ -35,7 +35,7 @@ class ArrowTableAdapter:
     """The verbs for `pyarrow.Table`."""
 
     kind: ClassVar[str] = "pyarrow.Table"
-    tabular: ClassVar[str] = ""
+    tabular: ClassVar[str] = kind
     is_lazy: ClassVar[bool] = False
 
     def owns(self, value: object) -> bool:

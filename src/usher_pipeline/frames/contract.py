@@ -13,11 +13,19 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, Protocol
 from usher_pipeline.errors import UnsupportedFrameError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
     import pyarrow as pa
 
-__all__ = ["SCHEMA_FORMAT", "Adapter", "Packed", "plain_only", "require_storable"]
+__all__ = [
+    "SCHEMA_FORMAT",
+    "Adapter",
+    "LazyAdapter",
+    "Packed",
+    "Source",
+    "plain_only",
+    "require_storable",
+]
 
 #: The format of the schemas that the adapters write.
 SCHEMA_FORMAT: Final = 1
@@ -150,4 +158,37 @@ class Adapter(Protocol):
 
     def shape(self, frame: Any) -> tuple[int, int]:
         """Return the numbers of rows and of data columns."""
+        ...
+
+
+class LazyAdapter(Adapter, Protocol):
+    """What the adapter of a lazy kind can besides: to run a frame without holding it all."""
+
+    def parts(self, frame: Any) -> Iterator[Any]:
+        """Yield what the frame gives, in order, in parts that `to_arrow` takes; one at least.
+
+        Raises:
+            UnsupportedFrameError: A type in it does not come back exactly.
+        """
+        ...
+
+
+class Source(Protocol):
+    """Stored columns that are read when somebody asks for them."""
+
+    @property
+    def row_count(self) -> int:
+        """How many rows there are."""
+        ...
+
+    def columns(self, positions: Sequence[int]) -> pa.Table:
+        """Return some columns, checked, in the order that is asked for.
+
+        Raises:
+            StoreError: What is stored is damaged, and there is no other copy.
+        """
+        ...
+
+    def relieve(self) -> None:
+        """Let go of the memory of what was read; it is read again where it is still used."""
         ...

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
-__all__ = ["ADAPTER", "PolarsAdapter"]
+__all__ = ["ADAPTER", "PolarsAdapter", "without_columns"]
 
 
 class PolarsAdapter:
@@ -71,7 +71,7 @@ class PolarsAdapter:
         """
         _check(table, schema, self.kind)
         if not schema["labels"]:
-            return _without_columns(schema["rows"])
+            return without_columns(schema["rows"])
         columns = [
             _series(column, polars_types.from_json(dtype), copy=copy).alias(str(position))
             for position, (column, dtype) in enumerate(
@@ -86,7 +86,7 @@ class PolarsAdapter:
     def from_plain(self, table: pa.Table) -> pl.DataFrame:
         """Return the natural frame of any Arrow table; its column names are the labels."""
         if not table.num_columns:
-            return _without_columns(table.num_rows)
+            return without_columns(table.num_rows)
         columns = [
             _natural(column).alias(str(position))
             for position, column in enumerate(table.columns)
@@ -167,6 +167,6 @@ def _natural(column: pa.ChunkedArray) -> pl.Series:
     return cast("pl.Series", pl.from_arrow(column))
 
 
-def _without_columns(row_count: int) -> pl.DataFrame:
+def without_columns(row_count: int) -> pl.DataFrame:
     """Return a frame of no columns that still counts its rows."""
     return pl.DataFrame({"_": pl.repeat(None, row_count, eager=True)}).drop("_")

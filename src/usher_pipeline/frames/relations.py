@@ -8,6 +8,7 @@ cursor of it, since a connection serves one thread at a time.
 from __future__ import annotations
 
 import threading
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, ClassVar, Final, NamedTuple
 
 import duckdb
@@ -17,14 +18,16 @@ from usher_pipeline.errors import UnsupportedFrameError
 from usher_pipeline.frames import relation_types
 from usher_pipeline.frames.contract import SCHEMA_FORMAT, Packed
 from usher_pipeline.frames.relation_types import quoted
-from usher_pipeline.frames.table_schema import owned, sized_table, sql_names
+from usher_pipeline.frames.table_schema import has_dictionary, owned, sized_table, sql_names
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
 __all__ = ["ADAPTER", "RelationAdapter"]
 
 _UTC: Final = "UTC"
+#: How many rows a query hands out at a time.
+_BATCH_ROWS: Final = 1 << 17
 
 
 class _Collected(NamedTuple):
@@ -60,13 +63,31 @@ class RelationAdapter:
         Raises:
             UnsupportedFrameError: A type in it does not come back exactly.
         """
-        try:
-            return self._run(frame)
-        except duckdb.ConnectionException as problem:
-            cure = "Return it from a connection that stays open, or return its .pl()."
-            raise UnsupportedFrameError("the relation", f"no more: {problem}", cure) from None
+        with _closed_as_unsupported():
+            outward, asked = self._outward(frame)
+            return outward._replace(table=asked.to_arrow_table())
 
-    def _run(self, frame: duckdb.DuckDBPyRelation) -> _Collected:
+    def parts(self, frame: duckdb.DuckDBPyRelation) -> Iterator[_Collected]:
+        """Yield what the relation gives, in order; this runs its query.
+
+        Raises:
+            UnsupportedFrameError: A type in it does not come back exactly.
+        """
+        with _closed_as_unsupported():
+            outward, asked = self._outward(frame)
+            if any(map(_is_inside, outward.table.schema.types)):
+                # The words of an ENUM inside another type have no dictionary that could grow.
+                yield outward._replace(table=asked.to_arrow_table())
+                return
+            reader = asked.to_arrow_reader(_BATCH_ROWS)
+            yield outward._replace(table=reader.schema.empty_table())
+            for batch in reader:
+                yield outward._replace(table=pa.Table.from_batches([batch]))
+
+    def _outward(
+        self, frame: duckdb.DuckDBPyRelation
+    ) -> tuple[_Collected, duckdb.DuckDBPyRelation]:
+        """Return what is known of a relation before it runs, and what has to be asked."""
         names = frame.columns
         if len({name.lower() for name in names}) < len(names):
             raise UnsupportedFrameError(
@@ -78,7 +99,7 @@ class RelationAdapter:
         texts = list(map(str, frame.types))
         if any(map(_is_cast, types)):
             frame = frame.project(", ".join(map(_outward, names, types)))
-        return _Collected(names, types, texts, frame.to_arrow_table())
+        return _Collected(names, types, texts, frame.limit(0).to_arrow_table()), frame
 
     def to_arrow(self, frame: _Collected | duckdb.DuckDBPyRelation) -> Packed:
         """Return what a relation gave as Arrow table and schema.
@@ -155,6 +176,21 @@ def _connection() -> duckdb.DuckDBPyConnection:
 
 
 _own: Final = threading.local()
+
+
+@contextmanager
+def _closed_as_unsupported() -> Iterator[None]:
+    """Say what can not be run any more, since its connection was closed."""
+    try:
+        yield
+    except duckdb.ConnectionException as problem:
+        cure = "Return it from a connection that stays open, or return its .pl()."
+        raise UnsupportedFrameError("the relation", f"no more: {problem}", cure) from None
+
+
+def _is_inside(dtype: pa.DataType) -> bool:
+    """Tell whether there is a dictionary inside a type."""
+    return has_dictionary(dtype) and not pa.types.is_dictionary(dtype)
 
 
 def _described(name: str, dtype: Any) -> Any:

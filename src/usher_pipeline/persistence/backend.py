@@ -10,7 +10,11 @@ if TYPE_CHECKING:
     from datetime import datetime
     from pathlib import Path
 
+    import pyarrow as pa
+
     from usher_pipeline.frames import Packed
+    from usher_pipeline.frames.contract import Source
+    from usher_pipeline.persistence.spools import Spool
     from usher_pipeline.records import Acceptance, Entry, Key
 
 __all__ = ["Backend"]
@@ -53,7 +57,13 @@ class Backend(Protocol):
     def check(self, name: str) -> None:
         """Raise what saving under a name would raise, as far as can be known before."""
 
-    def save(self, entry: Entry, packed: Packed) -> Entry:
+    def scan(self, entry: Entry) -> Source | None:
+        """Return the columns of an entry, each checked when it is read; None if it is lost."""
+
+    def spool(self, name: str, schema: pa.Schema) -> Spool:
+        """Begin to store a result whose rows still come; what goes wrong is in the spool."""
+
+    def save(self, entry: Entry, packed: Packed, spool: Spool | None = None) -> Entry:
         """Store a result; return its entry with its number. It is there once this returns."""
 
     def accept(self, entry: Entry, key: Key, statement: Acceptance) -> Entry:

@@ -6,15 +6,16 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from usher_pipeline.frames import adapter_of_kind, row_index
+from usher_pipeline.frames import Packed, adapter_of_kind, row_index
+from usher_pipeline.frames.table_schema import has_dictionary, sql_type, to_sql
 from usher_pipeline.persistence.tables import natural, restore
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from usher_pipeline.persistence.tables import Stored
 
-__all__ = ["as_kind"]
+__all__ = ["as_kind", "in_form"]
 
 
 def as_kind(kind: str, stored: Stored) -> Any:
@@ -28,31 +29,60 @@ def as_kind(kind: str, stored: Stored) -> Any:
     if found is None:
         return natural(kind, stored.table)
     saved, schema, table = found
-    adapter = adapter_of_kind(saved)
     try:
-        frame = adapter.from_arrow(table, schema)
+        return in_form(kind, Packed(table, schema, saved))
     except ValueError:
         # Values were written with SQL that the frame could not have held.
         return natural(kind, stored.table)
-    if saved == kind:
-        return frame
-    if adapter.tabular == kind:
+
+
+def in_form(kind: str, packed: Packed) -> Any:
+    """Return a packed frame as one of another kind, or of its own.
+
+    Args:
+        kind: The kind that is wanted.
+        packed: The frame.
+
+    Returns:
+        In its own library just the frame that was packed. In another one the most natural
+        frame that keeps durations, categories and time zones; an index without a name is
+        left out there.
+
+    Raises:
+        ValueError: The table does not fit the schema.
+    """
+    adapter = adapter_of_kind(packed.kind)
+    if packed.kind == kind:
+        return adapter.from_arrow(packed.table, packed.schema)
+    if adapter.tabular and adapter.tabular == adapter_of_kind(kind).tabular:
         # A series, or a query: the frame of its library has the same schema.
-        return adapter_of_kind(kind).from_arrow(table, {**schema, "kind": kind})
-    return natural(kind, _meaningful(stored.table, adapter.to_arrow(frame).table, schema))
+        return adapter_of_kind(kind).from_arrow(packed.table, {**packed.schema, "kind": kind})
+    if any(has_dictionary(field.type) for field in packed.table.schema):
+        # What is stored has the words that occur; the frame knows all, and their order.
+        packed = adapter.to_arrow(adapter.from_arrow(packed.table, packed.schema))
+    return natural(kind, _meaningful(packed))
 
 
-def _meaningful(plain: pa.Table, exact: pa.Table, schema: Mapping[str, Any]) -> pa.Table:
+def _meaningful(packed: Packed) -> pa.Table:
     """Return a table with the column that says more, of those in SQL and those exact."""
+    table, schema = packed.table, packed.schema
     gone = set(row_index.unnamed(schema)) if len(schema["dtypes"]) else set()
-    kept = [position for position in range(exact.num_columns) if position not in gone]
-    if not exact.num_columns:
-        return exact
-    columns = [_column(plain.column(position), exact.column(position)) for position in kept]
-    return pa.Table.from_arrays(columns, [schema["sql_names"][position] for position in kept])
+    kept = [position for position in range(table.num_columns) if position not in gone]
+    if not table.num_columns:
+        return table
+    columns = [_column(table.column(position)) for position in kept]
+    return pa.Table.from_arrays(columns, _names(schema, kept))
 
 
-def _column(plain: pa.ChunkedArray, exact: pa.ChunkedArray) -> pa.ChunkedArray:
+def _names(schema: Mapping[str, Any], positions: Sequence[int]) -> list[str]:
+    """Return the labels of some columns where they are texts, else their names in SQL."""
+    labels = schema["labels"]
+    is_plain = isinstance(labels, list) and all(isinstance(label, str) for label in labels)
+    names = labels if is_plain and len(labels) > max(positions, default=0) else None
+    return [(names or schema["sql_names"])[position] for position in positions]
+
+
+def _column(exact: pa.ChunkedArray) -> pa.ChunkedArray:
     types, kind = pa.types, exact.type
     is_word = types.is_dictionary(kind) and (
         types.is_large_string(kind.value_type) or types.is_string(kind.value_type)
@@ -62,7 +92,9 @@ def _column(plain: pa.ChunkedArray, exact: pa.ChunkedArray) -> pa.ChunkedArray:
         return exact.cast(pa.timestamp(kind.unit, "UTC"))
     if is_word:
         return _signed(exact)
-    return exact if types.is_duration(kind) or types.is_timestamp(kind) else plain
+    if types.is_duration(kind) or types.is_timestamp(kind) or sql_type(kind) == kind:
+        return exact
+    return to_sql(pa.table([exact], ["_"]), ["_"]).column(0)
 
 
 def _signed(column: pa.ChunkedArray) -> pa.ChunkedArray:

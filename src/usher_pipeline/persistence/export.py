@@ -14,7 +14,7 @@ from usher_pipeline.frames import ALL_KINDS, adapter_for, adapter_of_kind
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["formats", "write_frame"]
+__all__ = ["formats", "tabular", "write_frame"]
 
 
 def formats(frame: Any) -> dict[str, Callable[[str], Any]]:
@@ -22,7 +22,7 @@ def formats(frame: Any) -> dict[str, Callable[[str], Any]]:
 
     The writers are those of the frame's own library, so a file is what its users know.
     """
-    kind, frame = _tabular(frame)
+    kind, frame = tabular(frame)
     if kind == "polars.DataFrame":
         return {
             ".parquet": frame.write_parquet,
@@ -43,8 +43,11 @@ def formats(frame: Any) -> dict[str, Callable[[str], Any]]:
     }
 
 
-def _tabular(frame: Any) -> tuple[str, Any]:
-    """Return a frame as one that its library writes to files, and its kind."""
+def tabular(frame: Any) -> tuple[str, Any]:
+    """Return the kind of a frame that its library writes to files, and that frame.
+
+    A query is run by this, and a reader read to its end; what comes out is used again.
+    """
     adapter = adapter_for(frame)
     if adapter is None:
         cure = f"Give a frame, one of {ALL_KINDS}."

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from usher_pipeline.errors import (
     CheckpointNameError,
+    DamagedResultError,
     NameClashError,
     StoreBusyError,
     StoreError,
@@ -31,14 +32,19 @@ from usher_pipeline.persistence.segments import (
     folder_of,
     write_json,
 )
+from usher_pipeline.persistence.spools import Spool
 from usher_pipeline.records import utc_from_text, utc_now
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from contextlib import AbstractContextManager
     from datetime import datetime
 
+    import pyarrow as pa
+
     from usher_pipeline.fingerprint.files import Signature
+    from usher_pipeline.frames.contract import Source
+    from usher_pipeline.persistence.segments import Opened
     from usher_pipeline.persistence.tables import Row, Tables
     from usher_pipeline.records import Acceptance, Entry, Key, Read
 
@@ -232,6 +238,28 @@ class LocalBackend:
         table = self.segments.map(entry)
         if table is not None:
             return Packed(table=table, schema=dict(entry.schema), kind=entry.kind)
+        return self._recovered(entry)
+
+    def scan(self, entry: Entry) -> Source | None:
+        """Return the columns of an entry, each to be checked when it is read; None if lost."""
+        opened = self.segments.open(entry)
+        if opened is not None:
+            return _Scan(opened, self)
+        packed = self._recovered(entry)
+        return None if packed is None else _InMemory(packed.table)
+
+    def recovered(self, entry: Entry) -> Packed:
+        """Return from its table what the segment of an entry no longer has.
+
+        Raises:
+            DamagedResultError: The table does not have it either.
+        """
+        packed = self._recovered(entry)
+        if packed is None:
+            raise DamagedResultError(self.path, entry.name, self.segments.segment(entry))
+        return packed
+
+    def _recovered(self, entry: Entry) -> Packed | None:
         packed = self._from_table(entry) if self.path.is_file() else None
         if packed is not None:
             self._heal(entry, packed)
@@ -267,9 +295,7 @@ class LocalBackend:
         """Raise what saving would raise: a bad name, a path that is no database."""
         check_name(name)
         self._require_place()
-        other = self.segments.clash(name)
-        if other:
-            raise NameClashError(name, f"the checkpoint {other!r}", f"the checkpoint {name!r}")
+        self.segments.require_sole(name)
         if self.path.exists():
             with suppress(StoreBusyError):
                 self.tables.refuse_clash(name)
@@ -294,16 +320,35 @@ class LocalBackend:
             self.path, problem, f"Nothing was run and nothing was written. {cure}."
         )
 
-    def save(self, entry: Entry, packed: Packed) -> Entry:
-        """Seal a result, say that its table is to be published, and write the entry."""
+    def spool(self, name: str, schema: pa.Schema) -> Spool:
+        """Begin to store a result whose rows still come; what goes wrong is in the spool."""
+        try:
+            self._prepare()
+            return self.segments.spool(name, schema)
+        except (OSError, StoreError, NameClashError) as problem:
+            return Spool(None, schema, problem)
+
+    def save(self, entry: Entry, packed: Packed, spool: Spool | None = None) -> Entry:
+        """Seal a result, say that its table is to be published, and write the entry.
+
+        Args:
+            entry: Its entry.
+            packed: Its values.
+            spool: Where they are written already, if they are.
+        """
         self._prepare()
-        sealed = self.segments.seal(entry.name, packed.table)
+        is_sealed = spool is not None and spool.is_written
+        self.segments.require_sole(entry.name)
+        sealed = spool if spool and is_sealed else self.segments.seal(entry.name, packed.table)
         marker = self.segments.mark(entry.name, entry.key.digest, entry.created_at)
         try:
-            return self.segments.commit(sealed, entry)
+            entry = self.segments.commit(sealed, entry)
         except BaseException:
             marker.path.unlink(missing_ok=True)
             raise
+        if is_sealed:
+            self.segments.trust(entry)
+        return entry
 
     def accept(self, entry: Entry, key: Key, statement: Acceptance) -> Entry:
         """Make a result one of a newer key as well; return that entry.
@@ -545,6 +590,47 @@ class LocalBackend:
         if not self.segments.folder.is_dir():
             self._require_usable()
         return single_flight(self.segments.folder / ".locks", name, key)
+
+
+class _Scan:
+    """The columns of a segment, from its table where the segment is damaged."""
+
+    def __init__(self, opened: Opened, backend: LocalBackend) -> None:
+        self._opened = opened
+        self._backend = backend
+        self._recovered: pa.Table | None = None
+        self.row_count = opened.row_count
+
+    def columns(self, positions: Sequence[int]) -> pa.Table:
+        """Return some columns, checked, in the order that is asked for.
+
+        Raises:
+            DamagedResultError: They are damaged, and there is no other copy.
+        """
+        if self._recovered is None:
+            if self._opened.is_whole(positions):
+                return self._opened.table.select(list(positions))
+            self._recovered = self._backend.recovered(self._opened.entry).table
+        return self._recovered.select(list(positions))
+
+    def relieve(self) -> None:
+        """Let go of the memory of what was read; it is read again where it is still used."""
+        self._opened.relieve()
+
+
+class _InMemory:
+    """Columns that are in memory, and were checked on the way."""
+
+    def __init__(self, table: pa.Table) -> None:
+        self._table = table
+        self.row_count = table.num_rows
+
+    def columns(self, positions: Sequence[int]) -> pa.Table:
+        """Return some columns, in the order that is asked for."""
+        return self._table.select(list(positions))
+
+    def relieve(self) -> None:
+        """Keep them; there is no other place to read them from."""
 
 
 def _file_above(path: Path) -> Path | None:

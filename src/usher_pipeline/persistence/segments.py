@@ -23,12 +23,13 @@ from urllib.parse import quote, unquote
 from uuid import uuid4
 
 from usher_pipeline.errors import CheckpointNameError, NameClashError
-from usher_pipeline.fingerprint import frames as fingerprints
 from usher_pipeline.fingerprint.files import signature
+from usher_pipeline.persistence.mapped import Mapped
+from usher_pipeline.persistence.spools import Spool, sync
 from usher_pipeline.records import Entry, utc_from_text
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
     from datetime import datetime
 
     import pyarrow as pa
@@ -37,8 +38,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "RECENT_ENTRIES",
+    "Opened",
     "Pending",
-    "Sealed",
     "Segments",
     "check_name",
     "folder_of",
@@ -54,7 +55,8 @@ _LONGEST_PLAIN: Final = 120
 RECENT_ENTRIES: Final = 64
 _ENTRY_NAME: Final = re.compile(r"(?P<key>[0-9a-f]{32})-(?P<number>\d+)\.json")
 
-_verified: set[tuple[str, int, int, int]] = set()
+#: Which columns of which segment files were compared with their digests.
+_checked: Final[dict[tuple[str, int, int, int], set[int]]] = {}
 
 
 def check_name(name: object) -> str:
@@ -109,19 +111,6 @@ def folder_of(database: Path) -> Path:
     """
     name = database.stem if database.suffix == ".duckdb" else database.name
     return database.with_name(f"{name}.checkpoints")
-
-
-@dataclass(frozen=True, slots=True)
-class Sealed:
-    """A segment on disk that no entry knows yet.
-
-    Attributes:
-        path: Where it lies, under its temporary name.
-        size_bytes: Its size.
-    """
-
-    path: Path
-    size_bytes: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,6 +206,16 @@ class Segments:
                 return unquote(folder.name)
         return ""
 
+    def require_sole(self, name: str) -> None:
+        """Refuse a name that differs from another one only in case.
+
+        Raises:
+            NameClashError: There is such a name.
+        """
+        other = self.clash(name)
+        if other:
+            raise NameClashError(name, f"the checkpoint {other!r}", f"the checkpoint {name!r}")
+
     def _entries(
         self, folder: Path, key: str = "", limit: int | None = None
     ) -> Iterator[Entry]:
@@ -240,68 +239,92 @@ class Segments:
             return None
         return path, facts.st_ino, facts.st_size, facts.st_mtime_ns
 
-    def map(self, entry: Entry) -> pa.Table | None:
-        """Map a segment into memory, or return None if it is lost or damaged.
+    def open(self, entry: Entry) -> Opened | None:
+        """Map a segment into memory, or return None if it is lost or is none.
 
-        The columns are compared with their digests the first time that this process
-        maps the file.
+        Nothing of it is checked yet.
         """
         import pyarrow as pa
 
         path = self.segment(entry)
         try:
             facts = path.stat()
-            with pa.memory_map(str(path)) as source:
-                table = pa.ipc.open_file(source).read_all()
+            opened = Opened(path, entry)
             state = (str(path), facts.st_ino, facts.st_size, facts.st_mtime_ns)
-            if state not in _verified:
-                if facts.st_uid != os.getuid():
-                    table.validate(full=True)
-                if not _is_whole(entry, table):
-                    return None
-                _verified.add(state)
+            if state not in _checked and facts.st_uid != os.getuid():
+                opened.table.validate(full=True)
         except (OSError, pa.ArrowInvalid, pa.ArrowNotImplementedError):
             return None
-        return table
+        opened.checked = _checked.setdefault(state, set())
+        return opened if opened.fits() else None
+
+    def map(self, entry: Entry) -> pa.Table | None:
+        """Map a segment into memory, or return None if it is lost or damaged.
+
+        The columns are compared with their digests the first time that this process
+        maps the file.
+        """
+        opened = self.open(entry)
+        if opened is None or not opened.is_whole(range(opened.table.num_columns)):
+            return None
+        return opened.table
+
+    def trust(self, entry: Entry) -> None:
+        """Take the columns of a segment for checked: its digests were just made from it."""
+        state = self.state(entry)
+        if state is not None:
+            _checked[state] = set(range(len(entry.columns)))
 
     # --- writing ---
 
-    def seal(self, name: str, table: pa.Table) -> Sealed:
+    def spool(self, name: str, schema: pa.Schema) -> Spool:
+        """Begin a segment under a temporary name.
+
+        Raises:
+            NameClashError: Another name differs only in case.
+            OSError: The folder can not be written.
+        """
+        self.require_sole(name)
+        folder = self.folder / safe_name(name)
+        _make_folder(self.folder)
+        _make_folder(folder)
+        return Spool(folder / f".{uuid4().hex}.arrow.tmp", schema)
+
+    def seal(self, name: str, table: pa.Table) -> Spool:
         """Write a segment and bring it to disk, under a temporary name.
 
         Raises:
             NameClashError: Another name differs only in case.
             OSError: The disk is full, or the folder can not be written.
         """
-        other = self.clash(name)
-        if other:
-            raise NameClashError(name, f"the checkpoint {other!r}", f"the checkpoint {name!r}")
-        folder = self.folder / safe_name(name)
-        _make_folder(self.folder)
-        _make_folder(folder)
-        path = folder / f".{uuid4().hex}.arrow.tmp"
+        spool = self.spool(name, table.schema)
         try:
-            write_segment(path, table)
-            _sync(path)
+            spool.write(table)
+            spool.close()
         except BaseException:
-            path.unlink(missing_ok=True)
+            spool.discard()
             raise
-        return Sealed(path, path.stat().st_size)
+        if spool.trouble is not None:
+            spool.discard()
+            raise spool.trouble
+        return spool
 
-    def commit(self, sealed: Sealed, entry: Entry) -> Entry:
+    def commit(self, sealed: Spool, entry: Entry) -> Entry:
         """Give a sealed segment its entry; from the rename of the entry on it is stored.
 
         Returns:
             The entry with its number.
         """
-        folder = sealed.path.parent
+        assert sealed.path is not None  # noqa: S101 - only what is on disk can be committed
+        folder = self.folder / safe_name(entry.name)
         try:
+            _make_folder(folder)
             numbers = [int(name["number"]) for name in _entry_names(folder, entry.key.digest)]
             entry = entry.numbered(max(numbers, default=0) + 1)
             self._place(sealed.path, folder / f"{entry.stem}.arrow")
             write_json(folder / f"{entry.stem}.json", entry.to_json())
         except BaseException:
-            sealed.path.unlink(missing_ok=True)
+            sealed.discard()
             raise
         return entry
 
@@ -322,7 +345,7 @@ class Segments:
             # Not every disk can give one file two names.
             with suppress(FileNotFoundError):
                 copyfile(self.segment(entry), temporary)
-                _sync(temporary)
+                sync(temporary)
         numbers = [int(name["number"]) for name in _entry_names(folder, accepted.key.digest)]
         accepted = accepted.numbered(max(numbers, default=0) + 1)
         if temporary.exists():
@@ -332,7 +355,7 @@ class Segments:
 
     def _place(self, temporary: Path, final: Path) -> None:
         temporary.replace(final)
-        _sync(final.parent)
+        sync(final.parent)
 
     def remove(self, entry: Entry) -> None:
         """Unlink an entry, then its segment."""
@@ -394,17 +417,35 @@ class Segments:
                 path.unlink(missing_ok=True)
 
 
-def write_segment(path: Path, table: pa.Table) -> None:
-    """Write a table as an uncompressed Arrow file that only its owner can read.
+class Opened(Mapped):
+    """A segment that is mapped into memory, of which each column is checked when it is read.
 
-    Raises:
-        OSError: The file is there already, or can not be written.
+    Args:
+        path: The segment.
+        entry: Its entry.
+
+    Attributes:
+        entry: As given.
+        checked: The columns that are known to be whole.
     """
-    import pyarrow as pa
 
-    os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
-    with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, table.schema) as file:
-        file.write_table(table)
+    def __init__(self, path: Path, entry: Entry) -> None:
+        super().__init__(path)
+        self.entry = entry
+        self.checked: set[int] = set()
+
+    def fits(self) -> bool:
+        """Tell whether the columns and their types are those that the entry says."""
+        return schema_text(self.table.schema) == self.entry.arrow_schema
+
+    def is_whole(self, positions: Iterable[int]) -> bool:
+        """Tell whether some columns hold what the entry says; each is read but once."""
+        unknown = [position for position in positions if position not in self.checked]
+        expected = [self.entry.columns[position].digest for position in unknown]
+        if unknown and self.digests_of(unknown) != expected:
+            return False
+        self.checked.update(unknown)
+        return True
 
 
 # --- files ------------------------------------------------------------------------------
@@ -461,7 +502,7 @@ def write_json(path: Path, data: object, *, indent: int = 1, mode: int = 0o600) 
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
-        _sync(path.parent)
+        sync(path.parent)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
@@ -477,15 +518,6 @@ def schema_from_text(text: str) -> pa.Schema:
     import pyarrow as pa
 
     return pa.ipc.read_schema(pa.py_buffer(base64.b64decode(text)))
-
-
-def _is_whole(entry: Entry, table: pa.Table) -> bool:
-    """Tell whether a table holds just what the entry says."""
-    digests = [column.digest for column in entry.columns]
-    return (
-        schema_text(table.schema) == entry.arrow_schema
-        and fingerprints.column_digests(table) == digests
-    )
 
 
 def _folders(folder: Path) -> list[Path]:
@@ -520,11 +552,3 @@ def _is_of(path: Path, name: str) -> bool:
 
 def _make_folder(folder: Path) -> None:
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-
-
-def _sync(path: Path) -> None:
-    number = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(number)
-    finally:
-        os.close(number)

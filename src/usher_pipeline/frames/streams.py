@@ -1,0 +1,249 @@
+"""Frames that come one after another → one frame, without holding them all.
+
+A query gives its rows in parts, and a generator yields frames. Each part is packed as a
+frame of its own; together they are the frame that one gets by putting them one below the
+other, and only what is told apart by rows may differ between them.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from usher_pipeline.errors import UnsupportedFrameError
+from usher_pipeline.frames import row_index
+from usher_pipeline.frames.table_schema import has_dictionary, sized_table
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+    from usher_pipeline.frames.contract import Adapter, Packed
+
+__all__ = ["Growing", "as_table", "coalesced"]
+
+#: Parts of fewer rows and bytes than these are put together before they are written.
+_ROWS: Final = 1 << 20
+_SIZE_BYTES: Final = 1 << 25
+
+_CURE: Final = "Give every frame the same columns of the same types, or return one frame."
+
+
+class Growing:
+    """One frame whose rows come in parts.
+
+    Args:
+        adapter: That of the parts.
+        kind: The kind of the whole; that of the parts unless given.
+        tell_parts: Whether errors say which part it was, since somebody yielded them.
+    """
+
+    def __init__(self, adapter: Adapter, kind: str = "", *, tell_parts: bool = True) -> None:
+        self.adapter = adapter
+        self.kind = kind or adapter.kind
+        self.described: tuple[tuple[str, str], ...] = ()
+        self._tell_parts = tell_parts
+        self._count = 0
+        self._row_count = 0
+        self._schema: dict[str, Any] = {}
+        self._arrow_schema: pa.Schema | None = None
+        self._words: dict[int, _Words] = {}
+
+    @property
+    def count(self) -> int:
+        """How many parts came so far."""
+        return self._count
+
+    @property
+    def schema(self) -> dict[str, Any]:
+        """The schema of the whole, as plain data."""
+        return {**self._schema, "kind": self.kind, "rows": self._row_count}
+
+    @property
+    def arrow_schema(self) -> pa.Schema:
+        """The columns of the whole, as they are written.
+
+        Raises:
+            ValueError: No part came yet.
+        """
+        if self._arrow_schema is None:
+            raise ValueError("there is no part yet that would say which columns there are")
+        return self._arrow_schema
+
+    def add(self, frame: Any) -> pa.Table:
+        """Take the next part; return its rows as they are to be written.
+
+        Args:
+            frame: The part, with its values at hand.
+
+        Raises:
+            UnsupportedFrameError: It can not be stored exactly, or is not like the others.
+        """
+        try:
+            packed = self.adapter.to_arrow(frame)
+        except UnsupportedFrameError as problem:
+            raise self._unsupported(problem.column, problem.type_name, problem.cure) from None
+        self._count += 1
+        if self._count == 1:
+            self._begin(packed)
+            self.described = self.adapter.describe(frame)
+        else:
+            self._require_alike(packed)
+        self._row_count += packed.table.num_rows
+        if "index" in self._schema and self._count > 1:
+            self._schema["index"] = row_index.after_append(
+                self._schema["index"], packed.schema["index"], self._row_count
+            )
+        columns = [
+            self._words[position].encoded(column) if position in self._words else column
+            for position, column in enumerate(packed.table.columns)
+        ]
+        if not columns:
+            return packed.table
+        return pa.Table.from_arrays(columns, schema=packed.table.schema)
+
+    def _begin(self, packed: Packed) -> None:
+        self._schema = dict(packed.schema)
+        self._arrow_schema = packed.table.schema
+        for position, field in enumerate(packed.table.schema):
+            if not has_dictionary(field.type):
+                continue
+            if not _is_plain_dictionary(field.type):
+                name = packed.schema["sql_names"][position]
+                cure = "Cast it to text, or return one frame with all rows."
+                raise self._unsupported(f"column {name!r}", f"{field.type}, in parts", cure)
+            self._words[position] = _Words(field.type)
+
+    def _require_alike(self, packed: Packed) -> None:
+        before, now = _of_columns(self._schema), _of_columns(packed.schema)
+        if before == now and packed.table.schema.equals(self.arrow_schema):
+            self._require_counted(packed)
+            return
+        names = packed.schema["sql_names"]
+        if list(names) != list(self._schema["sql_names"]):
+            expected = ", ".join(self._schema["sql_names"])
+            raise self._unsupported("the columns", f"{', '.join(names)}, not {expected}", _CURE)
+        for position, field in enumerate(packed.table.schema):
+            first = self.arrow_schema.field(position)
+            types = [s.get("dtypes", ())[position : position + 1] for s in (before, now)]
+            if field.type != first.type or types[0] != types[1]:
+                shown = str(field.type), str(first.type)
+                got, expected = shown if shown[0] != shown[1] else (types[1][0], types[0][0])
+                what = f"{got}, while those before have {expected}"
+                raise self._unsupported(f"column {names[position]!r}", what, _CURE)
+        raise self._unsupported("its labels, index or attributes", "others than before", _CURE)
+
+    def _require_counted(self, packed: Packed) -> None:
+        """Refuse rows that are counted in a way that the whole could not go on with."""
+        index, added = self._schema.get("index", {}), packed.schema.get("index", {})
+        if "range" not in index:
+            return
+        start, stop, step = added["range"]
+        goes_on = index["range"][1:] == [start, step]
+        is_default = (start, step) == (0, 1) and index["range"][::2] == [0, 1]
+        if not goes_on and not is_default:
+            what = f"a range from {start} to {stop} by {step}, after {index['range']}"
+            cure = "Let it go on where the frame before ends, or use reset_index()."
+            raise self._unsupported("the index", what, cure)
+
+    def _unsupported(self, column: str, type_name: str, cure: str) -> UnsupportedFrameError:
+        place = f"{column} of frame {self._count}" if self._tell_parts else column
+        return UnsupportedFrameError(place, type_name, cure)
+
+
+def _of_columns(schema: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a schema says of the columns, and nothing that depends on the rows."""
+    found = {key: value for key, value in schema.items() if key not in ("rows", "index")}
+    if "index" in schema:
+        index = schema["index"]
+        # How rows are counted is no difference; whether they are, or have labels, is.
+        found["index"] = {k: v for k, v in index.items() if k not in ("range", "freq")}
+    return found
+
+
+def as_table(frame: Any) -> Any:
+    """Return a record batch of Arrow as a table, and anything else as it is."""
+    return pa.Table.from_batches([frame]) if isinstance(frame, pa.RecordBatch) else frame
+
+
+def coalesced(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
+    """Yield the rows of some tables in fewer tables, none of which is small without need."""
+    held: list[pa.Table] = []
+    rows = size_bytes = 0
+    try:
+        for table in tables:
+            held.append(table)
+            rows, size_bytes = rows + table.num_rows, size_bytes + table.nbytes
+            if rows >= _ROWS or size_bytes >= _SIZE_BYTES:
+                yield _joined(held)
+                held, rows, size_bytes = [], 0, 0
+    except UnsupportedFrameError:
+        # Those before are whole, and are wanted before the error is.
+        if held:
+            yield _joined(held)
+        raise
+    if held:
+        yield _joined(held)
+
+
+def _joined(tables: list[pa.Table]) -> pa.Table:
+    if len(tables) == 1 or not tables[0].num_columns:
+        return tables[0] if len(tables) == 1 else _rows_alone(tables)
+    columns = [
+        _one_chunk([chunk for table in tables for chunk in table.column(position).chunks])
+        if any(len(table) for table in tables)
+        else tables[0].column(position)
+        for position in range(tables[0].num_columns)
+    ]
+    return pa.Table.from_arrays(columns, schema=tables[0].schema)
+
+
+def _one_chunk(chunks: list[pa.Array]) -> pa.Array:
+    if pa.types.is_dictionary(chunks[0].type):
+        # The last dictionary holds all words of those before it, in the same places.
+        words = chunks[-1].dictionary
+        indices = pa.concat_arrays([chunk.indices for chunk in chunks])
+        return pa.DictionaryArray.from_arrays(indices, words, ordered=chunks[0].type.ordered)
+    return pa.concat_arrays(chunks)
+
+
+def _rows_alone(tables: list[pa.Table]) -> pa.Table:
+    """Return a table of no columns with the rows of several."""
+    return sized_table([], sum(table.num_rows for table in tables))
+
+
+# --- dictionaries -----------------------------------------------------------------------
+
+
+def _is_plain_dictionary(dtype: pa.DataType) -> bool:
+    """Tell whether a type is a dictionary of values that can be told apart by value."""
+    types = pa.types
+    if not types.is_dictionary(dtype):
+        return False
+    return not (types.is_nested(dtype.value_type) or types.is_floating(dtype.value_type))
+
+
+class _Words:
+    """The dictionary of a column, which grows: a file has one, and may only add to it."""
+
+    def __init__(self, dtype: pa.DictionaryType) -> None:
+        self._dtype = dtype
+        self._words = pa.array([], dtype.value_type)
+
+    def encoded(self, column: pa.ChunkedArray) -> pa.ChunkedArray:
+        """Return a column in terms of the dictionary, which learns new words from it."""
+        return pa.chunked_array(map(self._encoded, column.chunks), self._dtype)
+
+    def _encoded(self, chunk: pa.DictionaryArray) -> pa.DictionaryArray:
+        words = chunk.dictionary
+        if not words.equals(self._words):
+            places = pc.index_in(words, value_set=self._words)
+            new = words.filter(places.is_null()).unique()
+            if len(new):
+                self._words = pa.concat_arrays([self._words, new])
+            places = pc.index_in(words, value_set=self._words)
+            indices = places.take(chunk.indices).cast(self._dtype.index_type)
+        else:
+            indices = chunk.indices
+        return pa.DictionaryArray.from_arrays(indices, self._words, ordered=self._dtype.ordered)

@@ -1,0 +1,133 @@
+"""Segments that are written bit by bit, while the rows still come.
+
+What can not be written any more is not lost: the rows that are in the file are read back,
+and those that follow are held in memory, so that whoever computed them gets them all.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any, Final
+
+from usher_pipeline.persistence.mapped import Mapped
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import pyarrow as pa
+
+__all__ = ["Spool", "sync"]
+
+#: What an Arrow file begins with, before the messages that a stream consists of.
+_MAGIC_BYTES: Final = 8
+
+
+class Spool:
+    """A segment under its temporary name.
+
+    Args:
+        path: Where it is written; nothing may be there yet. None to hold all in memory.
+        schema: Its columns.
+        trouble: Why it is not written, if so.
+
+    Attributes:
+        path: As given.
+        trouble: Why it is not on disk, or no more; None if it is.
+    """
+
+    def __init__(
+        self, path: Path | None, schema: pa.Schema, trouble: Exception | None = None
+    ) -> None:
+        self.path = path
+        self.trouble = trouble
+        self._schema = schema
+        self._written = 0
+        self._held: list[pa.RecordBatch] = []
+        self._mapped: Mapped | None = None
+        self._sink: Any = None
+        self._file: Any = None
+        if path is not None:
+            try:
+                self._open(path)
+            except OSError as problem:
+                self.trouble = problem
+
+    def _open(self, path: Path) -> None:
+        import pyarrow as pa
+
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+        self._sink = pa.OSFile(str(path), "wb")
+        # A dictionary may gain words, and never changes those that it has.
+        options = pa.ipc.IpcWriteOptions(emit_dictionary_deltas=True)
+        self._file = pa.ipc.new_file(self._sink, self._schema, options=options)
+
+    def write(self, table: pa.Table) -> None:
+        """Add rows; what does not go into the file is held in memory."""
+        for batch in table.to_batches():
+            if self._file is not None and self.trouble is None:
+                try:
+                    self._file.write_batch(batch)
+                except OSError as problem:
+                    self._give_up(problem)
+                else:
+                    self._written += 1
+                    continue
+            self._held.append(batch)
+
+    def close(self) -> None:
+        """Write the end of the file and bring it to disk."""
+        if self.path is None or not self.is_written:
+            return
+        try:
+            self._file.close()
+            self._sink.close()
+            sync(self.path)
+        except OSError as problem:
+            self._give_up(problem)
+
+    def _give_up(self, problem: OSError) -> None:
+        """Take back what is in a file that will never be whole, and let go of its place."""
+        import pyarrow as pa
+
+        self.trouble = problem
+        with pa.memory_map(str(self.path)) as source:
+            source.seek(_MAGIC_BYTES)
+            batches = pa.ipc.open_stream(source)
+            self._held = [batches.read_next_batch() for _ in range(self._written)]
+        self._sink.close()
+        # What is mapped stays readable.
+        self.discard()
+
+    @property
+    def is_written(self) -> bool:
+        """Whether all rows are in the file, which is on disk."""
+        return self._file is not None and self.trouble is None
+
+    def mapped(self) -> Mapped | None:
+        """Return the file, once it is closed, mapped into memory; None if it is not whole."""
+        if self.is_written and self._mapped is None and self.path is not None:
+            self._mapped = Mapped(self.path)
+        return self._mapped
+
+    def table(self) -> pa.Table:
+        """Return all rows, once the spool is closed."""
+        import pyarrow as pa
+
+        mapped = self.mapped()
+        if mapped is not None:
+            return mapped.table
+        return pa.Table.from_batches(self._held, self._schema)
+
+    def discard(self) -> None:
+        """Unlink the file if it still has its temporary name."""
+        if self.path is not None:
+            self.path.unlink(missing_ok=True)
+
+
+def sync(path: Path) -> None:
+    """Bring a file, or the names in a folder, to disk."""
+    number = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(number)
+    finally:
+        os.close(number)
