@@ -25,6 +25,8 @@ MADE: Final[dict[str, tuple[Any, ...]]] = {
     "DeclarationError": ("pipeline.genes", "it is a generator"),
     "FingerprintError": ("client", "Client", "Leave it out with ignore=."),
     "InvalidResultError": ("genes", "dict", {"a": 1}),
+    "DamagedResultError": ("store.duckdb", "genes", "genes/1.arrow"),
+    "NotPublishedError": ("store.duckdb", "genes", "IO Error: no space left"),
     "NameClashError": ("genes", "one.genes", "two.genes"),
     "OptionError": ("configure", "store", "a path", "5"),
     "SchemaMismatchError": ("genes", ["n BIGINT"], ["n DOUBLE"]),

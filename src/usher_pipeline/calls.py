@@ -351,7 +351,7 @@ def _saved(
         planned.run.note(planned.backend, entry, "computed")
         with suppress(OSError, StoreError):
             # What stays undone is marked on disk, and the next opener does it.
-            planned.backend.publish()
+            planned.backend.publish_soon()
     return result, entry
 
 

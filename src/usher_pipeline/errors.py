@@ -27,6 +27,7 @@ __all__ = [
     "FingerprintError",
     "InvalidResultError",
     "NameClashError",
+    "NotPublishedError",
     "OptionError",
     "ProvenanceError",
     "SchemaMismatchError",
@@ -514,6 +515,26 @@ class DamagedResultError(StoreError):
             "that its entry states, and the table does not hold the result either",
             "Nothing of it was handed out. Call the checkpoint again; it finds the damage and "
             "computes the result anew.",
+        )
+
+
+class NotPublishedError(StoreError):
+    """The plain table of a result can not be written at present.
+
+    Attributes:
+        path: The store.
+        name: The checkpoint.
+        problem: What DuckDB says.
+    """
+
+    def __init__(self, path: Path | str, name: str, problem: str) -> None:
+        self.name = name
+        self.problem = problem
+        super().__init__(
+            path,
+            f"the table of {name} can not be written: {problem}",
+            "The result is safe and answers calls; its table stays what it was. It is written "
+            "by whoever opens the store once that is mended.",
         )
 
 

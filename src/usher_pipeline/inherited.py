@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from contextvars import Token
 
-__all__ = ["Inherited"]
+__all__ = ["Inherited", "start_apart"]
 
 T = TypeVar("T")
 
@@ -79,6 +79,11 @@ _plain_submit: Final = ThreadPoolExecutor.submit
 
 def _start(thread: threading.Thread) -> None:
     thread.__dict__[_PLACE] = _held()
+    _plain_start(thread)
+
+
+def start_apart(thread: threading.Thread) -> None:
+    """Start a thread that inherits nothing: it serves the process, and not its starter."""
     _plain_start(thread)
 
 

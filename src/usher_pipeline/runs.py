@@ -481,7 +481,7 @@ class Run:
         for backend in backends.values():
             # What stays undone is marked on disk, and the next opener does it.
             with suppress(OSError, StoreError):
-                backend.publish()
+                backend.publish_soon()
 
     def __call__(self, function: Callable[P, R]) -> Callable[P, R]:
         """Make every call of a function a run of its own.

@@ -52,7 +52,7 @@ class Growing:
 
     @property
     def count(self) -> int:
-        """How many parts came so far."""
+        """How many parts came so far, with one that was refused."""
         return self._count
 
     @property
@@ -80,11 +80,11 @@ class Growing:
         Raises:
             UnsupportedFrameError: It can not be stored exactly, or is not like the others.
         """
+        self._count += 1
         try:
             packed = self.adapter.to_arrow(frame)
         except UnsupportedFrameError as problem:
             raise self._unsupported(problem.column, problem.type_name, problem.cure) from None
-        self._count += 1
         if self._count == 1:
             self._begin(packed)
             self.described = self.adapter.describe(frame)
@@ -107,18 +107,14 @@ class Growing:
         self._schema = dict(packed.schema)
         self._arrow_schema = packed.table.schema
         for position, field in enumerate(packed.table.schema):
-            if not has_dictionary(field.type):
-                continue
-            if not _is_plain_dictionary(field.type):
-                name = packed.schema["sql_names"][position]
-                cure = "Cast it to text, or return one frame with all rows."
-                raise self._unsupported(f"column {name!r}", f"{field.type}, in parts", cure)
-            self._words[position] = _Words(field.type)
+            if _is_plain_dictionary(field.type):
+                self._words[position] = _Words(field.type)
 
     def _require_alike(self, packed: Packed) -> None:
         before, now = _of_columns(self._schema), _of_columns(packed.schema)
         if before == now and packed.table.schema.equals(self.arrow_schema):
             self._require_counted(packed)
+            self._require_growing(packed)
             return
         names = packed.schema["sql_names"]
         if list(names) != list(self._schema["sql_names"]):
@@ -128,9 +124,9 @@ class Growing:
             first = self.arrow_schema.field(position)
             types = [s.get("dtypes", ())[position : position + 1] for s in (before, now)]
             if field.type != first.type or types[0] != types[1]:
-                shown = str(field.type), str(first.type)
-                got, expected = shown if shown[0] != shown[1] else (types[1][0], types[0][0])
-                what = f"{got}, while those before have {expected}"
+                is_told = types[0] != types[1]
+                had, has = types if is_told else ([first.type], [field.type])
+                what = f"{has[0]}, while those before have {had[0]}"
                 raise self._unsupported(f"column {names[position]!r}", what, _CURE)
         raise self._unsupported("its labels, index or attributes", "others than before", _CURE)
 
@@ -146,6 +142,14 @@ class Growing:
             what = f"a range from {start} to {stop} by {step}, after {index['range']}"
             cure = "Let it go on where the frame before ends, or use reset_index()."
             raise self._unsupported("the index", what, cure)
+
+    def _require_growing(self, packed: Packed) -> None:
+        """Refuse more parts of a column whose dictionary can not grow."""
+        for position, field in enumerate(packed.table.schema):
+            if has_dictionary(field.type) and position not in self._words:
+                name = packed.schema["sql_names"][position]
+                cure = "Cast it to text, or return one frame with all rows."
+                raise self._unsupported(f"column {name!r}", f"{field.type}, in parts", cure)
 
     def _unsupported(self, column: str, type_name: str, cure: str) -> UnsupportedFrameError:
         place = f"{column} of frame {self._count}" if self._tell_parts else column

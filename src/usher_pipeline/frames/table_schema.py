@@ -29,12 +29,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
 __all__ = [
     "from_sql",
     "has_dictionary",
     "owned",
+    "pieces",
     "sized_table",
     "sql_names",
     "sql_type",
@@ -48,6 +49,8 @@ __all__ = [
 _ROWS: Final = "_rows"
 #: The longest fixed-size list that is a DuckDB ARRAY; longer ones are lists.
 _ARRAY_LENGTHS: Final = range(1, 100_001)
+#: How much of a table is looked at at a time.
+_PIECE_BYTES: Final = 1 << 25
 #: The most digits of a DuckDB DECIMAL.
 _DECIMAL_DIGITS: Final = 38
 
@@ -188,6 +191,24 @@ def to_sql(table: pa.Table, names: Sequence[str]) -> pa.Table:
         return pa.Table.from_arrays([rows], names=[_ROWS])
     columns = [_each_chunk(_to_sql, column, sql_type(column.type)) for column in table.columns]
     return pa.Table.from_arrays(columns, names=list(names))
+
+
+def pieces(
+    table: pa.Table, passed: Callable[[], None] | None = None, size_bytes: int = _PIECE_BYTES
+) -> Iterator[pa.Table]:
+    """Yield a table in pieces; an empty one is one piece.
+
+    Args:
+        table: The table.
+        passed: Called after each piece, when it is not needed any more.
+        size_bytes: How large a piece is about.
+    """
+    row_bytes = table.nbytes // max(1, table.num_rows) + 1
+    step = max(1, size_bytes // row_bytes)
+    for begin in range(0, max(1, table.num_rows), step):
+        yield table.slice(begin, step)
+        if passed is not None:
+            passed()
 
 
 def _to_sql(array: pa.Array, target: pa.DataType) -> pa.Array:
@@ -379,11 +400,15 @@ _INTS: Final = {pa.float64(): pa.int64(), pa.float32(): pa.int32()}
 _USUAL: Final = {pa.float64(): 0x7FF8 << 48, pa.float32(): 0x7FC0 << 16}
 
 
-def unusual_nans(table: pa.Table) -> dict[str, int]:
+def unusual_nans(table: pa.Table, passed: Callable[[], None] | None = None) -> dict[str, int]:
     """Return column → the bits of its NaNs, where these are alike and not the usual ones.
 
     A file of DuckDB 2.0 keeps the bits of a NaN only beside other values: where there is
     nothing but NaN in a piece of a column, the usual one comes back.
+
+    Args:
+        table: The table.
+        passed: Called on the way, when what was read so far is not needed any more.
 
     >>> nan = pa.array([-1], pa.int64()).view(pa.float64())
     >>> unusual_nans(pa.table({"0": nan, "1": [1.0]}))
@@ -393,7 +418,12 @@ def unusual_nans(table: pa.Table) -> dict[str, int]:
     for name, column in zip(table.column_names, table.columns, strict=True):
         if column.type not in _INTS:
             continue
-        kinds = {bits for chunk in column.chunks for bits in _nan_bits(chunk)}
+        kinds = {
+            bits
+            for piece in pieces(pa.table([column], ["_"]), passed)
+            for chunk in piece.column(0).chunks
+            for bits in _nan_bits(chunk)
+        }
         if len(kinds) == 1 and kinds != {_USUAL[column.type]}:
             found[name] = kinds.pop()
     return found

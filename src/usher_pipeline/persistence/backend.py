@@ -78,6 +78,9 @@ class Backend(Protocol):
     def publish(self) -> bool:
         """Bring the plain tables up to date; tell whether nothing is left to do."""
 
+    def publish_soon(self) -> None:
+        """Bring the plain tables up to date, what is big behind the caller."""
+
     def forget(self, entry: Entry) -> None:
         """Remove every result under the key of an entry."""
 

@@ -89,7 +89,7 @@ class PipelineStore:
                 pass
         with suppress(StoreBusyError):
             self._backend.complete()
-        self._backend.publish()
+        self._backend.publish_soon()
 
     @classmethod
     def from_config(cls, config: Any) -> Self:

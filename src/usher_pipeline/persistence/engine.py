@@ -50,6 +50,8 @@ _BUSY_ELSEWHERE: Final = "Can't open a connection to same database file with a d
 _HOLDER: Final = re.compile(r"Conflicting lock is held in (.+?\(PID \d+\))")
 
 _FIRST_WAIT_S: Final = 0.005
+#: What DuckDB may use while a table is written that may be larger than the memory.
+_LEAN_BYTES: Final = 600_000_000
 _LONGEST_WAIT_S: Final = 0.25
 
 _numbers = count(1)
@@ -91,6 +93,7 @@ class _File:
     native: Any = None
     catalog: str = ""
     users: int = 0
+    cursor: Any = None
 
 
 class _Process:
@@ -99,26 +102,28 @@ class _Process:
     def __init__(self) -> None:
         self.lock = threading.RLock()
         self.files: dict[str, _File] = {}
-        self.instances: dict[str, duckdb.DuckDBPyConnection] = {}
+        self.instances: dict[tuple[str, bool], duckdb.DuckDBPyConnection] = {}
 
     def file(self, path: Path) -> _File:
         with self.lock:
             return self.files.setdefault(str(path), _File())
 
-    def instance(self, folder: str) -> duckdb.DuckDBPyConnection:
+    def instance(self, folder: str, *, lean: bool = False) -> duckdb.DuckDBPyConnection:
         """Return the closed in-memory instance that can reach just one folder."""
+        place = (folder, lean)
         with self.lock:
-            if folder not in self.instances:
-                self.instances[folder] = _instance({folder})
-            return self.instances[folder]
+            if place not in self.instances:
+                self.instances[place] = _instance({folder}, lean=lean)
+            return self.instances[place]
 
 
-def _instance(folders: Iterable[str]) -> duckdb.DuckDBPyConnection:
+def _instance(folders: Iterable[str], *, lean: bool = False) -> duckdb.DuckDBPyConnection:
     import duckdb
 
     connection = duckdb.connect(":memory:")
     shown = ", ".join(_text(folder) for folder in sorted(folders))
     for setting in (
+        *([f"memory_limit = '{_LEAN_BYTES} B'"] if lean else []),
         f"allowed_directories = [{shown}]",
         "autoinstall_known_extensions = false",
         "autoload_known_extensions = false",
@@ -234,9 +239,28 @@ def errors() -> tuple[type[Exception], ...]:
     return (duckdb.Error,)
 
 
+def passing_errors() -> tuple[type[Exception], ...]:
+    """Return what DuckDB raises for what may be otherwise soon: a full disk, an interrupt."""
+    import duckdb
+
+    return duckdb.OperationalError, duckdb.InterruptException
+
+
+def lack_of_memory() -> tuple[type[Exception], ...]:
+    """Return what DuckDB raises when it may not use as much memory as it needs."""
+    import duckdb
+
+    return (duckdb.OutOfMemoryException,)
+
+
 @contextmanager
 def session(
-    path: Path, *, timeout_s: float, read_only: bool = False, reach: Sequence[Path] = ()
+    path: Path,
+    *,
+    timeout_s: float,
+    read_only: bool = False,
+    reach: Sequence[Path] = (),
+    lean: bool = False,
 ) -> Iterator[Session]:
     """Hold the database for the length of the block.
 
@@ -245,21 +269,23 @@ def session(
         timeout_s: How long to wait for others to let go, in seconds.
         read_only: Attach without the right to write.
         reach: Other folders that the SQL may read and write.
+        lean: Let DuckDB use little memory, unless this process holds the file already.
 
     Raises:
         StoreBusyError: Others held the file for longer.
         StoreError: The file is no DuckDB database or can not be opened.
     """
     file = _process.file(path)
-    with file.lock, ExitStack() as stack:
+    with _locked(file, path, timeout_s), ExitStack() as stack:
         if _held(file, path, timeout_s):
             cursor = file.native.cursor()
             stack.callback(cursor.close)
+            stack.enter_context(_at_work(file, cursor))
             yield Session(cursor, file.catalog)
             return
         home, others = str(path.parent), {str(folder) for folder in reach}
         if others <= {home}:
-            instance = _process.instance(home)
+            instance = _process.instance(home, lean=lean)
         else:
             # Kept, one for each folder would pile up with all its threads.
             instance = _instance({home, *others})
@@ -275,9 +301,39 @@ def session(
         statement = f"ATTACH {_text(path)} AS {quote(name)}{listed}"
         _wait(path, lambda: cursor.execute(statement).fetchall(), timeout_s)
         try:
-            yield Session(cursor, name)
+            with _at_work(file, cursor):
+                yield Session(cursor, name)
         finally:
             cursor.execute(f"DETACH {quote(name)}").fetchall()
+
+
+@contextmanager
+def _locked(file: _File, path: Path, timeout_s: float) -> Iterator[None]:
+    """Be the only one of this process at work in a file."""
+    started = time.monotonic()
+    if not file.lock.acquire(timeout=timeout_s) if timeout_s else not file.lock.acquire(False):
+        waited_s = time.monotonic() - started
+        raise StoreBusyError(path, "another thread of this process", waited_s)
+    try:
+        yield
+    finally:
+        file.lock.release()
+
+
+@contextmanager
+def _at_work(file: _File, cursor: Any) -> Iterator[None]:
+    before, file.cursor = file.cursor, cursor
+    try:
+        yield
+    finally:
+        file.cursor = before
+
+
+def interrupt(path: Path) -> None:
+    """Have the statement that a session of this process runs, if any, fail and rolled back."""
+    cursor = _process.file(path).cursor
+    if cursor is not None:
+        cursor.interrupt()
 
 
 def native(path: Path, *, timeout_s: float) -> duckdb.DuckDBPyConnection:
@@ -294,7 +350,7 @@ def native(path: Path, *, timeout_s: float) -> duckdb.DuckDBPyConnection:
         StoreError: The file is no DuckDB database or can not be opened.
     """
     file = _process.file(path)
-    with file.lock:
+    with _locked(file, path, timeout_s):
         if not _held(file, path, timeout_s):
             _open(file, path, timeout_s)
         file.users += 1

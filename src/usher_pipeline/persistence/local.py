@@ -15,6 +15,7 @@ from usher_pipeline.errors import (
     CheckpointNameError,
     DamagedResultError,
     NameClashError,
+    NotPublishedError,
     StoreBusyError,
     StoreError,
     UsherWarning,
@@ -23,7 +24,7 @@ from usher_pipeline.fingerprint import frames as fingerprints
 from usher_pipeline.fingerprint import values
 from usher_pipeline.fingerprint.files import know_store, signature
 from usher_pipeline.frames import Packed
-from usher_pipeline.persistence import engine, reads
+from usher_pipeline.persistence import engine, publisher, reads
 from usher_pipeline.persistence.locking import single_flight
 from usher_pipeline.persistence.segments import (
     RECENT_ENTRIES,
@@ -55,6 +56,9 @@ _LISTINGS: Final = frozenset({"listing", "entries"})
 
 #: How long publishing waits for the database; a later opener tries again.
 _PUBLISH_WAIT_S: Final = 0.25
+
+#: A caller waits for the publishing of so much, and not of more.
+_AT_ONCE_BYTES: Final = 1 << 20
 
 #: A marker without an entry is a save that never ended.
 _ABANDONED: Final = timedelta(hours=1)
@@ -426,6 +430,7 @@ class LocalBackend:
 
         Raises:
             StoreBusyError: Others held the database for longer than we may wait.
+            NotPublishedError: A table can not be written, for example since the disk is full.
         """
         wanted = set(names)
         for entry, at in reads.meant_in(self.path):
@@ -434,6 +439,16 @@ class LocalBackend:
         if any(pending.name in wanted for pending in self.segments.pending()):
             self._publish_results(self.timeout_s)
 
+    def publish_soon(self) -> None:
+        """Publish what is small at once, and all else behind the caller."""
+        if not engine.writable(self.path):
+            return
+        marked = [self.segments.find(p.name, p.key) for p in self.segments.pending()]
+        size_bytes = sum(entry.size_bytes for entry in marked if entry is not None)
+        is_small = size_bytes <= _AT_ONCE_BYTES and not publisher.is_busy(self.path)
+        if not (is_small and self.publish()):
+            publisher.ask(self)
+
     def publish(self, timeout_s: float = _PUBLISH_WAIT_S) -> bool:
         """Publish what is meant to be; what the database is too busy for stays marked."""
         if not engine.writable(self.path):
@@ -441,7 +456,7 @@ class LocalBackend:
         try:
             self._publish_results(timeout_s)
             self._publish_runs(timeout_s)
-        except StoreBusyError:
+        except (StoreBusyError, NotPublishedError):
             return False
         return True
 
@@ -475,7 +490,12 @@ class LocalBackend:
     def _publish_entry(self, entry: Entry, meant_at: datetime, timeout_s: float) -> None:
         from usher_pipeline.persistence.tables import Row, frame_facts, naive_utc
 
-        packed = self.load(entry)
+        opened = self.segments.open(entry)
+        passed = opened.relieve if opened is not None else None
+        if opened is not None and opened.is_whole(range(opened.table.num_columns)):
+            packed: Packed | None = Packed(opened.table, dict(entry.schema), entry.kind)
+        else:
+            packed = self._recovered(entry)
         if packed is None:
             return
         row = Row(
@@ -486,7 +506,7 @@ class LocalBackend:
             key=entry.key.digest,
             content=entry.content,
             meant_at=meant_at,
-            frame=frame_facts(packed),
+            frame=frame_facts(packed, passed),
             entry=entry.to_json(),
         )
         provenance = {
@@ -499,7 +519,12 @@ class LocalBackend:
         }
         troubles: tuple[type[Exception], ...] = (NameClashError, ValueError, *engine.errors())
         try:
-            done = self.tables.replace(row, packed, provenance, timeout_s=timeout_s)
+            done = self.tables.replace(
+                row, packed, provenance, timeout_s=timeout_s, passed=passed
+            )
+        except engine.passing_errors() as problem:
+            line = str(problem).partition("\n")[0]
+            raise NotPublishedError(self.path, entry.name, line) from problem
         except troubles as problem:
             # The result itself is safe; only a plain table of it can not be had.
             message = f"{entry.name} is stored, but has no plain table: {problem}"

@@ -90,10 +90,11 @@ class Spool:
         import pyarrow as pa
 
         self.trouble = problem
-        with pa.memory_map(str(self.path)) as source:
-            source.seek(_MAGIC_BYTES)
-            batches = pa.ipc.open_stream(source)
-            self._held = [batches.read_next_batch() for _ in range(self._written)]
+        if self._written:
+            with pa.memory_map(str(self.path)) as source:
+                source.seek(_MAGIC_BYTES)
+                batches = pa.ipc.open_stream(source)
+                self._held = [batches.read_next_batch() for _ in range(self._written)]
         self._sink.close()
         # What is mapped stays readable.
         self.discard()

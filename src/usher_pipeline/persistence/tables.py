@@ -10,7 +10,7 @@ import json
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 from uuid import uuid4
 
 from xxhash import xxh3_128
@@ -30,7 +30,7 @@ from usher_pipeline.persistence.segments import schema_from_text, schema_text
 from usher_pipeline.records import Entry, utc_now
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
     from pathlib import Path
 
     import pyarrow as pa
@@ -39,6 +39,10 @@ if TYPE_CHECKING:
     from usher_pipeline.persistence.engine import Session
 
 __all__ = ["Row", "Stored", "Tables"]
+
+
+#: A larger frame goes into its table piece by piece, so that it need not fit into memory.
+_AT_ONCE_BYTES: Final = 1 << 27
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,13 +119,18 @@ def listing_digest(rows: Sequence[Row], names: Sequence[str]) -> str:
     return xxh3_128(json.dumps([sorted(known), sorted(names)]).encode()).hexdigest()
 
 
-def frame_facts(packed: Packed) -> dict[str, Any]:
-    """Return what is needed to restore a packed frame from a table, as plain data."""
+def frame_facts(packed: Packed, passed: Callable[[], None] | None = None) -> dict[str, Any]:
+    """Return what is needed to restore a packed frame from a table, as plain data.
+
+    Args:
+        packed: The frame.
+        passed: Called on the way, when what was read so far is not needed any more.
+    """
     return {
         "kind": packed.kind,
         "schema": dict(packed.schema),
         "arrow_schema": schema_text(packed.table.schema),
-        "nans": table_schema.unusual_nans(packed.table),
+        "nans": table_schema.unusual_nans(packed.table, passed),
     }
 
 
@@ -150,11 +159,17 @@ class Tables:
             yield session
 
     @contextmanager
-    def writing(self, timeout_s: float | None = None) -> Iterator[Session]:
+    def writing(
+        self, timeout_s: float | None = None, *, lean: bool = False
+    ) -> Iterator[Session]:
         """Hold the database for one transaction; what the block does is committed together.
 
         Afterwards everything is in the file itself, and not in a log beside it, unless the
         native connection of this process has a transaction or a result open.
+
+        Args:
+            timeout_s: How long to wait for others, in seconds; as the store says unless given.
+            lean: Let DuckDB use little memory.
 
         Raises:
             StoreBusyError: Others held the database for longer than we may wait.
@@ -173,7 +188,7 @@ class Tables:
             cure = "Nothing was written. Give a path where you can write."
             raise StoreError(self.path, problem, cure) from trouble
         wait_s = self.timeout_s if timeout_s is None else timeout_s
-        with engine.session(self.path, timeout_s=wait_s) as session:
+        with engine.session(self.path, timeout_s=wait_s, lean=lean) as session:
             with session.transaction():
                 migrations.migrate(session)
                 yield session
@@ -253,6 +268,7 @@ class Tables:
         provenance: Mapping[str, Any],
         *,
         timeout_s: float | None = None,
+        passed: Callable[[], None] | None = None,
     ) -> bool:
         """Make a frame the table of its name, unless something newer already is.
 
@@ -261,6 +277,7 @@ class Tables:
             packed: The frame.
             provenance: Columns of a row for `_provenance`; empty for none.
             timeout_s: How long to wait for the database, in seconds.
+            passed: Called on the way, when what was read so far is not needed any more.
 
         Returns:
             Whether the table is now this frame.
@@ -270,13 +287,37 @@ class Tables:
                 result and the table was saved by hand.
             StoreBusyError: Others held the database for longer than we may wait.
         """
-        table = table_schema.to_sql(packed.table, packed.schema["sql_names"])
-        with self.writing(timeout_s) as session:
+        is_large = packed.table.nbytes > _AT_ONCE_BYTES
+        try:
+            return self._replace(row, packed, provenance, timeout_s, passed, lean=is_large)
+        except engine.lack_of_memory():
+            if not is_large:
+                raise
+            # A row may be so wide that some thousands of them take more.
+            return self._replace(row, packed, provenance, timeout_s, passed, lean=False)
+
+    def _replace(  # noqa: PLR0913 - what `replace` takes
+        self,
+        row: Row,
+        packed: Packed,
+        provenance: Mapping[str, Any],
+        timeout_s: float | None,
+        passed: Callable[[], None] | None,
+        *,
+        lean: bool,
+    ) -> bool:
+        names = packed.schema["sql_names"]
+        pieces = table_schema.pieces(packed.table, passed, _AT_ONCE_BYTES)
+        # Others wait for the database meanwhile: all that can be done before, is.
+        first = table_schema.to_sql(next(pieces), names)
+        with self.writing(timeout_s, lean=lean) as session:
             _refuse_clash(session, row)
             known = _rows(session, row.table_name)
             if known and row.key and known[0].meant_at > row.meant_at:
                 return False
-            _create(session, row, table)
+            _create(session, row, first)
+            for piece in pieces:
+                _add(session, row.table_name, table_schema.to_sql(piece, names))
             if provenance:
                 insert(session, PROVENANCE, provenance)
         return True
@@ -482,6 +523,12 @@ def _create(session: Session, row: Row, table: pa.Table) -> None:
         target = session.table(row.table_name)
         session.execute(f"CREATE OR REPLACE TABLE {target} AS SELECT * FROM {view}")
     _put(session, row)
+
+
+def _add(session: Session, name: str, table: pa.Table) -> None:
+    """Add Arrow data to a table that was made of data with the same columns."""
+    with session.view(table) as view:
+        session.execute(f"INSERT INTO {session.table(name)} SELECT * FROM {view}")
 
 
 def _put(session: Session, row: Row) -> None:

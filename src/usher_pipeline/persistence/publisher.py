@@ -1,0 +1,159 @@
+"""Publishing behind the caller: one thread in each process that has something to publish.
+
+What is to be published is marked on disk before anybody is told of a result, so nothing
+depends on this thread: what it does not get to is done by the next one who opens the store.
+When the interpreter ends it has a few seconds, then its statement is interrupted and rolled
+back; a thread that is left alone at work in DuckDB while the interpreter goes down could
+crash it.
+"""
+
+from __future__ import annotations
+
+import atexit
+import logging
+import os
+import threading
+import time
+from typing import TYPE_CHECKING, Final
+
+from usher_pipeline.inherited import start_apart
+from usher_pipeline.persistence import engine
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from usher_pipeline.persistence.local import LocalBackend
+
+__all__ = ["ask", "is_busy", "wait"]
+
+#: How long the interpreter waits at its end for what is being published.
+_AT_EXIT_S: Final = 5.0
+_FIRST_PAUSE_S: Final = 0.5
+_LONGEST_PAUSE_S: Final = 30.0
+#: After so long a hold of others the next opener is left to do it.
+_PATIENCE_S: Final = 900.0
+
+_log: Final = logging.getLogger("usher_pipeline")
+
+
+class _Publisher:
+    """The stores of this process that are to be published, and the thread that does it."""
+
+    def __init__(self) -> None:
+        self.changed = threading.Condition()
+        self.waiting: dict[Path, LocalBackend] = {}
+        self.current: Path | None = None
+        self.is_pausing = False
+        self.is_ending = False
+        self.thread: threading.Thread | None = None
+
+    def ask(self, backend: LocalBackend) -> None:
+        """Publish a store soon."""
+        with self.changed:
+            if self.is_ending:
+                return
+            self.waiting[backend.path] = backend
+            if self.thread is None:
+                self.thread = threading.Thread(
+                    target=self._work, name="usher-publisher", daemon=True
+                )
+                try:
+                    start_apart(self.thread)
+                except RuntimeError:
+                    # An interpreter that is ending starts no thread any more.
+                    self.thread = None
+
+    def _work(self) -> None:
+        while True:
+            with self.changed:
+                if not self.waiting or self.is_ending:
+                    self.thread = None
+                    self.changed.notify_all()
+                    return
+                self.current, backend = next(iter(self.waiting.items()))
+                del self.waiting[self.current]
+            try:
+                self._publish(backend)
+            except Exception:  # noqa: BLE001 - it is marked on disk, and there is nobody to tell
+                _log.warning("%s could not be published", backend.path, exc_info=True)
+            with self.changed:
+                self.current = None
+                self.changed.notify_all()
+
+    def _publish(self, backend: LocalBackend) -> None:
+        ends = time.monotonic() + _PATIENCE_S
+        pause_s = _FIRST_PAUSE_S
+        while not backend.publish() and engine.writable(backend.path):
+            with self.changed:
+                if self.is_ending or time.monotonic() >= ends:
+                    return
+                self.is_pausing = True
+                self.changed.wait(pause_s)
+                self.is_pausing = False
+            pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
+
+    def is_at_work_for(self, path: Path) -> bool:
+        """Tell whether a store is being published, or is about to be."""
+        return self.current == path or path in self.waiting
+
+    def wait(self, path: Path, timeout_s: float) -> bool:
+        """Wait until nothing is left to do for a store; tell whether that is so."""
+        with self.changed:
+            return self.changed.wait_for(lambda: not self.is_at_work_for(path), timeout_s)
+
+    def end(self) -> None:
+        """Let the thread finish within some seconds, else have its work rolled back."""
+        with self.changed:
+            thread = self.thread
+            if thread is not None and not self.is_pausing:
+                self.changed.wait_for(
+                    lambda: self.thread is None or self.is_pausing, _AT_EXIT_S
+                )
+            self.is_ending = True
+            path = self.current
+            self.changed.notify_all()
+        if thread is not None and thread.is_alive():
+            if path is not None:
+                engine.interrupt(path)
+            thread.join(_AT_EXIT_S)
+
+
+_publisher = _Publisher()
+
+
+def _start_again() -> None:
+    """Begin anew in a forked child, in which the thread does not run."""
+    global _publisher  # noqa: PLW0603 - a fork changes the whole process
+    _publisher = _Publisher()
+
+
+os.register_at_fork(after_in_child=_start_again)
+atexit.register(lambda: _publisher.end())  # noqa: PLW0108 - a forked child has another one
+
+
+def ask(backend: LocalBackend) -> None:
+    """Publish what is meant in a store, behind the caller.
+
+    Args:
+        backend: The store.
+    """
+    _publisher.ask(backend)
+
+
+def is_busy(path: Path) -> bool:
+    """Tell whether a store is being published behind the callers, or is about to be.
+
+    Args:
+        path: Its database.
+    """
+    return _publisher.is_at_work_for(path)
+
+
+def wait(path: Path, timeout_s: float) -> bool:
+    """Wait until a store is published; tell whether it is.
+
+    Args:
+        path: Its database.
+        timeout_s: How long to wait, in seconds.
+    """
+    return _publisher.wait(path, timeout_s)

@@ -1,0 +1,200 @@
+"""Frames that come one after another are the frame that has them one below the other."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import duckdb
+import pandas as pd
+import polars as pl
+import polars.testing
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from usher_pipeline.errors import UnsupportedFrameError
+from usher_pipeline.frames import adapter_for, adapter_of_kind
+from usher_pipeline.frames.streams import Growing, as_table, coalesced
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+def put_together(parts: Sequence[Any]) -> Any:
+    """Return the frame that some parts are together, as it would be stored."""
+    adapter = adapter_for(parts[0])
+    assert adapter is not None
+    growing = Growing(adapter)
+    tables = list(coalesced(map(growing.add, parts)))
+    whole = pa.concat_tables(tables)
+    return adapter.from_arrow(whole, growing.schema)
+
+
+@given(st.lists(st.lists(st.sampled_from(["a", "b", None]), max_size=4), min_size=1))
+def test_any_parts_of_polars_are_their_concatenation(texts: list[list[str | None]]) -> None:
+    """Text, categories and enumerations come back as `pl.concat` would give them."""
+    parts = [
+        pl.DataFrame(
+            {"t": part, "c": part, "e": part}, schema_overrides={"t": pl.String}
+        ).with_columns(pl.col("c").cast(pl.Categorical), pl.col("e").cast(pl.Enum(["b", "a"])))
+        for part in texts
+    ]
+    polars.testing.assert_frame_equal(put_together(parts), pl.concat(parts))
+
+
+@given(st.lists(st.integers(0, 5), min_size=1, max_size=5))
+def test_any_parts_of_pandas_are_their_concatenation(sizes: list[int]) -> None:
+    """Rows that are counted are counted on; categories stay those that there are."""
+    parts = [
+        pd.DataFrame({"n": range(n), "c": pd.Categorical(["x"] * n, categories=["y", "x"])})
+        for n in sizes
+    ]
+    expected = pd.concat(parts, ignore_index=True)
+    pd.testing.assert_frame_equal(put_together(parts), expected)
+
+
+def test_an_index_with_labels_is_concatenated() -> None:
+    """Labels of rows stand one below the other, as the rows do."""
+    parts = [pd.DataFrame({"n": [k]}, index=pd.Index([f"g{k}"], name="gene")) for k in (1, 2)]
+    pd.testing.assert_frame_equal(put_together(parts), pd.concat(parts))
+
+
+def test_a_range_goes_on_or_is_refused() -> None:
+    """A range that goes on is one; one that starts elsewhere is refused, with the cure."""
+    frame = pd.DataFrame({"n": range(6)})
+    pd.testing.assert_frame_equal(put_together([frame[2:4], frame[4:]]), frame[2:])
+    with pytest.raises(UnsupportedFrameError, match=r"the index of frame 2 .*reset_index"):
+        put_together([frame[2:4], frame[5:]])
+
+
+def test_new_words_of_a_dictionary_are_added() -> None:
+    """Each part may bring words of its own, in an order of its own."""
+    words: list[list[str | None]] = [["b", "a"], ["a", "c"], ["c", "b", None]]
+    parts = [pa.table({"w": pa.array(each).dictionary_encode()}) for each in words]
+    made = put_together(parts)
+    assert made["w"].to_pylist() == [word for each in words for word in each]
+    assert made.schema == parts[0].schema
+
+
+@pytest.mark.parametrize(
+    ("second", "said"),
+    [
+        (
+            pl.DataFrame({"a": ["x"]}),
+            r"column .a. of frame 2 is String, while those before have Int64",
+        ),
+        (pl.DataFrame({"b": [1]}), r"the columns of frame 2 is b, not a"),
+        (pl.DataFrame({"a": [1], "b": [1]}), r"the columns of frame 2 is a, b, not a"),
+        (pl.DataFrame({"a": [None]}), r"column 'a' of frame 2"),
+        (pl.DataFrame({"a": [object()]}), r"column 'a' of frame 2 is Object"),
+    ],
+)
+def test_a_part_of_other_columns_is_refused(second: pl.DataFrame, said: str) -> None:
+    """A part that has other columns, or of other types, is named with what was expected."""
+    with pytest.raises(UnsupportedFrameError, match=said):
+        put_together([pl.DataFrame({"a": [1]}), second])
+
+
+def test_other_labels_or_attributes_are_refused() -> None:
+    """What belongs to the whole frame is the same in every part."""
+    first, second = pd.DataFrame({"a": [1]}), pd.DataFrame({"a": [2]})
+    second.attrs["unit"] = "mg"
+    with pytest.raises(UnsupportedFrameError, match="labels, index or attributes of frame 2"):
+        put_together([first, second])
+
+
+def test_categories_inside_lists_are_refused_in_parts() -> None:
+    """A dictionary inside another type can not grow; the error says what to do."""
+    part = pl.DataFrame({"c": [["a"]]}, schema={"c": pl.List(pl.Categorical)})
+    with pytest.raises(UnsupportedFrameError, match="Cast it to text, or return one frame"):
+        put_together([part, part])
+    polars.testing.assert_frame_equal(put_together([part]), part)
+
+
+def test_there_are_no_columns_before_the_first_part() -> None:
+    """To ask for columns too early is an error that says so."""
+    with pytest.raises(ValueError, match="there is no part yet"):
+        _ = Growing(adapter_of_kind("polars.DataFrame")).arrow_schema
+
+
+def test_small_parts_are_written_together() -> None:
+    """Many small tables become one, large ones stay, and no row is lost on an error."""
+    tables = [pa.table({"0": [number]}) for number in range(1000)]
+    (one,) = coalesced(iter(tables))
+    assert one.column(0).num_chunks == 1
+    assert one["0"].to_pylist() == list(range(1000))
+    large = pa.table({"0": pa.array(range(1 << 20))})
+    assert [len(each) for each in coalesced([large, large, tables[0]])] == [1 << 20, 1 << 20, 1]
+
+    def failing() -> Any:
+        yield tables[0]
+        raise UnsupportedFrameError("column", "type", "cure")
+
+    found = coalesced(failing())
+    assert len(next(found)) == 1
+    with pytest.raises(UnsupportedFrameError, match="column is type"):
+        next(found)
+
+
+def test_parts_without_columns_keep_their_rows() -> None:
+    """A frame of no columns still counts its rows."""
+    empty = pl.DataFrame({"a": [1, 2]}).drop("a")
+    assert put_together([empty, empty]).shape == pl.DataFrame({"a": range(4)}).drop("a").shape
+
+
+def test_a_record_batch_counts_as_a_table() -> None:
+    """Batches of Arrow are parts of a table."""
+    batch = pa.record_batch({"a": [1, 2]})
+    assert put_together([as_table(batch)] * 2).to_pydict() == {"a": [1, 2, 1, 2]}
+
+
+LAZY = [
+    pl.LazyFrame({"n": range(200_000), "c": ["x", None] * 100_000}).with_columns(
+        pl.col("c").cast(pl.Categorical)
+    ),
+    pl.LazyFrame({"c": [["a"], []]}, schema={"c": pl.List(pl.Enum(["a"]))}),
+    pl.LazyFrame({"s": [{"c": "a"}]}, schema={"s": pl.Struct({"c": pl.Categorical})}),
+    pl.LazyFrame({"n": []}, schema={"n": pl.Int8}),
+    pl.LazyFrame(),
+]
+
+
+@pytest.mark.parametrize("number", range(len(LAZY)))
+def test_a_query_of_polars_in_parts_is_what_it_collects(number: int) -> None:
+    """The parts of a query are its rows in order, of whatever types."""
+    adapter: Any = adapter_for(LAZY[number])
+    growing = Growing(adapter, tell_parts=False)
+    tables = list(coalesced(map(growing.add, adapter.parts(LAZY[number]))))
+    made = adapter.from_arrow(pa.concat_tables(tables), growing.schema).collect()
+    polars.testing.assert_frame_equal(made, LAZY[number].collect())
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "SELECT range AS n, ('g' || range % 3)::ENUM('g0', 'g1', 'g2') AS e FROM range(300000)",
+        "SELECT ['g0']::ENUM('g0', 'g1')[] AS e",
+        "SELECT 1::HUGEINT AS h, TIMESTAMPTZ '2026-01-01 12:00:00+00' AS t WHERE false",
+    ],
+)
+def test_a_relation_in_parts_is_what_it_gives(query: str) -> None:
+    """The parts of a relation are its rows in order, of whatever types."""
+    with duckdb.connect() as connection:
+        relation = connection.sql(query)
+        adapter: Any = adapter_for(relation)
+        growing = Growing(adapter, tell_parts=False)
+        tables = list(coalesced(map(growing.add, adapter.parts(relation))))
+        made = adapter.from_arrow(pa.concat_tables(tables), growing.schema)
+        assert made.fetchall() == relation.fetchall()
+        assert made.types == relation.types
+
+
+def test_a_closed_relation_is_refused() -> None:
+    """What can not be run any more is an error that says how to return it."""
+    connection = duckdb.connect()
+    relation = connection.sql("SELECT 1 AS a")
+    connection.close()
+    adapter: Any = adapter_for(relation)
+    with pytest.raises(UnsupportedFrameError, match="a connection that stays open"):
+        list(adapter.parts(relation))

@@ -1,0 +1,236 @@
+"""Big tables are published behind the caller; what is left undone is done by the next one."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import duckdb
+import polars as pl
+import pytest
+
+from usher_pipeline import checkpoint, configure
+from usher_pipeline.persistence import PipelineStore, engine, publisher
+from usher_pipeline.persistence.local import LocalBackend, resolved
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+STORE = Path("store.duckdb")
+#: More rows than are published at once.
+ROWS: Final = 1_000_000
+
+
+@pytest.fixture(autouse=True)
+def _store() -> Iterator[None]:
+    configure(store=STORE)
+    yield
+    assert publisher.wait(resolved(STORE), 30)
+
+
+def published() -> int | None:
+    """Return how many rows the table has; None if there is none."""
+    with duckdb.connect(str(STORE), read_only=True) as connection:
+        found = connection.execute(
+            "SELECT row_count FROM _checkpoints WHERE table_name = 'big'"
+        ).fetchone()
+        if found is None:
+            return None
+        (rows,) = connection.execute("SELECT count(*) FROM big").fetchall()
+        assert rows == found
+        return int(rows[0])
+
+
+def pending() -> list[Path]:
+    """Return the marks of what is meant to be published."""
+    return list(STORE.with_suffix(".checkpoints").glob(".pending/*.json"))
+
+
+@checkpoint(version="1")
+def big(rows: int = ROWS) -> pl.DataFrame:
+    """Return many rows."""
+    return pl.DataFrame({"n": range(rows)})
+
+
+def test_a_small_table_is_there_when_the_call_returns() -> None:
+    """Nobody has to wait or ask for the table of a small frame."""
+    big(1000)
+    assert not publisher.is_busy(resolved(STORE))
+    assert published() == 1000
+
+
+def test_a_big_table_follows_the_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The caller has its frame while the table is not there yet; then it comes."""
+    may_go_on = threading.Event()
+    publish = LocalBackend.publish
+
+    def waiting(self: LocalBackend, *args: Any) -> bool:
+        assert threading.current_thread().name == "usher-publisher"
+        assert may_go_on.wait(30)
+        return publish(self, *args)
+
+    monkeypatch.setattr(LocalBackend, "publish", waiting)
+    assert big().height == ROWS
+    assert big().height == ROWS
+    assert publisher.is_busy(resolved(STORE))
+    assert not publisher.wait(resolved(STORE), 0.01)
+    assert len(pending()) == 1
+    may_go_on.set()
+    assert publisher.wait(resolved(STORE), 30)
+    assert published() == ROWS
+    assert pending() == []
+
+
+def test_a_connection_has_what_is_on_its_way() -> None:
+    """Who asks for `conn` finds the table, however big it is."""
+    big()
+    with PipelineStore(STORE) as store:
+        assert store.conn.execute("SELECT count(*) FROM big").fetchone() == (ROWS,)
+
+
+def test_the_newest_of_several_is_published() -> None:
+    """Results that follow each other quickly leave the table of the last one."""
+    for rows in (ROWS, ROWS + 1, 10, ROWS + 2):
+        big(rows)
+    assert publisher.wait(resolved(STORE), 60)
+    assert published() == ROWS + 2
+    assert pending() == []
+
+
+def test_a_file_that_is_held_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """While another program holds the file calls go on; when it lets go the table comes."""
+    monkeypatch.setattr(publisher, "_FIRST_PAUSE_S", 0.05)
+    big(10)
+    holder = subprocess.Popen(
+        [sys.executable, "-c", HOLDER, str(STORE)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert holder.stdout is not None
+    assert holder.stdout.readline() == "held\n"
+    started = time.perf_counter()
+    big(20)
+    assert big(20).height == 20
+    assert time.perf_counter() - started < 5
+    assert not publisher.wait(resolved(STORE), 0.3)
+    holder.communicate("go\n")
+    assert publisher.wait(resolved(STORE), 30)
+    assert published() == 20
+
+
+HOLDER: Final = """if True:
+    import duckdb, sys
+    connection = duckdb.connect(sys.argv[1])
+    print("held", flush=True)
+    sys.stdin.readline()
+    connection.close()
+"""
+
+PROGRAM: Final = """if True:
+    import os, sys, time
+    import polars as pl
+    from usher_pipeline import checkpoint, configure
+    from usher_pipeline.persistence import publisher
+    configure(store="store.duckdb")
+
+    @checkpoint(version="1")
+    def big(rows: int = {rows}) -> pl.DataFrame:
+        return pl.DataFrame({{"n": range(rows)}})
+
+    print(big().height, flush=True)
+    {then}
+"""
+
+
+def call(then: str = "", rows: int = ROWS) -> subprocess.CompletedProcess[str]:
+    """Compute the big result in a process of its own."""
+    program = PROGRAM.format(rows=rows, then=then)
+    command = [sys.executable, "-W", "error", "-c", program]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def test_the_interpreter_waits_for_it_at_its_end() -> None:
+    """A script that ends right after the call leaves the table behind, and says nothing."""
+    done = call()
+    assert (done.returncode, done.stdout, done.stderr) == (0, f"{ROWS}\n", "")
+    assert published() == ROWS
+    assert pending() == []
+
+
+def test_the_interpreter_does_not_wait_for_long() -> None:
+    """What takes too long at the end is rolled back, and done by the next opener."""
+    done = call("publisher._AT_EXIT_S = 0.0", 4 * ROWS)
+    assert (done.returncode, done.stderr) == (0, "")
+    if pending():
+        with duckdb.connect(str(STORE)) as connection:
+            names = [name for (name,) in connection.execute("SHOW TABLES").fetchall()]
+        assert "big" not in names
+    with PipelineStore(STORE) as store:
+        assert store.load_dataframe("big").height == 4 * ROWS
+    assert published() == 4 * ROWS
+
+
+def test_a_killed_process_leaves_it_to_the_next() -> None:
+    """After a kill the mark is there, and whoever opens the store publishes the table."""
+    done = call("os.kill(os.getpid(), 9)")
+    assert done.returncode == -signal.SIGKILL
+    PipelineStore(STORE).close()
+    assert publisher.wait(resolved(STORE), 30)
+    assert published() == ROWS
+    assert pending() == []
+
+
+def test_a_fork_begins_with_nothing_to_publish() -> None:
+    """A child does not wait for the thread of its parent, and publishes what is its own."""
+    big()
+    child = os.fork()
+    if child == 0:
+        status = 1
+        try:
+            assert not publisher.is_busy(resolved(STORE))
+            assert big().height == ROWS
+            status = 0
+        finally:
+            os._exit(status)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+def test_an_interrupted_statement_leaves_what_was() -> None:
+    """To interrupt a session that writes rolls its transaction back."""
+    big(10)
+    tables = LocalBackend(STORE).tables
+
+    def work() -> None:
+        with tables.writing() as session:
+            threading.Timer(0.2, engine.interrupt, [resolved(STORE)]).start()
+            session.execute(f"DROP TABLE {session.table('big')}")
+            session.execute("SELECT count(*) FROM range(10000000000) a, range(100) b")
+
+    with pytest.raises(duckdb.InterruptException, match="Interrupted"):
+        work()
+    assert published() == 10
+
+
+def test_a_full_disk_leaves_the_mark(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What can not be written now is published later; the older table stays meanwhile."""
+    big(10)
+
+    def full(*_: object) -> None:
+        raise duckdb.IOException("IO Error: Could not write file: No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("usher_pipeline.persistence.tables._put", full)
+        patched.setattr(publisher, "_PATIENCE_S", 0.0)
+        big(20)
+        assert publisher.wait(resolved(STORE), 30)
+        assert published() == 10
+        assert len(pending()) == 1
+    PipelineStore(STORE).close()
+    assert published() == 20
