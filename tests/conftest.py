@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 from hypothesis import settings
 
-from usher_pipeline import registry
+from usher_pipeline import registry, runs
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -30,6 +30,15 @@ def _no_names_of_other_tests() -> Iterator[None]:
     yield
     for name in set(registry._registry) - before:
         registry._registry.pop(name, None)
+
+
+@pytest.fixture(autouse=True)
+def _nothing_configured(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Let nothing that one test configured reach the next one."""
+    monkeypatch.setattr(runs, "_configured", runs._Configured())
+    runs._implicit.forget_choices()
+    yield
+    runs._implicit.forget_choices()
 
 
 @pytest.fixture(autouse=True)

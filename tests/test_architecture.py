@@ -43,6 +43,7 @@ RANKS: Final = {
     "exporting": 6,
     "facts": 6,
     "reading": 6,
+    "recall": 6,
     "results": 6,
     "returned": 6,
     "registry": 6,

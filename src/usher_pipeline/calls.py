@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 import warnings
 from contextlib import suppress
@@ -10,7 +9,8 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, Final, get_args
 
-from usher_pipeline import reading, registry, runs
+from usher_pipeline import reading, recall, registry, runs
+from usher_pipeline.config.environment import is_set, variable
 from usher_pipeline.display import duration
 from usher_pipeline.errors import (
     CheckpointMissError,
@@ -157,7 +157,7 @@ def _decided(planned: Planned, refresh: str = "") -> Decision:
 
 def _code_policy(declared: Declaration) -> CodePolicy:
     """Return what to do when only code changed: what the environment says, else the option."""
-    wanted = os.environ.get("USHER_ON_CODE_CHANGE", "") or declared.on_code_change
+    wanted = variable("USHER_ON_CODE_CHANGE") or declared.on_code_change
     if wanted not in get_args(CodePolicy):
         known = ", ".join(get_args(CodePolicy))
         raise ConfigError("USHER_ON_CODE_CHANGE", f"expected one of {known}, got {wanted!r}")
@@ -184,10 +184,17 @@ def answer(
         CodeChangedError: Only code changed, and what is stored took long to compute.
     """
     started = time.perf_counter()
+    if not refresh and not form:
+        known = declared.recalled and recall.again(declared, args, kwargs)
+        if known:
+            frame, decision = known
+            voice.say(declared.name, decision, decision.entry, time.perf_counter() - started)
+            return frame
     planned = plan(declared, args, kwargs, refresh=refresh)
     planned.form = form
     result = _stored(planned, started)
     if result is not LOST:
+        recall.remember(planned, args, kwargs)
         return result
     _require_not_blocked(planned)
     _require_online(planned)
@@ -224,7 +231,7 @@ def _require_not_blocked(planned: Planned) -> None:
 
 def _require_online(planned: Planned) -> None:
     """Refuse to run anything while USHER_OFFLINE is set."""
-    if os.environ.get("USHER_OFFLINE", "") in ("", "0"):
+    if not is_set("USHER_OFFLINE"):
         return
     decision = planned.decision
     reason = decision.reason if isinstance(decision, (Miss, Blocked)) else _LOST

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import inspect
-import os
 import types
 from collections.abc import Iterable, Mapping
 from typing import (
@@ -20,6 +19,7 @@ from typing import (
 )
 
 from usher_pipeline import calls, reading, registry, results, runs, stored
+from usher_pipeline.config.environment import is_set, variable
 from usher_pipeline.display import preview
 from usher_pipeline.errors import DeclarationError
 from usher_pipeline.fingerprint.binding import LOOK_UP, Declaration
@@ -449,7 +449,7 @@ class Checkpointed(Generic[P, R]):
 
     def explain(self, *args: P.args, **kwargs: P.kwargs) -> Decision:
         """Return what this call would do, and why; run nothing and change nothing."""
-        if os.environ.get("USHER_DISABLE", "") not in ("", "0"):
+        if is_set("USHER_DISABLE"):
             return Bypass(Reason("USHER_DISABLE is set"))
         planned = self._planned(args, kwargs, _refresh_wish(self.name))
         reading.record_look(planned)
@@ -488,7 +488,7 @@ class Checkpointed(Generic[P, R]):
 
     def _answered(self, args: Any, kwargs: Any, refresh: str, form: str = "") -> Any:
         every = (*self._instance, *args)
-        if os.environ.get("USHER_DISABLE", "") not in ("", "0") and not refresh:
+        if is_set("USHER_DISABLE") and not refresh:
             reason = "USHER_DISABLE is set"
             return calls.bypassed(self._declared, every, kwargs, reason, form=form)
         wish = refresh or _refresh_wish(self.name)
@@ -496,6 +496,8 @@ class Checkpointed(Generic[P, R]):
 
 
 def _refresh_wish(name: str) -> str:
-    wanted = os.environ.get("USHER_REFRESH", "")
+    wanted = variable("USHER_REFRESH")
+    if not wanted:
+        return ""
     names = [part.strip() for part in wanted.split(",")]
-    return "USHER_REFRESH names it" if wanted and (name in names or "*" in names) else ""
+    return "USHER_REFRESH names it" if name in names or "*" in names else ""

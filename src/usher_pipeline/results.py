@@ -29,7 +29,7 @@ from usher_pipeline.exporting import remember_origin
 from usher_pipeline.fingerprint import frames as fingerprints
 from usher_pipeline.frames import adapter_for, adapter_of_kind
 from usher_pipeline.frames.contract import require_storable
-from usher_pipeline.persistence.segments import check_name, schema_text
+from usher_pipeline.persistence.segments import check_name, file_state, schema_text
 from usher_pipeline.records import INDEX_TYPE, Column, Entry, utc_now
 from usher_pipeline.returned import WHOLE, gather, rescue, unsupported
 
@@ -50,9 +50,11 @@ __all__ = [
     "bypassed",
     "claim",
     "handed_out",
+    "is_shared",
     "keep",
     "make",
     "parts_of",
+    "recalled",
     "restored",
 ]
 
@@ -396,6 +398,20 @@ def _scanned(backend: LocalBackend, entry: Entry) -> Any:
 
 #: Kinds whose values nobody can change in place: their frames may share memory.
 _SHARED: Final = frozenset({"polars.DataFrame", "polars.Series"})
+
+
+def is_shared(entry: Entry) -> bool:
+    """Tell whether the frames of a result can share memory: nobody can change their values."""
+    return entry.kind in _SHARED
+
+
+def recalled(segment: str) -> Any:
+    """Return a frame of a segment that is at hand, while the file is as it was; else None.
+
+    Args:
+        segment: The file.
+    """
+    return _memory.get(file_state(segment))
 
 
 class _Memory:

@@ -16,13 +16,25 @@ import threading
 import warnings
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import datetime
 from numbers import Real
-from typing import TYPE_CHECKING, Any, Final, ParamSpec, Self, TypedDict, TypeVar, overload
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Final,
+    ParamSpec,
+    Self,
+    TypeAlias,
+    TypedDict,
+    TypeVar,
+    overload,
+)
 from uuid import uuid4
 
 from usher_pipeline import display
 from usher_pipeline._version import __version__
 from usher_pipeline.config import settings
+from usher_pipeline.config.environment import variable
 from usher_pipeline.errors import (
     DeclarationError,
     OptionError,
@@ -39,7 +51,6 @@ from usher_pipeline.records import as_json, utc_now, versions_in
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-    from datetime import datetime
     from pathlib import Path
     from types import TracebackType
 
@@ -127,6 +138,10 @@ def _is_duration(value: object) -> bool:
 # --- runs -------------------------------------------------------------------------------
 
 
+#: Store, name, stem and content of an entry, and what a call was: ``computed`` or ``hit``.
+_NotedPlace: TypeAlias = tuple[str, str, str, str, str]
+
+
 class _How(TypedDict):
     """What a block says about how to store; None where `configure` decides."""
 
@@ -171,7 +186,7 @@ class Run:
         self.run_id = uuid4().hex[:12]
         self.started_at = utc_now()
         self._steps: list[dict[str, Any]] = []
-        self._noted: dict[tuple[str, ...], dict[str, Any]] = {}
+        self._noted: dict[_NotedPlace, dict[str, Any]] = {}
         self._meant: dict[tuple[str, str], _Meaning] = {}
         self._pinned: dict[tuple[str, str], Entry | None] = {}
         self._answers: dict[tuple[str, int], Any] = {}
@@ -224,8 +239,8 @@ class Run:
             within: The project.
             config: The config in force.
         """
-        stated = (self._store, _configured.store, os.environ.get("USHER_STORE"))
-        asked = (within, os.getcwd(), *stated, config.duckdb_path)  # noqa: PTH109 - quick
+        stated = (self._store, _configured.store, variable("USHER_STORE"))
+        asked = (within, *stated, config.duckdb_path)
         known = self._chosen
         if known is not None and known[0] == asked:
             return known[1]
@@ -322,18 +337,43 @@ class Run:
             outcome: ``computed`` or ``hit``.
             means: Whether the name stands for it from now on; not so for a look by name.
         """
-        place = (str(backend.path), entry.name, entry.stem, entry.content, outcome)
+        place = self.place_of(backend, entry, outcome)
+        if not self.note_again(place, backend, entry, means=means):
+            step = entry.step().to_json()
+            step["details"] |= {"outcome": outcome, "calls": 0}
+            with self._lock:
+                if place not in self._noted:
+                    self._noted[place] = step["details"]
+                    self._steps.append(step)
+            self.note_again(place, backend, entry, means=means)
+
+    @staticmethod
+    def place_of(backend: LocalBackend, entry: Entry, outcome: str) -> _NotedPlace:
+        """Return under what an outcome of an entry is noted."""
+        return str(backend.path), entry.name, entry.stem, entry.content, outcome
+
+    def note_again(
+        self, place: _NotedPlace, backend: LocalBackend, entry: Entry, *, means: bool = True
+    ) -> bool:
+        """Count one more call with the same outcome; tell whether there was one before.
+
+        Args:
+            place: What `place_of` says.
+            backend: The store.
+            entry: What was returned.
+            means: Whether the name stands for it from now on.
+        """
+        now = utc_now()
         with self._lock:
             noted = self._noted.get(place)
             if noted is None:
-                step = entry.step().to_json()
-                noted = self._noted[place] = step["details"]
-                noted |= {"outcome": outcome, "calls": 0}
-                self._steps.append(step)
+                return False
             noted["calls"] += 1
-            noted["used_at"] = utc_now().isoformat()
-        if means:
-            self.mean(backend, entry)
+            # Put into words when somebody asks.
+            noted["used_at"] = now
+            if means:
+                self._meant[place[:2]] = _Meaning(backend, entry, now)
+        return True
 
     def mean(self, backend: LocalBackend, entry: Entry) -> None:
         """Remember that a name stands for an entry in this run from now on."""
@@ -370,7 +410,12 @@ class Run:
     def steps(self) -> list[dict[str, Any]]:
         """Return the steps so far, as plain data."""
         with self._lock:
-            return copy.deepcopy(self._steps)
+            steps = copy.deepcopy(self._steps)
+        for step in steps:
+            details = step.get("details", {})
+            if isinstance(details.get("used_at"), datetime):
+                details["used_at"] = details["used_at"].isoformat()
+        return steps
 
     def metadata(self) -> dict[str, Any]:
         """Return the provenance of the run so far, as plain data.

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import logging
-import os
 import sys
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from usher_pipeline import display
+from usher_pipeline.config.environment import variable
 from usher_pipeline.records import Hit
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ class _Voice:
 
     @staticmethod
     def _is_heard() -> bool:
-        if os.environ.get("USHER_LOG", "").lower() == "quiet":
+        if variable("USHER_LOG").lower() == "quiet":
             return False
         with suppress(AttributeError, ValueError):
             if sys.stderr.isatty():

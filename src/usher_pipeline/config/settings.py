@@ -16,6 +16,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from usher_pipeline.config.environment import variable
 from usher_pipeline.config.values import REQUIRED, ConfigView, Setting, view
 from usher_pipeline.display import preview
 from usher_pipeline.errors import ConfigError, OptionError
@@ -127,8 +128,12 @@ def project(start: Path | None = None) -> Project:
     here = os.getcwd() if start is None else str(Path(_text(start)))  # noqa: PTH109 - quick
     known = _projects.get(here)
     # A mark that comes or goes changes the folder that it is in.
-    if known is not None and all(_state(place) == state for place, state in known[0]):
-        return known[1]
+    if known is not None:
+        for place, state in known[0]:
+            if _state(place) != state:
+                break
+        else:
+            return known[1]
     passed = _passed(here)
     found = Project(passed[-1] if _has_mark(passed[-1]) else here)
     looked_at = {place: signature(place) for place in (*passed, f"{found.place}/{_PYPROJECT}")}
@@ -278,7 +283,7 @@ def view_in_force(
         if config is not None and config != "":
             return view(config, origin)
     within = within or project()
-    if not os.environ.get("USHER_CONFIG") and "config" not in within.table:
+    if not variable("USHER_CONFIG") and "config" not in within.table:
         return _NO_CONFIG
     choice = config_in_force(root=within.root)
     return _NO_CONFIG if choice is None else view(choice.value, choice.origin)
@@ -331,11 +336,11 @@ def _candidates(
     if not isinstance(stated, str):
         found = type(stated).__name__
         raise ConfigError(root / _PYPROJECT, f"tool.usher.{what}: expected a path, got {found}")
-    variable = f"USHER_{what.upper()}"
+    named = f"USHER_{what.upper()}"
     return (
         ("run(...)", _given("run", what, run)),
         ("configure(...)", _given("configure", what, configured)),
-        (variable, _text(os.environ.get(variable))),
+        (named, _text(variable(named))),
         (_IN_TABLE, _text(stated, root)),
     )
 

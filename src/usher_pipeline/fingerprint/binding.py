@@ -117,6 +117,18 @@ class Declaration:
     ignore: frozenset[str] = frozenset()
     version: str | None = None
     on_code_change: str = "guard"
+    #: What is known of calls that were answered; see `usher_pipeline.recall`.
+    recalled: dict[Any, Any] = field(default_factory=dict, compare=False, repr=False)
+
+    @cached_property
+    def is_plain(self) -> bool:
+        """Whether nothing counts but plain arguments, code, and what the config states."""
+        versions = self.sources.values()
+        return (
+            not (self.inputs or self.files or any(counts.is_secret for counts in self.counted))
+            and all(version is LOOK_UP or type(version) in _PLAIN for version in versions)
+            and all(map(_is_lasting, self.defaults.values()))
+        )
 
     @cached_property
     def defaults(self) -> dict[str, Any]:
@@ -179,6 +191,15 @@ class Declaration:
         if any(kind not in _SIMPLE for kind in kinds):
             return -1
         return kinds.count(inspect.Parameter.POSITIONAL_OR_KEYWORD)
+
+
+#: Types whose values can not be changed in place.
+_PLAIN: Final = frozenset((str, bytes, int, float, bool, type(None)))
+
+
+def _is_lasting(default: Any) -> bool:
+    """Tell whether a default stays the same for ever, or stands for a value of the config."""
+    return type(default) in _PLAIN or isinstance(default, (SettingRef, SourceRef))
 
 
 class Bound(NamedTuple):

@@ -42,6 +42,7 @@ __all__ = [
     "Pending",
     "Segments",
     "check_name",
+    "file_state",
     "folder_of",
     "safe_name",
 ]
@@ -232,12 +233,7 @@ class Segments:
 
     def state(self, entry: Entry) -> tuple[str, int, int, int] | None:
         """Return what tells one segment file from another; None if there is none."""
-        path = f"{self.folder}/{safe_name(entry.name)}/{entry.stem}.arrow"
-        try:
-            facts = os.stat(path)  # noqa: PTH116 - quick
-        except OSError:
-            return None
-        return path, facts.st_ino, facts.st_size, facts.st_mtime_ns
+        return file_state(f"{self.folder}/{safe_name(entry.name)}/{entry.stem}.arrow")
 
     def open(self, entry: Entry) -> Opened | None:
         """Map a segment into memory, or return None if it is lost or is none.
@@ -250,7 +246,7 @@ class Segments:
         try:
             facts = path.stat()
             opened = Opened(path, entry)
-            state = (str(path), facts.st_ino, facts.st_size, facts.st_mtime_ns)
+            state = str(path), facts.st_ino, facts.st_size, facts.st_mtime_ns
             if state not in _checked and facts.st_uid != os.getuid():
                 opened.table.validate(full=True)
         except (OSError, pa.ArrowInvalid, pa.ArrowNotImplementedError):
@@ -415,6 +411,19 @@ class Segments:
                 path.write_text(stem, "ascii")
             else:
                 path.unlink(missing_ok=True)
+
+
+def file_state(path: str) -> tuple[str, int, int, int] | None:
+    """Return what tells a segment file from what it was before; None if there is none.
+
+    Args:
+        path: The file.
+    """
+    try:
+        facts = os.stat(path)  # noqa: PTH116 - on the way of every call
+    except OSError:
+        return None
+    return path, facts.st_ino, facts.st_size, facts.st_mtime_ns
 
 
 class Opened(Mapped):
