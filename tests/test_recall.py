@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 import pytest
 
-from usher_pipeline import calls, checkpoint, configure, current_run, load, run, setting
+from usher_pipeline import calls, checkpoint, configure, current_run, run, setting
+from usher_pipeline.persistence import PipelineStore
 from usher_pipeline.persistence.local import LocalBackend, resolved
 from usher_pipeline.records import Miss
 
@@ -219,18 +220,26 @@ def test_another_project_file_is_looked_at(planned: list[str]) -> None:
     assert planned == ["scaled"]
 
 
-def test_what_reads_a_name_follows_it() -> None:
-    """A function that looks a result up by its name is not answered by an older one."""
-    warm(1)
+def test_what_reads_a_table_follows_it() -> None:
+    """A function that reads a table of the store is not answered by what was read before."""
+
+    def save(number: int) -> None:
+        with PipelineStore(STORE) as store:
+            store.save_dataframe(pl.DataFrame({"n": [number]}), "mine")
+        time.sleep(0.01)
 
     @checkpoint
-    def reader() -> pl.DataFrame:
-        return load("scaled").with_columns(pl.lit(1).alias("read"))  # type: ignore[no-any-return]
+    def reader() -> pl.DataFrame | None:
+        with PipelineStore(STORE) as store:
+            found: pl.DataFrame | None = store.load_dataframe("mine")
+            return found
 
-    for _ in range(3):
-        assert reader()["n"][0] == "1"
-    warm(9)
-    assert reader()["n"][0] == "9"
+    for number in (1, 2):
+        save(number)
+        for _ in range(3):
+            frame = reader()
+            assert frame is not None
+            assert frame.item() == number
 
 
 def test_what_reaches_a_checkpoint_follows_its_sources() -> None:
