@@ -28,10 +28,11 @@ from typing import TYPE_CHECKING, Any, Final
 import pytest
 
 import kept
+from clock import by_report, passed
 from figures import MILLI, median_s, seconds_of, short, taken, usual_s
 from fill import DEPTH, GENE
 from mixed import ROWS, mixed
-from processes import STORE, answered, by_report, finish, passed, started
+from processes import STORE, answered, finish, started
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -24,9 +24,10 @@ from typing import TYPE_CHECKING, Any, Final
 import duckdb
 
 import kept
+from clock import by_report, passed
 from figures import MILLI, median_s, seconds_of, short
 from mixed import ROWS, mixed, wide
-from processes import STORE, answered, by_report, passed
+from processes import STORE, answered
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -56,6 +57,8 @@ def test_a_miss(
     rival(MISSES + 1, frame)
 
     def turn() -> tuple[tuple[int, pl.DataFrame], dict[str, Any]]:
+        # Work that takes longer than its storing leaves the table the time to be written.
+        kept.published(kept.as_polars)
         number = len(bare) + 1
         bare.append(seconds_of(lambda: kept.as_polars.__wrapped__(number, frame)))
         theirs.append(seconds_of(lambda: rival(number, frame)))
@@ -66,6 +69,7 @@ def test_a_miss(
     for number in (1, MISSES):
         assert kept.as_polars.load(number).equals(frame)
         assert rival(number).equals(frame)
+    kept.published(kept.as_polars)
     ours_s = median_s(benchmark) - median(bare)
     say("overhead of a miss, 20,000 × 50", short(ours_s), "≤ 60 ms", 60 * MILLI / ours_s)
     compare("miss beside joblib", ours_s, median(theirs) - median(bare))

@@ -11,7 +11,6 @@ from pathlib import Path
 import kept
 from mixed import mixed
 from processes import report
-from usher_pipeline import current_run
 
 #: The arguments besides the count.
 GENE, DEPTH = "ush2a", 28.5
@@ -33,7 +32,8 @@ def big(path: Path) -> None:
     pandas = frame.to_pandas()
     kept.as_pandas(1, pandas)
     kept.by_joblib(kept.as_pandas)(1, pandas)
-    current_run().backend.settle(["bench_polars", "bench_pandas"])
+    kept.published(kept.as_polars)
+    kept.published(kept.as_pandas)
 
 
 if __name__ == "__main__":

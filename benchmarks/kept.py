@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from mixed import mixed
-from usher_pipeline import checkpoint
+from usher_pipeline import checkpoint, current_run
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     import polars as pl
 
 SMALL: Final = 1000
+PATIENCE_S: Final = 1800.0
 
 
 @checkpoint(name="bench_small")
@@ -59,6 +60,22 @@ def worked(number: int, work_s: float, tally: Path) -> pl.DataFrame:
     with tally.open("a") as file:
         file.write("made\n")
     return mixed(SMALL, number)
+
+
+# --- its table --------------------------------------------------------------------------
+
+
+def published(function: Any) -> None:
+    """Wait until the table of a checkpoint is in the database.
+
+    The marks on disk tell it. To look into the database, or to ask for the table, would be
+    in the way of whoever publishes it behind the caller.
+    """
+    segments = current_run().backend.segments
+    until_s = time.monotonic() + PATIENCE_S
+    while any(pending.name == function.name for pending in segments.pending()):
+        assert time.monotonic() < until_s, f"{function.name} was never published"
+        time.sleep(0.005)
 
 
 # --- the rival --------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""Scripts of this folder in processes of their own, and a clock of what these report.
+"""Scripts of this folder in processes of their own.
 
 A script prints one line of JSON when it is done. It runs in a folder that holds its store,
 ``store.duckdb``, and the results of joblib.
@@ -14,12 +14,9 @@ import time
 from pathlib import Path
 from typing import Any, Final
 
-import pytest
-
 HERE: Final = Path(__file__).parent
 STORE: Final = "store.duckdb"
 _PATIENCE_S: Final = 1800.0
-_reported_s = 0.0
 
 
 def started(folder: Path, script: str, *arguments: object, **variables: str) -> Any:
@@ -70,25 +67,3 @@ def seen(path: Path) -> None:
     while not path.exists():
         assert time.monotonic() < until_s, path
         time.sleep(0.002)
-
-
-# --- the clock --------------------------------------------------------------------------
-
-
-def reported_s() -> float:
-    """Return the seconds that processes reported so far.
-
-    As the timer of a benchmark it leaves out what a user does not wait for: that a process
-    starts, makes its frame, and compares what it got.
-    """
-    return _reported_s
-
-
-def passed(seconds: float) -> None:
-    """Let the clock go on by what a process reported."""
-    global _reported_s  # noqa: PLW0603 - a clock is one for all
-    _reported_s += seconds
-
-
-#: A benchmark whose figures are what processes report; it must be a `pedantic` one.
-by_report: Final = pytest.mark.benchmark(timer=reported_s)

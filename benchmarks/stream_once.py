@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Final, Self
 
 import polars as pl
 
+from kept import published
 from mixed import mixed
 from processes import report
-from usher_pipeline import checkpoint, current_run
+from usher_pipeline import checkpoint
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -88,7 +89,7 @@ def main(gigabytes: str) -> None:
         elapsed_s = time.perf_counter() - started
     highest = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     with Peak() as after:
-        current_run().backend.settle([streamed.name])
+        published(streamed)
         settled_s = time.perf_counter() - started
     if not found.equals(expected(batches)):
         sys.exit(f"the totals are wrong: {found}")
