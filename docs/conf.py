@@ -28,4 +28,6 @@ nitpick_ignore_regex = [
     (r"py:.*", r"(?!usher_pipeline\.).*"),
     # Type variables have no entry: a single capital, or a name that ends in T.
     (r"py:.*", r"usher_pipeline\.(?:\w+\.)*(?:[A-Z]|[A-Z]\w*T)"),
+    # What a decorator with options returns is for type checkers alone.
+    (r"py:.*", r"usher_pipeline\.decorator\._Decorator"),
 ]

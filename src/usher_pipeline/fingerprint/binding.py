@@ -117,7 +117,7 @@ class Declaration:
     ignore: frozenset[str] = frozenset()
     version: str | None = None
     on_code_change: str = "guard"
-    #: What is known of calls that were answered; see `usher_pipeline.recall`.
+    #: What is known of calls that were answered.
     recalled: dict[Any, Any] = field(default_factory=dict, compare=False, repr=False)
 
     @cached_property
