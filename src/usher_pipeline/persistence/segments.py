@@ -217,6 +217,10 @@ class Segments:
                 return unquote(folder.name)
         return ""
 
+    def folders(self) -> list[Path]:
+        """Return the folder of each name that has or had a result."""
+        return _folders(self.folder)
+
     def _entries(
         self, folder: Path, key: str = "", limit: int | None = None
     ) -> Iterator[Entry]:
@@ -502,6 +506,15 @@ def _entry_names(folder: Path, key: str) -> list[re.Match[str]]:
         return []
     found = [match for name in names if (match := _ENTRY_NAME.fullmatch(name))]
     return [match for match in found if key in ("", match["key"])]
+
+
+def is_entry_name(name: str) -> bool:
+    """Tell whether a file of this name is an entry.
+
+    >>> is_entry_name("0123456789abcdef0123456789abcdef-1.json"), is_entry_name("notes.json")
+    (True, False)
+    """
+    return _ENTRY_NAME.fullmatch(name) is not None
 
 
 def _newest_files(folder: Path, key: str) -> list[Path]:
