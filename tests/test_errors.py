@@ -33,6 +33,7 @@ MADE: Final[dict[str, tuple[Any, ...]]] = {
     "StoreClosedError": (Path("s.duckdb"),),
     "StoreError": (Path("s.duckdb"), "it is a folder", "Give the path of a file."),
     "UndeclaredConfigError": ("api.page_size", "genes", ["api.timeout"]),
+    "UnknownResultError": (Path("s.duckdb"), "genes", "ab", ["abc", "abd"]),
     "UnknownSettingError": ("api.page_sise", ["api.page_size"], "config.yaml"),
     "UnknownSourceError": ("gnomat", ["gnomad"], "config.yaml"),
     "UnknownTableError": (Path("s.duckdb"), "gene", ["genes"]),

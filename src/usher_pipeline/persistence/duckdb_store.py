@@ -15,6 +15,7 @@ from usher_pipeline.errors import (
     StoreBusyError,
     StoreClosedError,
     StoreError,
+    UnknownResultError,
     UnknownTableError,
     UsherWarning,
 )
@@ -27,7 +28,8 @@ from usher_pipeline.persistence.conversion import as_kind
 from usher_pipeline.persistence.local import LocalBackend
 from usher_pipeline.persistence.provenance import described, write_sidecar
 from usher_pipeline.persistence.reads import current_call, meant_in, record
-from usher_pipeline.persistence.segments import check_name
+from usher_pipeline.persistence.segments import check_name, safe_name
+from usher_pipeline.persistence.usage import measure
 from usher_pipeline.records import Read, utc_now
 
 if TYPE_CHECKING:
@@ -38,6 +40,8 @@ if TYPE_CHECKING:
     import duckdb
     import pandas as pd
     import polars as pl
+
+    from usher_pipeline.persistence.usage import Usage
 
 __all__ = ["PipelineStore"]
 
@@ -363,6 +367,75 @@ class PipelineStore:
                 "metadata_json": json.dumps(metadata),
             }
         )
+
+    # --- housekeeping ---
+
+    def usage(self) -> Usage:
+        """Return what the store uses on the disk, name by name; `str` of it is a table.
+
+        Nothing is written, and the database is not opened.
+
+        Returns:
+            Sizes and counts of all that is stored.
+        """
+        self._require_open()
+        return measure(self._backend)
+
+    def pin(self, name: str, key: str = "") -> str:
+        """Keep what a key of a checkpoint has computed, whatever `prune` is asked for.
+
+        The pin is a small file beside the result, and goes with a copy of the folder. An
+        explicit wish is stronger: `forget`, `clear` and `delete_checkpoint` remove a pinned
+        result, and its pin.
+
+        Args:
+            name: The checkpoint.
+            key: The digest of the key, or as much of its beginning as no other has; the
+                current result unless given.
+
+        Returns:
+            The digest of the key.
+
+        Raises:
+            CheckpointNameError: No checkpoint can have that name.
+            UnknownResultError: There is no such result, or more than one.
+        """
+        found = self._key_of(name, key)
+        self._backend.segments.pin(name, found)
+        return found
+
+    def unpin(self, name: str, key: str = "") -> str:
+        """Let a result be pruned again; it is no error if it was not pinned.
+
+        Args:
+            name: The checkpoint.
+            key: As `pin` takes it.
+
+        Returns:
+            The digest of the key.
+
+        Raises:
+            CheckpointNameError: No checkpoint can have that name.
+            UnknownResultError: There is no such result, or more than one.
+        """
+        found = self._key_of(name, key)
+        self._backend.segments.unpin(name, found)
+        return found
+
+    def _key_of(self, name: str, beginning: str) -> str:
+        self._require_open()
+        found = self._backend.segments.entries_in(safe_name(name))
+        known = {entry.key.digest for entry in found if entry.name == name}
+        if beginning:
+            fitting = [key for key in known if key.startswith(beginning)]
+        else:
+            current = self._backend.current(name)
+            fitting = [
+                key for key in known if current is not None and key == current.key.digest
+            ]
+        if len(fitting) != 1 or fitting[0] not in known:
+            raise UnknownResultError(self.db_path, name, beginning, known)
+        return fitting[0]
 
     # --- closing ---
 

@@ -340,6 +340,7 @@ class LocalBackend:
             while (found := self.segments.find(entry.name, entry.key.digest)) is not None:
                 self.segments.remove(found)
             self._unmark(entry.name, entry.key.digest)
+            self.segments.unpin(entry.name, entry.key.digest)
         if was_current:
             self.segments.note_published(entry.name, "")
             for left in self.segments.recent(entry.name)[:1]:

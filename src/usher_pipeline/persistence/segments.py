@@ -25,7 +25,7 @@ from uuid import uuid4
 from usher_pipeline.errors import CheckpointNameError, NameClashError
 from usher_pipeline.fingerprint import frames as fingerprints
 from usher_pipeline.fingerprint.files import signature
-from usher_pipeline.records import Entry, utc_from_text
+from usher_pipeline.records import Entry, utc_from_text, utc_now
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -53,6 +53,8 @@ _LONGEST_PLAIN: Final = 120
 #: How many files of a name are looked at for the nearest result.
 RECENT_ENTRIES: Final = 64
 _ENTRY_NAME: Final = re.compile(r"(?P<key>[0-9a-f]{32})-(?P<number>\d+)\.json")
+
+_PIN: Final = re.compile(r"[0-9a-f]{32}\.pin")
 
 _verified: set[tuple[str, int, int, int]] = set()
 
@@ -221,6 +223,12 @@ class Segments:
         """Return the folder of each name that has or had a result."""
         return _folders(self.folder)
 
+    def entries_in(self, folder: str) -> Iterator[Entry]:
+        """Yield every entry in the folder of a name, however often its key was computed."""
+        for entry in self._entries(self.folder / folder):
+            if safe_name(entry.name) == folder:
+                yield entry
+
     def _entries(
         self, folder: Path, key: str = "", limit: int | None = None
     ) -> Iterator[Entry]:
@@ -351,10 +359,35 @@ class Segments:
         for path in paths:
             path.unlink(missing_ok=True)
             path.with_suffix(".arrow").unlink(missing_ok=True)
+        for key in self.pins(name):
+            self.unpin(name, key)
         self.note_published(name, "")
         with suppress(OSError):
             folder.rmdir()
         return len(paths)
+
+    # --- what nobody may prune ---
+
+    def pin(self, name: str, key: str) -> None:
+        """Say on disk that what a key has computed is to be kept.
+
+        The file says so of the key and not of one result, which would get another number
+        when it is sealed again.
+        """
+        path = self.folder / safe_name(name) / f"{key}.pin"
+        write_json(path, {"name": name, "key": key, "pinned_at": utc_now().isoformat()})
+
+    def unpin(self, name: str, key: str) -> None:
+        """Take back what `pin` said; it is no error if nobody did."""
+        (self.folder / safe_name(name) / f"{key}.pin").unlink(missing_ok=True)
+
+    def pins(self, name: str) -> frozenset[str]:
+        """Return the keys of a name that are pinned."""
+        try:
+            names = os.listdir(self.folder / safe_name(name))  # noqa: PTH208 - as above
+        except OSError:
+            return frozenset()
+        return frozenset(each.removesuffix(".pin") for each in names if _PIN.fullmatch(each))
 
     # --- what is meant to be published ---
 
