@@ -22,6 +22,7 @@ __all__ = [
     "CheckpointNotSavedError",
     "CodeChangedError",
     "ConfigError",
+    "CriterionMissingError",
     "DeclarationError",
     "FingerprintError",
     "InvalidResultError",
@@ -181,6 +182,24 @@ class OptionError(UsherError, ValueError):
         super().__init__(
             f"{call}({option}=...) expected {expected}, got {got}. Nothing was run and "
             f"nothing was changed. Give {call} what it expects, or leave {option}= out."
+        )
+
+
+class CriterionMissingError(UsherError, ValueError):
+    """Results were to be removed, and nobody said which.
+
+    Attributes:
+        call: The call, such as ``prune``.
+        criteria: The options of which it needs one.
+    """
+
+    def __init__(self, call: str, criteria: Iterable[str]) -> None:
+        self.call = call
+        self.criteria = tuple(criteria)
+        options = ", ".join(f"{each}=" for each in self.criteria)
+        super().__init__(
+            f"{call}() was not told what may go: expected at least one of {options}, got none. "
+            "Nothing was removed. State one; without dry_run=False it only says what would go."
         )
 
 

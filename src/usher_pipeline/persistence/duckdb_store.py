@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, Self
 from usher_pipeline._version import __version__
 from usher_pipeline.errors import (
     InvalidResultError,
+    OptionError,
     StoreBusyError,
     StoreClosedError,
     StoreError,
@@ -25,8 +26,10 @@ from usher_pipeline.frames import adapter_for
 from usher_pipeline.frames.contract import require_storable
 from usher_pipeline.persistence import engine, tables
 from usher_pipeline.persistence.conversion import as_kind
+from usher_pipeline.persistence.housekeeping import prune
 from usher_pipeline.persistence.local import LocalBackend
 from usher_pipeline.persistence.provenance import described, write_sidecar
+from usher_pipeline.persistence.pruning import Criteria
 from usher_pipeline.persistence.reads import current_call, meant_in, record
 from usher_pipeline.persistence.segments import check_name, safe_name
 from usher_pipeline.persistence.usage import measure
@@ -34,13 +37,14 @@ from usher_pipeline.records import Read, utc_now
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
-    from datetime import datetime
+    from datetime import datetime, timedelta
     from types import TracebackType
 
     import duckdb
     import pandas as pd
     import polars as pl
 
+    from usher_pipeline.persistence.housekeeping import Pruned
     from usher_pipeline.persistence.usage import Usage
 
 __all__ = ["PipelineStore"]
@@ -380,6 +384,45 @@ class PipelineStore:
         """
         self._require_open()
         return measure(self._backend)
+
+    def prune(
+        self,
+        *,
+        older_than: timedelta | None = None,
+        keep_bytes: int | None = None,
+        keep_latest: int | None = None,
+        names: Iterable[str] | None = None,
+        dry_run: bool = True,
+    ) -> Pruned:
+        """Remove results that nothing needs; unless told otherwise, only say which.
+
+        What a plain name stands for never goes, nor what is pinned, nor what something
+        that stays needs: the frames of a dictionary, and the results that it was made
+        from, without which it would not answer any more. Of the latter those go that
+        `names` asks for. Tables are never touched, and the database is waited for by
+        nobody. What was left over by killed processes is swept as well.
+
+        Args:
+            older_than: What was stored, or last accepted, longer ago.
+            keep_bytes: The oldest, until the segments of the rest are no bigger.
+            keep_latest: All of a name but so many of the newest.
+            names: Only results of these names; without another criterion all of them.
+            dry_run: Only say what would go.
+
+        Returns:
+            What went, or would go; `str` of it is a table.
+
+        Raises:
+            CriterionMissingError: Nothing says what may go.
+            OptionError: A criterion is below zero, or `names` is a single text.
+            CheckpointNameError: No checkpoint can have one of the names.
+        """
+        self._require_open()
+        if isinstance(names, str):
+            raise OptionError("prune", "names", "several names", f"the text {names!r}")
+        chosen = None if names is None else frozenset(map(check_name, names))
+        criteria = Criteria(older_than, keep_bytes, keep_latest, chosen)
+        return prune(self._backend, criteria, dry_run=dry_run)
 
     def pin(self, name: str, key: str = "") -> str:
         """Keep what a key of a checkpoint has computed, whatever `prune` is asked for.
