@@ -33,6 +33,7 @@ from usher_pipeline.persistence.pruning import Criteria
 from usher_pipeline.persistence.reads import current_call, meant_in, record
 from usher_pipeline.persistence.segments import check_name, safe_name
 from usher_pipeline.persistence.usage import measure
+from usher_pipeline.persistence.verification import verify
 from usher_pipeline.records import Read, utc_now
 
 if TYPE_CHECKING:
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
     import pandas as pd
     import polars as pl
 
+    from usher_pipeline.persistence.findings import Verified
     from usher_pipeline.persistence.housekeeping import Pruned
     from usher_pipeline.persistence.usage import Usage
 
@@ -418,9 +420,7 @@ class PipelineStore:
             CheckpointNameError: No checkpoint can have one of the names.
         """
         self._require_open()
-        if isinstance(names, str):
-            raise OptionError("prune", "names", "several names", f"the text {names!r}")
-        chosen = None if names is None else frozenset(map(check_name, names))
+        chosen = _names("prune", names)
         criteria = Criteria(older_than, keep_bytes, keep_latest, chosen)
         return prune(self._backend, criteria, dry_run=dry_run)
 
@@ -464,6 +464,29 @@ class PipelineStore:
         found = self._key_of(name, key)
         self._backend.segments.unpin(name, found)
         return found
+
+    def verify(self, *, names: Iterable[str] | None = None) -> Verified:
+        """Read and digest all that is stored, set damage aside, and make good what can be.
+
+        A damaged segment is made good from its table, and a table that holds something
+        else than its result from the segment; it keeps what it holds under another name,
+        since somebody may have worked for that. What neither half has any more is gone,
+        so that the next call computes it. The database is held for one table at a time.
+
+        Args:
+            names: Only results of these names; all unless given.
+
+        Returns:
+            What was found and what became of it; `is_whole` if nothing was.
+
+        Raises:
+            StoreBusyError: Another process held the database for too long. What was made
+                good until then stays so.
+            OptionError: `names` is a single text.
+            CheckpointNameError: No checkpoint can have one of the names.
+        """
+        self._require_open()
+        return verify(self._backend, _names("verify", names))
 
     def _key_of(self, name: str, beginning: str) -> str:
         self._require_open()
@@ -547,6 +570,12 @@ class PipelineStore:
     def _require_open(self) -> None:
         if self._closed:
             raise StoreClosedError(self.db_path)
+
+
+def _names(call: str, names: Iterable[str] | None) -> frozenset[str] | None:
+    if isinstance(names, str):
+        raise OptionError(call, "names", "several names", f"the text {names!r}")
+    return None if names is None else frozenset(map(check_name, names))
 
 
 def _warn_of_unseen_reads() -> None:

@@ -237,6 +237,10 @@ class LocalBackend:
             self._heal(entry, packed)
         return packed
 
+    def recall(self, entry: Entry) -> Packed | None:
+        """Return the frame of an entry from its table alone; None if that does not hold it."""
+        return self._from_table(entry) if self.path.is_file() else None
+
     def _from_table(self, entry: Entry) -> Packed | None:
         from usher_pipeline.persistence.tables import restore
 

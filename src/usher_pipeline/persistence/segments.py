@@ -25,7 +25,7 @@ from uuid import uuid4
 from usher_pipeline.errors import CheckpointNameError, NameClashError
 from usher_pipeline.fingerprint import frames as fingerprints
 from usher_pipeline.fingerprint.files import signature
-from usher_pipeline.records import Entry, utc_from_text, utc_now
+from usher_pipeline.records import ENTRY_FORMAT, Entry, utc_from_text, utc_now
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -366,6 +366,51 @@ class Segments:
             folder.rmdir()
         return len(paths)
 
+    # --- damage ---
+
+    def entry_files(self, folder: str) -> list[Path]:
+        """Return the files of all entries in the folder of a name, readable or not."""
+        return _newest_files(self.folder / folder, "")
+
+    def examine(self, entry: Entry) -> bool | None:
+        """Tell whether a segment is whole, read and digested anew; None if there is none."""
+        import pyarrow as pa
+
+        try:
+            with pa.memory_map(str(self.segment(entry))) as source:
+                table = pa.ipc.open_file(source).read_all()
+            # What digests a column takes its offsets on trust.
+            table.validate(full=True)
+            return _is_whole(entry, table)
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError, pa.ArrowException):
+            return False
+
+    def set_aside(self, path: Path) -> Path | None:
+        """Move a damaged file out of the way; return where it is, or None if it was gone."""
+        folder = self.folder / ".damaged" / path.parent.name
+        _make_folder(self.folder / ".damaged")
+        _make_folder(folder)
+        target = folder / path.name
+        if target.exists():
+            target = folder / f"{path.stem}~{uuid4().hex[:8]}{path.suffix}"
+        try:
+            return path.rename(target)
+        except FileNotFoundError:
+            return None
+
+    def reseal(self, entry: Entry, table: pa.Table) -> Path | None:
+        """Give an entry a new segment of the same data; return where the damaged one is."""
+        sealed = self.seal(entry.name, table)
+        try:
+            aside = self.set_aside(self.segment(entry))
+            self._place(sealed.path, self.segment(entry))
+        except BaseException:
+            sealed.path.unlink(missing_ok=True)
+            raise
+        return aside
+
     # --- what nobody may prune ---
 
     def pin(self, name: str, key: str) -> None:
@@ -471,6 +516,24 @@ def read_entry(path: Path | str) -> Entry | None:
     if found[1]:
         _entries[place] = found[0], entry
     return entry
+
+
+def entry_anew(path: Path) -> Entry | None:
+    """Return the entry in a file as it is now, if it agrees with itself; None if not."""
+    try:
+        entry = Entry.from_json(read_json(path))
+    except ValueError:
+        return None
+    digests = [column.digest for column in entry.columns]
+    content = fingerprints.combine(entry.kind, entry.schema, digests)
+    is_sound = path.name == f"{entry.stem}.json" and content == entry.content
+    return entry if is_sound and safe_name(entry.name) == path.parent.name else None
+
+
+def is_of_another_version(path: Path) -> bool:
+    """Tell whether a file holds an entry in a format that this library does not read."""
+    found = read_json(path).get("format")
+    return isinstance(found, int) and found != ENTRY_FORMAT
 
 
 #: The entries that were read last, each with the state of its file.
