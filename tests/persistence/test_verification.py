@@ -302,6 +302,7 @@ def test_a_result_that_both_halves_lost_is_gone(backend: LocalBackend) -> None:
     assert [first.half, second.half] == ["segment", "table"]
     assert {first.outcome, second.outcome} == {"gone; the next call computes it"}
     assert rows_in(backend.path, f"SELECT text FROM {second.aside} WHERE n = 7") == [("mine",)]
+    assert backend.segments.published(NAME) == ""
     assert decision(backend, 300) is Miss
     with run(store=backend.path):
         assert numbers(300)["text"][7] == "row 7"

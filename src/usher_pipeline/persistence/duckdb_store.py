@@ -25,6 +25,7 @@ from usher_pipeline.fingerprint.files import path_digest
 from usher_pipeline.frames import adapter_for
 from usher_pipeline.frames.contract import require_storable
 from usher_pipeline.persistence import engine, tables
+from usher_pipeline.persistence.compaction import compact
 from usher_pipeline.persistence.conversion import as_kind
 from usher_pipeline.persistence.housekeeping import prune
 from usher_pipeline.persistence.local import LocalBackend
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
     import pandas as pd
     import polars as pl
 
+    from usher_pipeline.persistence.compaction import Compacted
     from usher_pipeline.persistence.findings import Verified
     from usher_pipeline.persistence.housekeeping import Pruned
     from usher_pipeline.persistence.usage import Usage
@@ -464,6 +466,28 @@ class PipelineStore:
         found = self._key_of(name, key)
         self._backend.segments.unpin(name, found)
         return found
+
+    def compact(self) -> Compacted:
+        """Give back the space that the database file no longer needs; DuckDB never does.
+
+        The database is copied and the copy put in its place, while nobody else can write.
+        The connection of `conn` is closed; the next one is opened anew. What would win less
+        than a tenth, or than 1 MB, is left as it is.
+
+        Returns:
+            The size before and after.
+
+        Raises:
+            StoreBusyError: Somebody else holds the database, in this process or another.
+            StoreError: DuckDB can not copy all that is in it, the disk is full, or the file
+                can only be read. Nothing was changed.
+        """
+        self._require_open()
+        is_ours = self._conn is not None and self._native_pid == os.getpid()
+        if is_ours and engine.users(self._backend.path) == 1:
+            engine.release(self._backend.path)
+            self._conn = None
+        return compact(self._backend.path, timeout_s=self._backend.timeout_s)
 
     def verify(self, *, names: Iterable[str] | None = None) -> Verified:
         """Read and digest all that is stored, set damage aside, and make good what can be.

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from usher_pipeline.persistence.segments import Segments
 
-__all__ = ["DAMAGED", "Leftover", "Swept", "leftovers", "sweep"]
+__all__ = ["DAMAGED", "Leftover", "Swept", "copy_name", "is_copy_name", "leftovers", "sweep"]
 
 #: The folder for what was found damaged and set aside, in the folder of checkpoints.
 DAMAGED: Final = ".damaged"
@@ -82,12 +82,11 @@ def leftovers(segments: Segments) -> Iterator[Leftover]:
     yield from _listed(segments.folder, "temporary")
     for path in _paths(segments.folder / DAMAGED, deep=True):
         yield from _leftover(path, "damaged")
-    if segments.folder.is_dir():
-        # Copies of the database that a compaction did not end.
-        stem = segments.folder.name.removesuffix(".checkpoints")
-        for path in _paths(segments.folder.parent):
-            if is_copy_name(path.name, stem):
-                yield from _leftover(path, "temporary")
+    # Copies of the database of a compaction that did not end.
+    stem = segments.folder.name.removesuffix(".checkpoints")
+    for path in _paths(segments.folder.parent):
+        if is_copy_name(path.name, stem):
+            yield from _leftover(path, "temporary")
 
 
 def copy_name(stem: str) -> str:
