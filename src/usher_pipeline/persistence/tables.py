@@ -19,6 +19,7 @@ from xxhash import xxh3_128
 from usher_pipeline.errors import (
     NameClashError,
     SchemaMismatchError,
+    StoreBusyError,
     StoreError,
     UnknownTableError,
 )
@@ -222,6 +223,26 @@ class Tables:
             rows = _rows(session, known)
             table = session.arrow(f"SELECT * FROM {session.table(known)}")
         return Stored(table, rows[0] if rows else None)
+
+    @contextmanager
+    def holding(self, name: str, *, timeout_s: float) -> Iterator[Stored | None]:
+        """Yield a table with its row, and let nobody change it during the block.
+
+        Args:
+            name: The table.
+            timeout_s: How long to wait for the database, in seconds.
+
+        Raises:
+            StoreBusyError: Others held it for longer, or this process has a connection on
+                it by which it could be changed.
+        """
+        if engine.users(self.path):
+            raise StoreBusyError(self.path, "a connection of this process", 0.0)
+        with self.reading(timeout_s) as session:
+            rows = _rows(session, name)
+            has_table = migrations.spelled(session, name) == name
+            sql = f"SELECT * FROM {session.table(name)}"
+            yield Stored(session.arrow(sql), rows[0] if rows else None) if has_table else None
 
     def outline(self, name: str) -> tuple[int, dict[str, str]] | None:
         """Return how many rows a table has and its columns with their types; None if none."""
