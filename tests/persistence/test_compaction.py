@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 ROWS: Final = 300_000
 WASTE: Final = "CREATE TABLE waste AS SELECT hash(i) AS h FROM range(2000000) r(i)"
 
+LATE: Final = "CREATE TABLE IF NOT EXISTS late (a INTEGER); INSERT INTO late VALUES (1)"
+
 
 @checkpoint(name="compacted_numbers")
 def numbers(count: int = ROWS) -> pl.DataFrame:
@@ -294,9 +296,6 @@ def test_what_others_write_in_between_is_kept(
     assert ask(path, "SELECT count(*) FROM late") == [(2,)]
 
 
-LATE: Final = "CREATE TABLE IF NOT EXISTS late (a INTEGER); INSERT INTO late VALUES (1)"
-
-
 def test_who_writes_again_and_again_is_told(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -330,7 +329,7 @@ def test_a_log_that_is_there_is_never_left_behind(
 def test_nobody_can_write_while_the_files_are_swapped(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Right before and after the swap the old file is locked against writing."""
+    """Right before the swap the file can be read by others, and not be written."""
     inodes: list[int] = []
     plain = compaction._sync
 
@@ -343,10 +342,58 @@ def test_nobody_can_write_while_the_files_are_swapped(
                 [sys.executable, "-c", program], check=False, capture_output=True, text=True
             )
             assert "Could not set lock" in done.stderr
+            program = f"import duckdb; duckdb.connect({str(path)!r}, read_only=True)"
+            subprocess.run([sys.executable, "-c", program], check=True)
 
     monkeypatch.setattr(compaction, "_sync", looked)
     assert compact(path, timeout_s=1).is_swapped
     assert inodes[0] != inodes[1]
+
+
+def test_who_has_opened_the_old_file_finds_it_locked(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After the swap the old file stays locked for a moment, so that nobody writes into it."""
+    seen: list[float] = []
+    old = path.with_name("old.duckdb")
+    old.hardlink_to(path)
+    program = f"import duckdb; duckdb.connect({str(old)!r})"
+
+    def slept(seconds: float) -> None:
+        if old.stat().st_ino != path.stat().st_ino:
+            seen.append(seconds)
+            done = subprocess.run(
+                [sys.executable, "-c", program], check=False, capture_output=True, text=True
+            )
+            assert "Could not set lock" in done.stderr
+
+    monkeypatch.setattr(compaction, "sleep", slept)
+    assert compact(path, timeout_s=1).is_swapped
+    assert seen == [0.2]
+
+
+def test_who_comes_right_after_the_swap_loses_nothing(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """To let go of the old file leaves the log alone that another process has begun."""
+    plain, log = compaction._sync, path.with_name(f"{path.name}.wal")
+    program = f"""
+import duckdb, os, signal
+connection = duckdb.connect({str(path)!r})
+connection.execute({LATE!r})
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+    def written(each: Path) -> None:
+        plain(each)
+        if each == path.parent:
+            subprocess.run([sys.executable, "-c", program], check=False)
+            assert log.exists()
+
+    monkeypatch.setattr(compaction, "_sync", written)
+    assert compact(path, timeout_s=1).is_swapped
+    assert log.exists()
+    assert ask(path, "FROM late") == [(1,)]
 
 
 # --- killed at any moment ---------------------------------------------------------------

@@ -11,9 +11,9 @@ from __future__ import annotations
 
 import os
 import stat
-import time
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from time import monotonic, sleep
 from typing import TYPE_CHECKING, Any, Final
 
 from usher_pipeline.display import size
@@ -107,14 +107,14 @@ def compact(path: Path, *, timeout_s: float) -> Compacted:
     if not engine.writable(path):
         problem = "it can only be read; the file or its folder is protected"
         raise StoreError(path, problem, "Nothing was changed. Make both writable.")
-    started = time.monotonic()
+    started = monotonic()
     before_bytes = database_size(path)
     with engine.alone(path, timeout_s=timeout_s) as connection:
         for _ in range(_ATTEMPTS):
             found = _attempt(connection, path, before_bytes, timeout_s)
             if found is not None:
                 return found
-    raise StoreBusyError(path, "others, who write again and again", time.monotonic() - started)
+    raise StoreBusyError(path, "others, who write again and again", monotonic() - started)
 
 
 def _attempt(
@@ -156,7 +156,7 @@ def _copied(
                 _compare(connection, path, name)
         except engine.errors() as problem:
             raise _refused(path, str(problem).partition("\n")[0]) from problem
-        time.sleep(_TICK_S)
+        sleep(_TICK_S)
         return _state(path)
 
 
@@ -241,7 +241,7 @@ def _swapped(
         copy.replace(path)
         _sync(path.parent)
         # Who opened the old file and did not lock it yet must find it locked.
-        time.sleep(_GRACE_S)
+        sleep(_GRACE_S)
     return True
 
 
