@@ -22,6 +22,7 @@ __all__ = [
     "CheckpointNotSavedError",
     "CodeChangedError",
     "ConfigError",
+    "CriterionMissingError",
     "DamagedResultError",
     "DeclarationError",
     "FingerprintError",
@@ -35,6 +36,7 @@ __all__ = [
     "StoreClosedError",
     "StoreError",
     "UndeclaredConfigError",
+    "UnknownResultError",
     "UnknownSettingError",
     "UnknownSourceError",
     "UnknownTableError",
@@ -182,6 +184,24 @@ class OptionError(UsherError, ValueError):
         super().__init__(
             f"{call}({option}=...) expected {expected}, got {got}. Nothing was run and "
             f"nothing was changed. Give {call} what it expects, or leave {option}= out."
+        )
+
+
+class CriterionMissingError(UsherError, ValueError):
+    """Results were to be removed, and nobody said which.
+
+    Attributes:
+        call: The call, such as ``prune``.
+        criteria: The options of which it needs one.
+    """
+
+    def __init__(self, call: str, criteria: Iterable[str]) -> None:
+        self.call = call
+        self.criteria = tuple(criteria)
+        options = ", ".join(f"{each}=" for each in self.criteria)
+        super().__init__(
+            f"{call}() was not told what may go: expected at least one of {options}, got none. "
+            "Nothing was removed. State one; without dry_run=False it only says what would go."
         )
 
 
@@ -553,6 +573,31 @@ class UnknownTableError(StoreError, LookupError):
             path,
             f"it has no table {table!r}",
             f"{_nearest(table, self.known)} Nothing was done.",
+        )
+
+
+class UnknownResultError(StoreError, LookupError):
+    """A result is asked for by its key, and there is none, or more than one.
+
+    Attributes:
+        name: The checkpoint.
+        key: The digest, or its beginning, that was given; empty for the current result.
+        known: The digests of the keys that have a result.
+    """
+
+    def __init__(self, path: Path | str, name: str, key: str, known: Iterable[str]) -> None:
+        self.name = name
+        self.key = key
+        self.known = tuple(sorted(known))
+        fitting = [each for each in self.known if each.startswith(key)] if key else []
+        under = f" under a key that begins with {key!r}" if key else ""
+        many = f"{len(fitting)} results, where one is meant," if fitting else "no result"
+        shown = ", ".join(each[:12] for each in fitting or self.known)
+        super().__init__(
+            path,
+            f"it has {many} of {name!r}{under}",
+            f"{f'There are {shown}.' if shown else 'It has none at all.'} Nothing was changed. "
+            "Give the digest of one key, or enough of it; entries(...) lists what is stored.",
         )
 
 

@@ -262,9 +262,10 @@ def rescue(table: pa.Table, of_part: str = "") -> str:
         spool.write(table)
         spool.close()
         if spool.trouble is None:
+            spool.release()
             return f"a copy of its columns{named} was written to {str(path)!r}"
     except Exception as problem:  # noqa: BLE001 - what was computed is not lost for any error
         spool.trouble = spool.trouble or problem
     with suppress(OSError):
-        path.unlink()
+        spool.discard()
     return f"its columns{named} could not be rescued to {path} either ({spool.trouble})"

@@ -44,7 +44,7 @@ from usher_pipeline.errors import (
     UsherWarning,
 )
 from usher_pipeline.inherited import Inherited
-from usher_pipeline.persistence.local import LocalBackend
+from usher_pipeline.persistence.local import SEGMENT_BUDGET_BYTES, LocalBackend
 from usher_pipeline.persistence.reads import current_call, tell_what_is_meant
 from usher_pipeline.planning import COSTLY_S
 from usher_pipeline.records import as_json, utc_now, versions_in
@@ -75,18 +75,20 @@ class _Configured:
         self.strict = False
         self.lock_timeout_s = 30.0
         self.costly_s = COSTLY_S
+        self.segment_budget_bytes = SEGMENT_BUDGET_BYTES
 
 
 _configured = _Configured()
 
 
-def configure(
+def configure(  # noqa: PLR0913 - the options are the face
     *,
     config: Any = None,
     store: str | os.PathLike[str] | None = None,
     strict: bool | None = None,
     lock_timeout_s: float | None = None,
     costly_s: float | None = None,
+    segment_budget_bytes: int | None = None,
 ) -> None:
     """Say for the rest of the process where the config and the store are.
 
@@ -99,6 +101,9 @@ def configure(
         lock_timeout_s: How long to wait while others hold the database, in seconds.
         costly_s: What took at least this long is not computed again only because code
             changed, in seconds; 600 unless set. See `on_code_change` of `checkpoint`.
+        segment_budget_bytes: How much the files of results may take on the disk, 20 GB
+            unless set. Beyond that those go, the least recently used first, of which a
+            table of the database holds the very same.
 
     Raises:
         OptionError: An option is not of the kind that it expects; nothing changes then.
@@ -113,6 +118,11 @@ def configure(
     _require("strict", strict, "True or False", fits=isinstance(strict, bool))
     for name, seconds in (("lock_timeout_s", lock_timeout_s), ("costly_s", costly_s)):
         _require(name, seconds, "seconds, 0 or more", fits=_is_duration(seconds))
+    budget = segment_budget_bytes
+    is_size = isinstance(budget, int) and not isinstance(budget, bool) and budget >= 0
+    _require("segment_budget_bytes", budget, "bytes, 0 or more", fits=is_size)
+    if budget is not None:
+        _configured.segment_budget_bytes = budget
     if config is not None:
         _configured.config = config
     if store is not None:
@@ -250,7 +260,12 @@ class Run:
             if path not in self._backends:
                 private = choice.origin == "default"
                 timeout_s = self.lock_timeout_s
-                self._backends[path] = LocalBackend(path, timeout_s=timeout_s, private=private)
+                self._backends[path] = LocalBackend(
+                    path,
+                    timeout_s=timeout_s,
+                    private=private,
+                    segment_budget_bytes=_configured.segment_budget_bytes,
+                )
             self._chosen = asked, self._backends[path]
             return self._backends[path]
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sqlite3
 import subprocess
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
@@ -30,6 +32,7 @@ from usher_pipeline.errors import (
     StoreBusyError,
     StoreClosedError,
     StoreError,
+    UnknownResultError,
     UnknownTableError,
     UnsupportedFrameError,
 )
@@ -909,3 +912,88 @@ def test_an_older_file_takes_every_verb(older_file: Path, *, has_provenance: boo
     assert listed == [(f"layer_{has_provenance}",)]
     versions = rows_of(older_file, "SELECT version FROM _provenance")
     assert [("0.1",) in versions, ("2",) in versions] == [has_provenance, True]
+
+
+# --- housekeeping -----------------------------------------------------------------------
+
+
+@checkpoint(name="kept_numbers")
+def kept_numbers(count: int = 2) -> pl.DataFrame:
+    """Return some numbers."""
+    return pl.DataFrame({"n": list(range(count))})
+
+
+@pytest.fixture
+def kept(tmp_path: Path) -> Iterator[PipelineStore]:
+    """A store with two results of one checkpoint, the current one of three rows."""
+    with run(store=tmp_path / "store.duckdb"):
+        kept_numbers(2)
+        kept_numbers(3)
+    with PipelineStore(tmp_path / "store.duckdb") as opened:
+        yield opened
+
+
+def pinned(store: PipelineStore) -> tuple[str, ...]:
+    """Return which keys are pinned."""
+    return store.usage().names[0].pinned
+
+
+def test_a_pin_holds_the_current_result(kept: PipelineStore) -> None:
+    """Without a key the current result is pinned, again without harm, until it is unpinned."""
+    newest, _ = kept._backend.recent("kept_numbers")
+    assert [kept.pin("kept_numbers"), kept.pin("kept_numbers")] == [newest.key.digest] * 2
+    assert pinned(kept) == (newest.key.digest,)
+    assert [kept.unpin("kept_numbers"), kept.unpin("kept_numbers")] == [newest.key.digest] * 2
+    assert pinned(kept) == ()
+
+
+def test_a_pin_is_named_by_the_beginning_of_a_key(kept: PipelineStore, tmp_path: Path) -> None:
+    """As much of a key as no other has will do; the pin goes with a copy of the store."""
+    _, older = kept._backend.recent("kept_numbers")
+    assert kept.pin("kept_numbers", older.key.digest[:12]) == older.key.digest
+    shutil.copytree(tmp_path / "store.checkpoints", tmp_path / "copy.checkpoints")
+    with PipelineStore(tmp_path / "copy.duckdb") as copy:
+        assert pinned(copy) == (older.key.digest,)
+
+
+def test_a_key_that_names_no_single_result_is_refused(kept: PipelineStore) -> None:
+    """An unknown key, one that fits two, and a name without results are told apart."""
+    entries = kept._backend.recent("kept_numbers")
+    first = entries[0]
+    shown = sorted([first.key.digest, entries[1].key.digest])
+    with pytest.raises(UnknownResultError, match="no result of 'kept_numbers' under") as none:
+        kept.pin("kept_numbers", "xyz")
+    assert list(none.value.known) == shown
+    with pytest.raises(UnknownResultError, match=r"It has none at all\. Nothing was changed"):
+        kept.unpin("nothing")
+    digest = first.key.digest[:-1] + ("0" if first.key.digest[-1] != "0" else "1")
+    twin = replace(first, key=replace(first.key, digest=digest))
+    kept._backend.segments.adopt(first, twin)
+    with pytest.raises(UnknownResultError, match="2 results, where one is meant, of 'kept_n"):
+        kept.pin("kept_numbers", first.key.digest[:-1])
+    assert pinned(kept) == ()
+
+
+def test_an_explicit_wish_is_stronger_than_a_pin(kept: PipelineStore) -> None:
+    """What is forgotten or cleared goes although it was pinned, and the pin with it."""
+    newest, older = kept._backend.recent("kept_numbers")
+    for entry in (newest, older):
+        kept.pin("kept_numbers", entry.key.digest)
+    kept._backend.forget(older)
+    assert kept._backend.segments.pins("kept_numbers") == {newest.key.digest}
+    kept.delete_checkpoint("kept_numbers")
+    assert kept.usage().names == ()
+    assert not (kept._backend.segments.folder / "kept_numbers").exists()
+
+
+def test_a_closed_store_keeps_no_house(kept: PipelineStore) -> None:
+    """What is asked of a closed store is refused."""
+    kept.close()
+    asked: list[Callable[[], object]] = [
+        kept.usage,
+        lambda: kept.pin("kept_numbers"),
+        lambda: kept.unpin("kept_numbers"),
+    ]
+    for ask in asked:
+        with pytest.raises(StoreClosedError, match="it is closed"):
+            ask()

@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING, Any, Final, Self
 from usher_pipeline._version import __version__
 from usher_pipeline.errors import (
     InvalidResultError,
+    OptionError,
     StoreBusyError,
     StoreClosedError,
     StoreError,
+    UnknownResultError,
     UnknownTableError,
     UsherWarning,
 )
@@ -23,21 +25,31 @@ from usher_pipeline.fingerprint.files import path_digest
 from usher_pipeline.frames import adapter_for
 from usher_pipeline.frames.contract import require_storable
 from usher_pipeline.persistence import engine, tables
+from usher_pipeline.persistence.compaction import compact
 from usher_pipeline.persistence.conversion import as_kind
+from usher_pipeline.persistence.housekeeping import prune
 from usher_pipeline.persistence.local import LocalBackend
 from usher_pipeline.persistence.provenance import described, write_sidecar
+from usher_pipeline.persistence.pruning import Criteria
 from usher_pipeline.persistence.reads import current_call, meant_in, record
-from usher_pipeline.persistence.segments import check_name
+from usher_pipeline.persistence.segments import check_name, safe_name
+from usher_pipeline.persistence.usage import measure
+from usher_pipeline.persistence.verification import verify
 from usher_pipeline.records import Read, utc_now
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
-    from datetime import datetime
+    from datetime import datetime, timedelta
     from types import TracebackType
 
     import duckdb
     import pandas as pd
     import polars as pl
+
+    from usher_pipeline.persistence.compaction import Compacted
+    from usher_pipeline.persistence.findings import Verified
+    from usher_pipeline.persistence.housekeeping import Pruned
+    from usher_pipeline.persistence.usage import Usage
 
 __all__ = ["PipelineStore"]
 
@@ -364,6 +376,157 @@ class PipelineStore:
             }
         )
 
+    # --- housekeeping ---
+
+    def usage(self) -> Usage:
+        """Return what the store uses on the disk, name by name; `str` of it is a table.
+
+        Nothing is written, and the database is not opened.
+
+        Returns:
+            Sizes and counts of all that is stored.
+        """
+        self._require_open()
+        return measure(self._backend)
+
+    def prune(
+        self,
+        *,
+        older_than: timedelta | None = None,
+        keep_bytes: int | None = None,
+        keep_latest: int | None = None,
+        names: Iterable[str] | None = None,
+        dry_run: bool = True,
+    ) -> Pruned:
+        """Remove results that nothing needs; unless told otherwise, only say which.
+
+        What a plain name stands for never goes, nor what is pinned, nor what something
+        that stays needs: the frames of a dictionary, and the results that it was made
+        from, without which it would not answer any more. Of the latter those go that
+        `names` asks for. Tables are never touched, and the database is waited for by
+        nobody. What was left over by killed processes is swept as well.
+
+        Args:
+            older_than: What was stored, or last accepted, longer ago.
+            keep_bytes: The oldest, until the segments of the rest are no bigger.
+            keep_latest: All of a name but so many of the newest.
+            names: Only results of these names; without another criterion all of them.
+            dry_run: Only say what would go.
+
+        Returns:
+            What went, or would go; `str` of it is a table.
+
+        Raises:
+            CriterionMissingError: Nothing says what may go.
+            OptionError: A criterion is below zero, or `names` is a single text.
+            CheckpointNameError: No checkpoint can have one of the names.
+        """
+        self._require_open()
+        chosen = _names("prune", names)
+        criteria = Criteria(older_than, keep_bytes, keep_latest, chosen)
+        return prune(self._backend, criteria, dry_run=dry_run)
+
+    def pin(self, name: str, key: str = "") -> str:
+        """Keep what a key of a checkpoint has computed, whatever `prune` is asked for.
+
+        The pin is a small file beside the result, and goes with a copy of the folder. An
+        explicit wish is stronger: `forget`, `clear` and `delete_checkpoint` remove a pinned
+        result, and its pin.
+
+        Args:
+            name: The checkpoint.
+            key: The digest of the key, or as much of its beginning as no other has; the
+                current result unless given.
+
+        Returns:
+            The digest of the key.
+
+        Raises:
+            CheckpointNameError: No checkpoint can have that name.
+            UnknownResultError: There is no such result, or more than one.
+        """
+        found = self._key_of(name, key)
+        self._backend.segments.pin(name, found)
+        return found
+
+    def unpin(self, name: str, key: str = "") -> str:
+        """Let a result be pruned again; it is no error if it was not pinned.
+
+        Args:
+            name: The checkpoint.
+            key: As `pin` takes it.
+
+        Returns:
+            The digest of the key.
+
+        Raises:
+            CheckpointNameError: No checkpoint can have that name.
+            UnknownResultError: There is no such result, or more than one.
+        """
+        found = self._key_of(name, key)
+        self._backend.segments.unpin(name, found)
+        return found
+
+    def compact(self) -> Compacted:
+        """Give back the space that the database file no longer needs; DuckDB never does.
+
+        The database is copied and the copy put in its place, while nobody else can write.
+        The connection of `conn` is closed; the next one is opened anew. What would win less
+        than a tenth, or than 1 MB, is left as it is.
+
+        Returns:
+            The size before and after.
+
+        Raises:
+            StoreBusyError: Somebody else holds the database, in this process or another.
+            StoreError: DuckDB can not copy all that is in it, the disk is full, or the file
+                can only be read. Nothing was changed.
+        """
+        self._require_open()
+        is_ours = self._conn is not None and self._native_pid == os.getpid()
+        if is_ours and engine.users(self._backend.path) == 1:
+            engine.release(self._backend.path)
+            self._conn = None
+        return compact(self._backend.path, timeout_s=self._backend.timeout_s)
+
+    def verify(self, *, names: Iterable[str] | None = None) -> Verified:
+        """Read and digest all that is stored, set damage aside, and make good what can be.
+
+        A damaged segment is made good from its table, and a table that holds something
+        else than its result from the segment; it keeps what it holds under another name,
+        since somebody may have worked for that. What neither half has any more is gone,
+        so that the next call computes it. The database is held for one table at a time.
+
+        Args:
+            names: Only results of these names; all unless given.
+
+        Returns:
+            What was found and what became of it; `is_whole` if nothing was.
+
+        Raises:
+            StoreBusyError: Another process held the database for too long. What was made
+                good until then stays so.
+            OptionError: `names` is a single text.
+            CheckpointNameError: No checkpoint can have one of the names.
+        """
+        self._require_open()
+        return verify(self._backend, _names("verify", names))
+
+    def _key_of(self, name: str, beginning: str) -> str:
+        self._require_open()
+        found = self._backend.segments.entries_in(safe_name(name))
+        known = {entry.key.digest for entry in found if entry.name == name}
+        if beginning:
+            fitting = [key for key in known if key.startswith(beginning)]
+        else:
+            current = self._backend.current(name)
+            fitting = [
+                key for key in known if current is not None and key == current.key.digest
+            ]
+        if len(fitting) != 1 or fitting[0] not in known:
+            raise UnknownResultError(self.db_path, name, beginning, known)
+        return fitting[0]
+
     # --- closing ---
 
     def close(self) -> None:
@@ -431,6 +594,12 @@ class PipelineStore:
     def _require_open(self) -> None:
         if self._closed:
             raise StoreClosedError(self.db_path)
+
+
+def _names(call: str, names: Iterable[str] | None) -> frozenset[str] | None:
+    if isinstance(names, str):
+        raise OptionError(call, "names", "several names", f"the text {names!r}")
+    return None if names is None else frozenset(map(check_name, names))
 
 
 def _warn_of_unseen_reads() -> None:

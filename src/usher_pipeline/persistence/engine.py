@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Session",
+    "alone",
+    "attach",
     "errors",
     "folded",
     "is_open",
@@ -38,6 +40,8 @@ __all__ = [
     "quote",
     "release",
     "session",
+    "storage_option",
+    "users",
     "writable",
 ]
 
@@ -334,6 +338,80 @@ def interrupt(path: Path) -> None:
     cursor = _process.file(path).cursor
     if cursor is not None:
         cursor.interrupt()
+
+
+@contextmanager
+def alone(path: Path, *, timeout_s: float) -> Iterator[duckdb.DuckDBPyConnection]:
+    """Keep the rest of this process from a database, and yield a connection to work on it.
+
+    The connection is to an instance of its own, to which nothing is attached yet.
+
+    Args:
+        path: The database file, resolved.
+        timeout_s: How long to wait for native connections to be released, in seconds.
+
+    Raises:
+        StoreBusyError: This process holds a native connection for longer.
+    """
+    file = _process.file(path)
+    started = time.monotonic()
+    while True:
+        with _locked(file, path, timeout_s):
+            if not _held(file, path, timeout_s):
+                instance = _instance({str(path.parent)})
+                try:
+                    yield instance
+                finally:
+                    instance.close()
+                return
+        waited_s = time.monotonic() - started
+        if waited_s >= timeout_s:
+            raise StoreBusyError(path, "a connection of this process", waited_s)
+        time.sleep(_FIRST_WAIT_S)
+
+
+def attach(
+    connection: duckdb.DuckDBPyConnection,
+    path: Path,
+    name: str,
+    option: str,
+    *,
+    timeout_s: float = 0.0,
+) -> None:
+    """Attach a database under a name.
+
+    Args:
+        connection: The connection.
+        path: The database file; created if it is not there.
+        name: The name.
+        option: Such as ``READ_ONLY``; empty for none.
+        timeout_s: How long to wait for others to let go, in seconds.
+
+    Raises:
+        StoreBusyError: Others held the file for longer.
+        StoreError: The file is no DuckDB database or can not be opened.
+    """
+    options = f" ({option})" if option else ""
+    statement = f"ATTACH {_text(path)} AS {quote(name)}{options}"
+    _wait(path, lambda: connection.execute(statement).fetchall(), timeout_s)
+
+
+def storage_option(version: str = "") -> str:
+    """Return the option that makes a new file one of a version; of our own unless given.
+
+    >>> storage_option("v1.0.0+ (in the words of DuckDB)"), storage_option()
+    ("STORAGE_VERSION 'v1.0.0'", "STORAGE_VERSION 'v1.5.0'")
+    """
+    found = _VERSION.search(version)
+    return f"STORAGE_VERSION {_text(found[0] if found else _STORAGE_VERSION)}"
+
+
+_VERSION: Final = re.compile(r"v\d+\.\d+\.\d+")
+
+
+def users(path: Path) -> int:
+    """Return how many holders a native connection of this process has."""
+    return _process.file(path).users
 
 
 def native(path: Path, *, timeout_s: float) -> duckdb.DuckDBPyConnection:

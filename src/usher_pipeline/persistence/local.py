@@ -49,10 +49,13 @@ if TYPE_CHECKING:
     from usher_pipeline.persistence.tables import Row, Tables
     from usher_pipeline.records import Acceptance, Entry, Key, Read
 
-__all__ = ["LocalBackend", "resolved"]
+__all__ = ["SEGMENT_BUDGET_BYTES", "LocalBackend", "resolved"]
 
 #: The kinds of read that list what there is; no result stands behind them.
 _LISTINGS: Final = frozenset({"listing", "entries"})
+
+#: How much the segments of a store may take on the disk before those go that a table serves.
+SEGMENT_BUDGET_BYTES: Final = 20_000_000_000
 
 #: How long publishing waits for the database; a later opener tries again.
 _PUBLISH_WAIT_S: Final = 0.25
@@ -78,14 +81,21 @@ class LocalBackend:
         path: The database file; created with the first result.
         timeout_s: How long to wait for others to let go of the database, in seconds.
         private: Keep the folder of the database out of version control.
+        segment_budget_bytes: How much segments may take, of which a table holds the same.
     """
 
     def __init__(
-        self, path: Path | str, *, timeout_s: float = 30.0, private: bool = False
+        self,
+        path: Path | str,
+        *,
+        timeout_s: float = 30.0,
+        private: bool = False,
+        segment_budget_bytes: int = SEGMENT_BUDGET_BYTES,
     ) -> None:
         self.path = resolved(path)
         self.timeout_s = timeout_s
         self.private = private
+        self.segment_budget_bytes = segment_budget_bytes
         self.segments = Segments(folder_of(self.path))
         know_store(self.path, Path(f"{self.path}.wal"), self.segments.folder)
         self._tables: Tables | None = None
@@ -269,6 +279,10 @@ class LocalBackend:
             self._heal(entry, packed)
         return packed
 
+    def recall(self, entry: Entry) -> Packed | None:
+        """Return the frame of an entry from its table alone; None if that does not hold it."""
+        return self._from_table(entry) if self.path.is_file() else None
+
     def _from_table(self, entry: Entry) -> Packed | None:
         from usher_pipeline.persistence.tables import restore
 
@@ -289,9 +303,10 @@ class LocalBackend:
         import pyarrow as pa
 
         with suppress(OSError, StoreError, pa.ArrowException):
-            sealed = self.segments.seal(entry.name, packed.table)
-            self.segments.remove(entry)
-            self.segments.commit(sealed, entry)
+            if self.segments.read(entry.name, entry.stem) is not None:
+                self.segments.reseal(entry, packed.table)
+            else:
+                self.segments.commit(self.segments.seal(entry.name, packed.table), entry)
 
     # --- writing ---
 
@@ -389,6 +404,7 @@ class LocalBackend:
             while (found := self.segments.find(entry.name, entry.key.digest)) is not None:
                 self.segments.remove(found)
             self._unmark(entry.name, entry.key.digest)
+            self.segments.unpin(entry.name, entry.key.digest)
         if was_current:
             self.segments.note_published(entry.name, "")
             for left in self.segments.recent(entry.name)[:1]:
@@ -448,6 +464,14 @@ class LocalBackend:
         is_small = size_bytes <= _AT_ONCE_BYTES and not publisher.is_busy(self.path)
         if not (is_small and self.publish()):
             publisher.ask(self)
+        if self.segments.is_to_be_measured():
+            publisher.ask(self, keep_house=True)
+
+    def keep_house(self) -> None:
+        """Keep the segments within their budget, and tell once of a very large store."""
+        from usher_pipeline.persistence.eviction import keep_house
+
+        keep_house(self, self.segment_budget_bytes)
 
     def publish(self, timeout_s: float = _PUBLISH_WAIT_S) -> bool:
         """Publish what is meant to be; what the database is too busy for stays marked."""

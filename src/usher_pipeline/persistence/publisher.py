@@ -42,17 +42,18 @@ class _Publisher:
     def __init__(self) -> None:
         self.changed = threading.Condition()
         self.waiting: dict[Path, LocalBackend] = {}
+        self.untidy: dict[Path, LocalBackend] = {}
         self.current: Path | None = None
         self.is_pausing = False
         self.is_ending = False
         self.thread: threading.Thread | None = None
 
-    def ask(self, backend: LocalBackend) -> None:
-        """Publish a store soon."""
+    def ask(self, backend: LocalBackend, *, keep_house: bool) -> None:
+        """Publish a store soon, or keep house in it when there is nothing to publish."""
         with self.changed:
             if self.is_ending:
                 return
-            self.waiting[backend.path] = backend
+            (self.untidy if keep_house else self.waiting)[backend.path] = backend
             if self.thread is None:
                 self.thread = threading.Thread(
                     target=self._work, name="usher-publisher", daemon=True
@@ -66,16 +67,21 @@ class _Publisher:
     def _work(self) -> None:
         while True:
             with self.changed:
-                if not self.waiting or self.is_ending:
+                jobs = self.waiting or self.untidy
+                if not jobs or self.is_ending:
                     self.thread = None
                     self.changed.notify_all()
                     return
-                self.current, backend = next(iter(self.waiting.items()))
-                del self.waiting[self.current]
+                path, backend = next(iter(jobs.items()))
+                del jobs[path]
+                self.current = path if jobs is self.waiting else None
             try:
-                self._publish(backend)
+                if jobs is self.waiting:
+                    self._publish(backend)
+                else:
+                    backend.keep_house()
             except Exception:  # noqa: BLE001 - it is marked on disk, and there is nobody to tell
-                _log.warning("%s could not be published", backend.path, exc_info=True)
+                _log.warning("the store %s was not kept up", backend.path, exc_info=True)
             with self.changed:
                 self.current = None
                 self.changed.notify_all()
@@ -131,13 +137,15 @@ os.register_at_fork(after_in_child=_start_again)
 atexit.register(lambda: _publisher.end())  # noqa: PLW0108 - a forked child has another one
 
 
-def ask(backend: LocalBackend) -> None:
+def ask(backend: LocalBackend, *, keep_house: bool = False) -> None:
     """Publish what is meant in a store, behind the caller.
 
     Args:
         backend: The store.
+        keep_house: Keep its segments within their budget instead, when nothing is left to
+            publish.
     """
-    _publisher.ask(backend)
+    _publisher.ask(backend, keep_house=keep_house)
 
 
 def is_busy(path: Path) -> bool:

@@ -11,8 +11,10 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import math
 import os
 import re
+import time
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
@@ -23,10 +25,11 @@ from urllib.parse import quote, unquote
 from uuid import uuid4
 
 from usher_pipeline.errors import CheckpointNameError, NameClashError
+from usher_pipeline.fingerprint import frames as fingerprints
 from usher_pipeline.fingerprint.files import signature
 from usher_pipeline.persistence.mapped import Mapped
 from usher_pipeline.persistence.spools import Spool, sync
-from usher_pipeline.records import Entry, utc_from_text
+from usher_pipeline.records import ENTRY_FORMAT, Entry, utc_from_text, utc_now
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -51,6 +54,9 @@ __all__ = [
 _RESERVED: Final = frozenset({"_checkpoints", "_provenance"})
 _RESERVED_PREFIX: Final = "_usher_"
 
+#: The folder is measured at most this often, by all processes together.
+_MEASURED_EVERY_S: Final = 60.0
+
 _LONGEST_PLAIN: Final = 120
 #: How many files of a name are looked at for the nearest result.
 RECENT_ENTRIES: Final = 64
@@ -58,6 +64,8 @@ _ENTRY_NAME: Final = re.compile(r"(?P<key>[0-9a-f]{32})-(?P<number>\d+)\.json")
 
 #: Which columns of which segment files were compared with their digests.
 _checked: Final[dict[tuple[str, int, int, int], set[int]]] = {}
+
+_PIN: Final = re.compile(r"[0-9a-f]{32}\.pin")
 
 
 def check_name(name: object) -> str:
@@ -217,6 +225,16 @@ class Segments:
         if other:
             raise NameClashError(name, f"the checkpoint {other!r}", f"the checkpoint {name!r}")
 
+    def folders(self) -> list[Path]:
+        """Return the folder of each name that has or had a result."""
+        return _folders(self.folder)
+
+    def entries_in(self, folder: str) -> Iterator[Entry]:
+        """Yield every entry in the folder of a name, however often its key was computed."""
+        for entry in self._entries(self.folder / folder):
+            if safe_name(entry.name) == folder:
+                yield entry
+
     def _entries(
         self, folder: Path, key: str = "", limit: int | None = None
     ) -> Iterator[Entry]:
@@ -311,17 +329,17 @@ class Segments:
         Returns:
             The entry with its number.
         """
-        assert sealed.path is not None  # noqa: S101 - only what is on disk can be committed
         folder = self.folder / safe_name(entry.name)
         try:
             _make_folder(folder)
             numbers = [int(name["number"]) for name in _entry_names(folder, entry.key.digest)]
             entry = entry.numbered(max(numbers, default=0) + 1)
-            self._place(sealed.path, folder / f"{entry.stem}.arrow")
+            self._place(sealed, folder / f"{entry.stem}.arrow")
             write_json(folder / f"{entry.stem}.json", entry.to_json())
         except BaseException:
             sealed.discard()
             raise
+        sealed.release()
         return entry
 
     def adopt(self, entry: Entry, accepted: Entry) -> Entry:
@@ -345,12 +363,14 @@ class Segments:
         numbers = [int(name["number"]) for name in _entry_names(folder, accepted.key.digest)]
         accepted = accepted.numbered(max(numbers, default=0) + 1)
         if temporary.exists():
-            self._place(temporary, folder / f"{accepted.stem}.arrow")
+            temporary.replace(folder / f"{accepted.stem}.arrow")
+            sync(folder)
         write_json(folder / f"{accepted.stem}.json", accepted.to_json())
         return accepted
 
-    def _place(self, temporary: Path, final: Path) -> None:
-        temporary.replace(final)
+    def _place(self, sealed: Spool, final: Path) -> None:
+        assert sealed.path is not None  # noqa: S101 - only what is on disk can be placed
+        sealed.path.replace(final)
         sync(final.parent)
 
     def remove(self, entry: Entry) -> None:
@@ -366,10 +386,106 @@ class Segments:
         for path in paths:
             path.unlink(missing_ok=True)
             path.with_suffix(".arrow").unlink(missing_ok=True)
+        for key in self.pins(name):
+            self.unpin(name, key)
         self.note_published(name, "")
         with suppress(OSError):
             folder.rmdir()
         return len(paths)
+
+    # --- size ---
+
+    def is_to_be_measured(self) -> bool:
+        """Tell whether nobody measured the folder for a while, and say that we do it now."""
+        mark = self.folder / ".measured"
+        try:
+            age_s = time.time() - mark.stat().st_mtime
+        except OSError:
+            age_s = math.inf
+        if 0 <= age_s < _MEASURED_EVERY_S:
+            return False
+        with suppress(OSError):
+            mark.touch(mode=0o600)
+        return True
+
+    def size_bytes(self) -> int:
+        """Return how much the segments take, without looking at what they are."""
+        total_bytes = 0
+        for folder in _folders(self.folder):
+            with suppress(OSError), os.scandir(folder) as files:
+                for file in files:
+                    if file.name.endswith(".arrow"):
+                        with suppress(OSError):
+                            total_bytes += file.stat().st_size
+        return total_bytes
+
+    # --- damage ---
+
+    def entry_files(self, folder: str) -> list[Path]:
+        """Return the files of all entries in the folder of a name, readable or not."""
+        return _newest_files(self.folder / folder, "")
+
+    def examine(self, entry: Entry) -> bool | None:
+        """Tell whether a segment is whole, read and digested anew; None if there is none."""
+        import pyarrow as pa
+
+        try:
+            opened = Opened(self.segment(entry), entry)
+            # What digests a column takes its offsets on trust.
+            opened.table.validate(full=True)
+            return opened.fits() and opened.is_whole(range(opened.table.num_columns))
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError, pa.ArrowException):
+            return False
+
+    def set_aside(self, path: Path) -> Path | None:
+        """Move a damaged file out of the way; return where it is, or None if it was gone."""
+        folder = self.folder / ".damaged" / path.parent.name
+        _make_folder(self.folder / ".damaged")
+        _make_folder(folder)
+        target = folder / path.name
+        if target.exists():
+            target = folder / f"{path.stem}~{uuid4().hex[:8]}{path.suffix}"
+        try:
+            return path.rename(target)
+        except FileNotFoundError:
+            return None
+
+    def reseal(self, entry: Entry, table: pa.Table) -> Path | None:
+        """Give an entry a new segment of the same data; return where the damaged one is."""
+        sealed = self.seal(entry.name, table)
+        try:
+            aside = self.set_aside(self.segment(entry))
+            self._place(sealed, self.segment(entry))
+        except BaseException:
+            sealed.discard()
+            raise
+        sealed.release()
+        return aside
+
+    # --- what nobody may prune ---
+
+    def pin(self, name: str, key: str) -> None:
+        """Say on disk that what a key has computed is to be kept.
+
+        The file says so of the key and not of one result, which would get another number
+        when it is sealed again.
+        """
+        path = self.folder / safe_name(name) / f"{key}.pin"
+        write_json(path, {"name": name, "key": key, "pinned_at": utc_now().isoformat()})
+
+    def unpin(self, name: str, key: str) -> None:
+        """Take back what `pin` said; it is no error if nobody did."""
+        (self.folder / safe_name(name) / f"{key}.pin").unlink(missing_ok=True)
+
+    def pins(self, name: str) -> frozenset[str]:
+        """Return the keys of a name that are pinned."""
+        try:
+            names = os.listdir(self.folder / safe_name(name))  # noqa: PTH208 - as above
+        except OSError:
+            return frozenset()
+        return frozenset(each.removesuffix(".pin") for each in names if _PIN.fullmatch(each))
 
     # --- what is meant to be published ---
 
@@ -486,6 +602,24 @@ def read_entry(path: Path | str) -> Entry | None:
     return entry
 
 
+def entry_anew(path: Path) -> Entry | None:
+    """Return the entry in a file as it is now, if it agrees with itself; None if not."""
+    try:
+        entry = Entry.from_json(read_json(path))
+    except ValueError:
+        return None
+    digests = [column.digest for column in entry.columns]
+    content = fingerprints.combine(entry.kind, entry.schema, digests)
+    is_sound = path.name == f"{entry.stem}.json" and content == entry.content
+    return entry if is_sound and safe_name(entry.name) == path.parent.name else None
+
+
+def is_of_another_version(path: Path) -> bool:
+    """Tell whether a file holds an entry in a format that this library does not read."""
+    found = read_json(path).get("format")
+    return isinstance(found, int) and found != ENTRY_FORMAT
+
+
 #: The entries that were read last, each with the state of its file.
 _entries: Final[dict[str, tuple[Signature, Entry]]] = {}
 _MOST_ENTRIES: Final = 4096
@@ -543,6 +677,15 @@ def _entry_names(folder: Path, key: str) -> list[re.Match[str]]:
         return []
     found = [match for name in names if (match := _ENTRY_NAME.fullmatch(name))]
     return [match for match in found if key in ("", match["key"])]
+
+
+def is_entry_name(name: str) -> bool:
+    """Tell whether a file of this name is an entry.
+
+    >>> is_entry_name("0123456789abcdef0123456789abcdef-1.json"), is_entry_name("notes.json")
+    (True, False)
+    """
+    return _ENTRY_NAME.fullmatch(name) is not None
 
 
 def _newest_files(folder: Path, key: str) -> list[Path]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any, Final
 
+from usher_pipeline.persistence.locking import hold
 from usher_pipeline.persistence.mapped import Mapped
 
 if TYPE_CHECKING:
@@ -44,6 +45,7 @@ class Spool:
         self._written = 0
         self._held: list[pa.RecordBatch] = []
         self._mapped: Mapped | None = None
+        self._held_open = -1
         self._sink: Any = None
         self._file: Any = None
         if path is not None:
@@ -55,7 +57,9 @@ class Spool:
     def _open(self, path: Path) -> None:
         import pyarrow as pa
 
-        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+        self._held_open = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
+        # Until it has its entry nobody may sweep it away.
+        hold(self._held_open)
         self._sink = pa.OSFile(str(path), "wb")
         # A dictionary may gain words, and never changes those that it has.
         options = pa.ipc.IpcWriteOptions(emit_dictionary_deltas=True)
@@ -119,10 +123,17 @@ class Spool:
             return mapped.table
         return pa.Table.from_batches(self._held, self._schema)
 
+    def release(self) -> None:
+        """Let go of the file, which is done with."""
+        if self._held_open >= 0:
+            os.close(self._held_open)
+            self._held_open = -1
+
     def discard(self) -> None:
-        """Unlink the file if it still has its temporary name."""
+        """Unlink the file if it still has its temporary name, and let go of it."""
         if self.path is not None:
             self.path.unlink(missing_ok=True)
+        self.release()
 
 
 def sync(path: Path) -> None:

@@ -10,6 +10,7 @@ import json
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from itertools import count
 from typing import TYPE_CHECKING, Any, Final
 from uuid import uuid4
 
@@ -18,6 +19,7 @@ from xxhash import xxh3_128
 from usher_pipeline.errors import (
     NameClashError,
     SchemaMismatchError,
+    StoreBusyError,
     StoreError,
     UnknownTableError,
 )
@@ -237,6 +239,26 @@ class Tables:
             table = session.arrow(f"SELECT * FROM {session.table(known)}")
         return Stored(table, rows[0] if rows else None)
 
+    @contextmanager
+    def holding(self, name: str, *, timeout_s: float) -> Iterator[Stored | None]:
+        """Yield a table with its row, and let nobody change it during the block.
+
+        Args:
+            name: The table.
+            timeout_s: How long to wait for the database, in seconds.
+
+        Raises:
+            StoreBusyError: Others held it for longer, or this process has a connection on
+                it by which it could be changed.
+        """
+        if engine.users(self.path):
+            raise StoreBusyError(self.path, "a connection of this process", 0.0)
+        with self.reading(timeout_s) as session:
+            rows = _rows(session, name)
+            has_table = migrations.spelled(session, name) == name
+            sql = f"SELECT * FROM {session.table(name)}"
+            yield Stored(session.arrow(sql), rows[0] if rows else None) if has_table else None
+
     def outline(self, name: str) -> tuple[int, dict[str, str]] | None:
         """Return how many rows a table has and its columns with their types; None if none."""
         if not self.exists():
@@ -389,6 +411,28 @@ class Tables:
                 sql = f"DELETE FROM {session.table(CHECKPOINTS)} WHERE table_name = ?"
                 session.execute(sql, [name])
             yield dropped
+
+    def set_aside(self, row: Row) -> str | None:
+        """Give a table another name, and drop its row; nothing that it holds is lost.
+
+        Args:
+            row: Its row, as it was found.
+
+        Returns:
+            The new name; empty if there was no table, and None if the row is another one by
+            now, so that the table was left alone.
+
+        Raises:
+            StoreBusyError: Others held the database for longer than we may wait.
+            StoreError: The file can only be read.
+        """
+        with self.writing() as session:
+            known = _rows(session, row.table_name)
+            if not known or known[0].changes != row.changes:
+                return None
+            sql = f"DELETE FROM {session.table(CHECKPOINTS)} WHERE table_name = ?"
+            session.execute(sql, [row.table_name])
+            return _renamed(session, row.table_name)
 
     def insert_provenance(
         self, columns: Mapping[str, Any], *, timeout_s: float | None = None
@@ -593,6 +637,34 @@ def _drop_view(session: Session, name: str) -> None:
     )
     if kinds == [("VIEW",)]:
         session.execute(f"DROP VIEW {session.table(name)}")
+
+
+def _renamed(session: Session, name: str) -> str:
+    """Give a table or view the next free name for what is set aside; empty if none is there."""
+    found = session.rows(
+        "SELECT table_name, table_type FROM information_schema.tables "
+        "WHERE table_catalog = ? AND table_schema = 'main'",
+        [session.catalog],
+    )
+    kind = dict(found).get(name)
+    if kind is None:
+        return ""
+    taken = {engine.folded(each) for each, _ in found}
+    asides = (f"_usher_aside_{number}_{name}" for number in count(1))
+    aside = next(each for each in asides if engine.folded(each) not in taken)
+    verb, target = "VIEW" if kind == "VIEW" else "TABLE", session.table(name)
+    if verb == "TABLE" and _has_index(session, name):
+        # DuckDB renames no table that something depends on.
+        session.execute(f"CREATE TABLE {session.table(aside)} AS FROM {target}")
+        session.execute(f"DROP TABLE {target}")
+    else:
+        session.execute(f"ALTER {verb} {target} RENAME TO {engine.quote(aside)}")
+    return aside
+
+
+def _has_index(session: Session, name: str) -> bool:
+    sql = "SELECT 1 FROM duckdb_indexes() WHERE database_name = ? AND table_name = ?"
+    return bool(session.rows(sql, [session.catalog, name]))
 
 
 def _described(session: Session, target: str) -> dict[str, str]:

@@ -1,0 +1,247 @@
+"""Looking through a whole store for damage: every segment and every published table.
+
+All is read and digested anew; what this process remembers of files that it looked at
+before counts for nothing here. What is damaged is set aside, made good from its other
+half where that is whole, and else is gone: the next call computes it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import unquote
+
+from usher_pipeline.errors import StoreBusyError, StoreError
+from usher_pipeline.persistence import engine
+from usher_pipeline.persistence.findings import Finding, Verified
+from usher_pipeline.persistence.segments import (
+    entry_anew,
+    is_of_another_version,
+    safe_name,
+    write_json,
+)
+from usher_pipeline.persistence.sweeping import leftovers
+from usher_pipeline.persistence.tables import entry_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from pathlib import Path
+
+    from usher_pipeline.persistence.findings import Half
+    from usher_pipeline.persistence.local import LocalBackend
+    from usher_pipeline.persistence.tables import Row
+    from usher_pipeline.records import Entry
+
+__all__ = ["verify"]
+
+_GONE: Final = "gone; the next call computes it"
+
+
+@dataclass(slots=True)
+class _Look:
+    """What was found so far, and where.
+
+    Attributes:
+        backend: The store.
+        result_count: How many results were looked at.
+        table_count: How many tables were.
+        size_bytes: How big the segments were.
+        findings: What is damaged.
+        evicted: What only the table has.
+        unlisted: What only the database knows.
+    """
+
+    backend: LocalBackend
+    result_count: int = 0
+    table_count: int = 0
+    size_bytes: int = 0
+    findings: list[Finding] = field(default_factory=list)
+    evicted: list[str] = field(default_factory=list)
+    unlisted: list[str] = field(default_factory=list)
+
+    def found(self, entry: Entry, half: Half, problem: str, outcome: str, aside: Any) -> None:
+        """Note a damage."""
+        finding = Finding(entry.name, entry.key.digest, half, problem, outcome, str(aside))
+        self.findings.append(finding)
+
+
+def verify(backend: LocalBackend, names: Iterable[str] | None = None) -> Verified:
+    """Look through a store for damage, and make good what can be.
+
+    Args:
+        backend: The store.
+        names: Only results of these names; all unless given.
+
+    Raises:
+        StoreBusyError: Others held the database for longer than we may wait. What was made
+            good until then stays so.
+    """
+    look = _Look(backend)
+    rows = {safe_name(r.table_name): r for r in backend.tables.rows() if r.key and r.entry}
+    folders = {folder.name for folder in backend.segments.folders()} | rows.keys()
+    if names is not None:
+        folders &= {safe_name(name) for name in names}
+    for folder in sorted(folders):
+        _look_at(look, folder, rows.get(folder))
+    orphans = [each.path for each in leftovers(backend.segments) if each.kind == "orphan"]
+    shown = [f"{p.parent.name}/{p.stem}" for p in orphans if p.parent.name in folders]
+    return Verified(
+        backend.path,
+        look.result_count,
+        look.table_count,
+        look.size_bytes,
+        tuple(look.findings),
+        tuple(look.evicted),
+        tuple(shown),
+        tuple(look.unlisted),
+    )
+
+
+def _look_at(look: _Look, folder: str, row: Row | None) -> None:
+    """Look at the results of one name, and at its table."""
+    problem = _table_problem(look, row)
+    whole: list[Entry] = []
+    for path in look.backend.segments.entry_files(folder):
+        entry = _entry_in(look, path, row)
+        if entry is not None and _is_served(look, entry, row, problem):
+            whole.append(entry)
+    if row is None:
+        return
+    mirrored = [e for e in whole if (e.key.digest, e.content) == (row.key, row.content)]
+    if problem:
+        _replace_table(look, row, problem, mirrored)
+    elif not mirrored:
+        look.unlisted.append(row.table_name)
+
+
+# --- tables -----------------------------------------------------------------------------
+
+
+def _table_problem(look: _Look, row: Row | None) -> str:
+    """Return what is wrong with a table; empty if nothing is, or if there is none."""
+    if row is None:
+        return ""
+    look.table_count += 1
+    try:
+        stored = look.backend.tables.fetch(row.table_name)
+    except engine.errors() as trouble:
+        return f"it can not be read: {str(trouble).partition(chr(10))[0]}"
+    if stored is None:
+        return "it is not there"
+    if stored.row is None or stored.row.changes != row.changes:
+        # Another result was published meanwhile; it is whole, and the next look will see it.
+        return ""
+    return "" if stored.version() == row.content else "it holds something else"
+
+
+def _replace_table(look: _Look, row: Row, problem: str, mirrored: list[Entry]) -> None:
+    """Set a table aside, and publish its result again if its segment is whole."""
+    entry = entry_of(row)
+    if entry is None:
+        return
+    backend, segments = look.backend, look.backend.segments
+    aside, trouble = _tried(lambda: backend.tables.set_aside(row))
+    if trouble or aside is None:
+        # Another result came in its place just now, which needs nothing.
+        if trouble:
+            look.found(entry, "table", problem, f"left as it is: {trouble}", "")
+        return
+    segments.note_published(row.table_name, "")
+    if mirrored:
+        segments.mark(row.table_name, row.key, row.meant_at)
+        backend.settle([row.table_name])
+    outcome = "published again from its segment" if mirrored else _GONE
+    look.found(entry, "table", problem, outcome, aside)
+
+
+# --- entries and segments ---------------------------------------------------------------
+
+
+def _entry_in(look: _Look, path: Path, row: Row | None) -> Entry | None:
+    """Return the entry in a file, made good from the database if it is damaged."""
+    entry = entry_anew(path)
+    if entry is not None or is_of_another_version(path) or not path.exists():
+        return entry
+    segments = look.backend.segments
+    mirrored = entry_of(row)
+    name, key = unquote(path.parent.name), path.stem.partition("-")[0]
+    if mirrored is not None and mirrored.stem == path.stem and segments.examine(mirrored):
+        aside, trouble = _tried(lambda: segments.set_aside(path))
+        if not trouble:
+            write_json(path, mirrored.to_json())
+            outcome = "written again from the database"
+            look.found(mirrored, "entry", "it can not be read", outcome, aside)
+            return mirrored
+    else:
+        aside, trouble = _tried(lambda: segments.set_aside(path))
+        _tried(lambda: segments.set_aside(path.with_suffix(".arrow")))
+    outcome = f"left where it is: {trouble}" if trouble else _GONE
+    finding = Finding(name, key, "entry", "it can not be read", outcome, str(aside or ""))
+    look.findings.append(finding)
+    return None
+
+
+def _is_served(look: _Look, entry: Entry, row: Row | None, table_problem: str) -> bool:
+    """Look at the segment of an entry; tell whether the result is there in the end."""
+    segments = look.backend.segments
+    path = segments.segment(entry)
+    intact = segments.examine(entry)
+    look.result_count += 1
+    if intact:
+        look.size_bytes += path.stat().st_size
+        return True
+    if segments.read(entry.name, entry.stem) is None:
+        # Somebody removed the result while we looked.
+        look.result_count -= 1
+        return False
+    has_table = not table_problem and row is not None and row.content == entry.content
+    if intact is None and has_table:
+        look.evicted.append(f"{entry.name}/{entry.stem}")
+        return True
+    problem = "it is not there" if intact is None else "it is not what was stored"
+    return _heal(look, entry, problem) if has_table else _lose(look, entry, problem)
+
+
+def _heal(look: _Look, entry: Entry, problem: str) -> bool:
+    """Seal a result again from its table, in the place of its damaged segment."""
+    packed = look.backend.recall(entry)
+    if packed is None:
+        return _lose(look, entry, problem)
+    segments = look.backend.segments
+    aside, trouble = _tried(lambda: segments.reseal(entry, packed.table))
+    outcome = f"left where it is: {trouble}" if trouble else "sealed again from its table"
+    look.found(entry, "segment", problem, outcome, aside or "")
+    return not trouble
+
+
+def _lose(look: _Look, entry: Entry, problem: str) -> bool:
+    """Set a result aside that nothing can make good."""
+    segments = look.backend.segments
+    path = segments.segment(entry)
+    placed, trouble = None, ""
+    if not _has_older(look, entry):
+        # The entry first: without it nothing asks for the segment.
+        placed, trouble = _tried(lambda: segments.set_aside(path.with_suffix(".json")))
+    if not trouble:
+        damaged, trouble = _tried(lambda: segments.set_aside(path))
+        placed = damaged or placed
+    outcome = f"left where it is: {trouble}" if trouble else _GONE
+    look.found(entry, "segment", problem, outcome, placed or "")
+    return False
+
+
+def _has_older(look: _Look, entry: Entry) -> bool:
+    """Tell whether an older result of a key would answer, were the latest one gone."""
+    stems = (f"{entry.key.digest}-{number}" for number in range(1, entry.number))
+    return any(look.backend.segments.read(entry.name, stem) is not None for stem in stems)
+
+
+def _tried(act: Callable[[], Any]) -> tuple[Any, str]:
+    """Return what an action gave, and why it could not be done."""
+    troubles: tuple[type[Exception], ...] = (OSError, StoreError, *engine.errors())
+    try:
+        return act(), ""
+    except StoreBusyError:
+        raise
+    except troubles as problem:
+        return None, str(problem).partition("\n")[0]

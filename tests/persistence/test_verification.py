@@ -1,0 +1,409 @@
+"""Looking through a store: damage is found anew, set aside, and made good where it can be."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import duckdb
+import polars as pl
+import pytest
+
+from usher_pipeline import checkpoint, load, run
+from usher_pipeline.errors import OptionError, StoreBusyError
+from usher_pipeline.persistence import PipelineStore, publisher
+from usher_pipeline.persistence.local import LocalBackend
+from usher_pipeline.persistence.sweeping import DAMAGED
+from usher_pipeline.persistence.verification import verify
+from usher_pipeline.records import Acceptance, Entry, Hit, Miss, utc_now
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from usher_pipeline.persistence.findings import Finding
+
+NAME = "verified_numbers"
+
+
+@checkpoint(name=NAME)
+def numbers(count: int = 2) -> pl.DataFrame:
+    """Return some numbers."""
+    return pl.DataFrame({"n": list(range(count)), "text": [f"row {n}" for n in range(count)]})
+
+
+@checkpoint(name="verified_halves")
+def halves() -> dict[str, pl.DataFrame]:
+    """Return two frames."""
+    return {"low": pl.DataFrame({"n": [1]}), "high": pl.DataFrame({"n": [2, 3]})}
+
+
+@pytest.fixture
+def backend(tmp_path: Path) -> LocalBackend:
+    """A store with two results of one checkpoint; the one of 300 rows is the current one."""
+    with run(store=tmp_path / "store.duckdb"):
+        numbers(200)
+        numbers(300)
+    return LocalBackend(tmp_path / "store.duckdb", timeout_s=0.1)
+
+
+@contextmanager
+def held(path: Path) -> Iterator[None]:
+    """Let another process hold a database while the block runs."""
+    program = (
+        f"import duckdb, sys; connection = duckdb.connect({str(path)!r}); "
+        "print('held', flush=True); sys.stdin.read()"
+    )
+    holder = subprocess.Popen(
+        [sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    assert holder.stdout is not None
+    holder.stdout.readline()
+    try:
+        yield
+    finally:
+        holder.communicate()
+
+
+def entry_of(backend: LocalBackend, rows: int, name: str = NAME) -> Entry:
+    """Return the latest entry with so many rows."""
+    return next(entry for entry in backend.recent(name) if entry.row_count == rows)
+
+
+def flip(path: Path) -> bytes:
+    """Change one bit in the middle of a file, and leave its state as it was; return it."""
+    facts = path.stat()
+    data = bytearray(path.read_bytes())
+    place = data.find(b"row 7") if path.suffix == ".arrow" else len(data) // 2
+    data[place] ^= 1
+    with path.open("r+b") as file:
+        file.write(data)
+    os.utime(path, ns=(facts.st_atime_ns, facts.st_mtime_ns))
+    assert path.stat().st_mtime_ns == facts.st_mtime_ns
+    return bytes(data)
+
+
+def rows_in(path: Path, sql: str) -> list[tuple[Any, ...]]:
+    """Ask the file with plain DuckDB, as any other tool would."""
+    with duckdb.connect(str(path)) as connection:
+        return connection.execute(sql).fetchall()
+
+
+def only(backend: LocalBackend) -> Finding:
+    """Look through a store; return the one damage, after which all of it is well."""
+    (finding,) = verify(backend).findings
+    assert verify(backend).is_whole
+    return finding
+
+
+def aside(backend: LocalBackend) -> set[str]:
+    """Return the names of the files that were set aside."""
+    return {path.name for path in (backend.segments.folder / DAMAGED / NAME).glob("*")}
+
+
+def decision(backend: LocalBackend, count: int) -> type:
+    """Return what a call would do."""
+    with run(store=backend.path):
+        return type(numbers.explain(count))
+
+
+# --- a store that is whole --------------------------------------------------------------
+
+
+def test_a_whole_store_is_left_as_it_is(backend: LocalBackend) -> None:
+    """All results and tables are looked at, and nothing is changed."""
+    with run(store=backend.path):
+        halves()
+    before = {p: p.stat().st_mtime_ns for p in backend.segments.folder.rglob("*.*")}
+    with PipelineStore(backend.path) as store:
+        verified = store.verify()
+        assert verified.is_whole
+        assert (verified.result_count, verified.table_count) == (5, 4)
+        assert verified.size_bytes == store.usage().segments_size_bytes
+        assert store.verify(names=["verified_halves"]).result_count == 1
+    assert {p: p.stat().st_mtime_ns for p in backend.segments.folder.rglob("*.*")} == before
+
+
+def test_what_is_only_to_be_known_is_no_damage(backend: LocalBackend) -> None:
+    """Evicted segments, orphans, and tables without an entry are told, and stay."""
+    newest, older = backend.recent(NAME)
+    backend.segments.segment(newest).unlink()
+    verified = verify(backend)
+    assert verified.is_whole
+    assert verified.evicted == (f"{NAME}/{newest.stem}",)
+    assert not backend.segments.segment(newest).exists()
+    backend.segments.segment(older).with_suffix(".json").unlink()
+    assert verify(backend).orphans == (f"{NAME}/{older.stem}",)
+    backend.segments.segment(newest).with_suffix(".json").unlink()
+    verified = verify(backend)
+    assert (verified.is_whole, verified.unlisted) == (True, (NAME,))
+    assert rows_in(backend.path, f"SELECT count(*) FROM {NAME}") == [(300,)]
+
+
+def test_tables_that_were_saved_by_hand_are_theirs(backend: LocalBackend) -> None:
+    """A table that is no result is not looked at, and anybody may change it."""
+    with PipelineStore(backend.path) as store:
+        store.save_dataframe(pl.DataFrame({"a": [1]}), "by_hand")
+        store.execute_query("UPDATE by_hand SET a = 2")
+        assert store.verify().is_whole
+        assert store.load_dataframe("by_hand").item() == 2
+
+
+def test_entries_of_another_version_are_left_alone(backend: LocalBackend) -> None:
+    """An entry in a format that is not known yet is no damage."""
+    path = backend.segments.segment(entry_of(backend, 200)).with_suffix(".json")
+    newer = json.loads(path.read_text()) | {"format": 99}
+    path.write_text(json.dumps(newer))
+    assert verify(backend).is_whole
+    assert json.loads(path.read_text()) == newer
+
+
+# --- segments ---------------------------------------------------------------------------
+
+
+def test_damage_is_seen_whatever_was_seen_before(backend: LocalBackend) -> None:
+    """A bit that rotted is found, although this process checked and remembers the file."""
+    entry = entry_of(backend, 200)
+    assert backend.load(entry) is not None
+    damaged = flip(backend.segments.segment(entry))
+    assert backend.load(entry) is not None
+    finding = only(backend)
+    assert (finding.half, finding.key) == ("segment", entry.key.digest)
+    assert finding.outcome == "gone; the next call computes it"
+    assert Path(finding.aside).read_bytes() == damaged
+    assert aside(backend) == {f"{entry.stem}.arrow", f"{entry.stem}.json"}
+    assert decision(backend, 200) is Miss
+    with run(store=backend.path):
+        assert numbers(200)["text"][7] == "row 7"
+
+
+def test_a_damaged_segment_is_made_good_from_the_table(backend: LocalBackend) -> None:
+    """The current result is sealed again under its own name, and answers."""
+    entry = entry_of(backend, 300)
+    path = backend.segments.segment(entry)
+    flip(path)
+    finding = only(backend)
+    assert finding.outcome == "sealed again from its table"
+    assert aside(backend) == {f"{entry.stem}.arrow"}
+    assert backend.segments.examine(entry)
+    assert decision(backend, 300) is Hit
+    with run(store=backend.path):
+        assert load(NAME)["text"].to_list() == [f"row {n}" for n in range(300)]
+
+
+@pytest.mark.parametrize("damage", ["cut", "empty", "noise", "swapped"])
+def test_any_damage_is_found(backend: LocalBackend, damage: str) -> None:
+    """Half a file, an empty one, noise, and the segment of another result are all damage."""
+    path = backend.segments.segment(entry_of(backend, 200))
+    data = path.read_bytes()
+    other = backend.segments.segment(entry_of(backend, 300)).read_bytes()
+    path.write_bytes(
+        {"cut": data[: len(data) // 2], "empty": b"", "noise": b"x" * 999, "swapped": other}[
+            damage
+        ]
+    )
+    assert only(backend).problem == "it is not what was stored"
+    assert decision(backend, 200) is Miss
+
+
+def test_a_lost_result_is_gone(backend: LocalBackend) -> None:
+    """An entry without a segment, which is not what the table holds, is set aside."""
+    entry = entry_of(backend, 200)
+    backend.segments.segment(entry).unlink()
+    assert only(backend).problem == "it is not there"
+    assert aside(backend) == {f"{entry.stem}.json"}
+
+
+def test_an_older_result_does_not_answer_for_a_lost_one(backend: LocalBackend) -> None:
+    """Where the latest result of a key is lost, the call computes; the older one stays."""
+    with run(store=backend.path):
+        numbers.refresh(200)
+        numbers(300)
+    entry = entry_of(backend, 200)
+    assert entry.number == 2
+    flip(backend.segments.segment(entry))
+    (finding,) = verify(backend).findings
+    assert finding.outcome == "gone; the next call computes it"
+    assert backend.find(NAME, entry.key.digest) == entry
+    assert backend.load(entry) is None
+    with run(store=backend.path):
+        numbers(200)
+    assert entry_of(backend, 200).number == 3
+
+
+def test_both_results_of_a_damaged_file_are_found(backend: LocalBackend) -> None:
+    """A file that is the segment of two entries is damaged for both."""
+    entry = entry_of(backend, 200)
+    key = replace(entry.key, digest="ab" * 16)
+    backend.accept(entry, key, Acceptance(utc_now(), entry.key.digest, ()))
+    flip(backend.segments.segment(entry))
+    assert {each.key for each in verify(backend).findings} == {key.digest, entry.key.digest}
+
+
+def test_a_lost_frame_of_a_dictionary_lets_it_be_computed(tmp_path: Path) -> None:
+    """A dictionary of which a frame is gone is never put together from the rest."""
+    with run(store=tmp_path / "store.duckdb"):
+        halves()
+    backend = LocalBackend(tmp_path / "store.duckdb")
+    (part,) = backend.recent("verified_halves__high")
+    backend.segments.segment(part).write_bytes(b"noise")
+    rows_in(backend.path, "UPDATE verified_halves__high SET n = 0")
+    assert len(verify(backend).findings) == 2
+    with run(store=backend.path):
+        assert halves()["high"]["n"].to_list() == [2, 3]
+
+
+# --- tables -----------------------------------------------------------------------------
+
+
+def test_a_changed_table_keeps_its_content_under_another_name(backend: LocalBackend) -> None:
+    """Nobody's UPDATE is lost; the result is published again under its own name."""
+    for number in (1, 2):
+        rows_in(backend.path, f"UPDATE {NAME} SET text = 'mine {number}' WHERE n = 7")
+        finding = only(backend)
+        assert (finding.half, finding.problem) == ("table", "it holds something else")
+        assert finding.outcome == "published again from its segment"
+        assert finding.aside == f"_usher_aside_{number}_{NAME}"
+        mine = rows_in(backend.path, f"SELECT text FROM {finding.aside} WHERE n = 7")
+        assert mine == [(f"mine {number}",)]
+        assert rows_in(backend.path, f"SELECT text FROM {NAME} WHERE n = 7") == [("row 7",)]
+    with PipelineStore(backend.path) as store:
+        assert [row["table_name"] for row in store.list_checkpoints()] == [NAME]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        f"DELETE FROM {NAME} WHERE n = 7",
+        f"ALTER TABLE {NAME} DROP COLUMN text",
+        f"DROP TABLE {NAME}; CREATE VIEW {NAME} AS SELECT 1 AS n",
+        f"CREATE INDEX mine ON {NAME} (n); UPDATE {NAME} SET n = 0 WHERE n = 7",
+        f"DROP TABLE {NAME}",
+    ],
+)
+def test_any_change_of_a_table_is_found(backend: LocalBackend, change: str) -> None:
+    """Rows, columns, names, a view in its place, no table at all: the result comes back."""
+    rows_in(backend.path, change)
+    assert only(backend).outcome == "published again from its segment"
+    assert rows_in(backend.path, f"SELECT sum(n), max(text) FROM {NAME}") == [(44850, "row 99")]
+
+
+def test_a_result_that_both_halves_lost_is_gone(backend: LocalBackend) -> None:
+    """What neither half has is never returned; what the table holds instead is kept."""
+    entry = entry_of(backend, 300)
+    flip(backend.segments.segment(entry))
+    rows_in(backend.path, f"UPDATE {NAME} SET text = 'mine' WHERE n = 7")
+    first, second = verify(backend).findings
+    assert [first.half, second.half] == ["segment", "table"]
+    assert {first.outcome, second.outcome} == {"gone; the next call computes it"}
+    assert rows_in(backend.path, f"SELECT text FROM {second.aside} WHERE n = 7") == [("mine",)]
+    assert backend.segments.published(NAME) == ""
+    assert decision(backend, 300) is Miss
+    with run(store=backend.path):
+        assert numbers(300)["text"][7] == "row 7"
+
+
+def test_a_table_that_can_not_be_read_is_replaced(tmp_path: Path) -> None:
+    """A damaged block of the database costs the table, which its segment brings back."""
+    with run(store=tmp_path / "store.duckdb"):
+        numbers(200_000)
+    path = tmp_path / "store.duckdb"
+    assert publisher.wait(path, 60)
+    backend = LocalBackend(path)
+    data = bytearray(path.read_bytes())
+    # Behind three headers the first block, which is one of data.
+    data[3 * 4096 + 1000 : 3 * 4096 + 3000] = bytes(2000)
+    path.write_bytes(data)
+    finding = only(backend)
+    assert (finding.half, finding.outcome) == ("table", "published again from its segment")
+    assert "can not be read" in finding.problem
+    assert rows_in(path, f"SELECT count(*) FROM {NAME}") == [(200_000,)]
+
+
+# --- entries ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("damage", ["cut", "changed"])
+def test_a_damaged_entry_is_written_again_from_the_database(
+    backend: LocalBackend, damage: str
+) -> None:
+    """The entry of the current result is mirrored in the database, and comes from there."""
+    entry = entry_of(backend, 300)
+    path = backend.segments.segment(entry).with_suffix(".json")
+    text = path.read_text()
+    path.write_text(
+        text[:99] if damage == "cut" else text.replace(entry.content, entry.content[::-1])
+    )
+    finding = only(backend)
+    assert (finding.half, finding.outcome) == ("entry", "written again from the database")
+    assert json.loads(path.read_text()) == json.loads(text)
+    assert decision(backend, 300) is Hit
+
+
+def test_a_damaged_entry_that_nobody_mirrors_is_gone(backend: LocalBackend) -> None:
+    """Without a mirror entry and segment are set aside, and the call computes."""
+    entry = entry_of(backend, 200)
+    backend.segments.segment(entry).with_suffix(".json").write_text("{")
+    assert only(backend).outcome == "gone; the next call computes it"
+    assert aside(backend) == {f"{entry.stem}.json", f"{entry.stem}.arrow"}
+    assert decision(backend, 200) is Miss
+
+
+# --- others -----------------------------------------------------------------------------
+
+
+def test_a_busy_database_is_waited_for_and_told(backend: LocalBackend) -> None:
+    """While others hold the database nothing is judged, and nothing set aside."""
+    flip(backend.segments.segment(entry_of(backend, 300)))
+    with held(backend.path), pytest.raises(StoreBusyError, match="held by"):
+        verify(backend)
+    assert aside(backend) == set()
+    assert only(backend).outcome == "sealed again from its table"
+
+
+def test_what_can_not_be_moved_is_told(
+    backend: LocalBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where nothing can be written the damage is reported and left where it is."""
+
+    def refuse(*_: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    flip(backend.segments.segment(entry_of(backend, 200)))
+    flip(backend.segments.segment(entry_of(backend, 300)))
+    monkeypatch.setattr(type(backend.segments), "set_aside", refuse)
+    outcomes = [each.outcome for each in verify(backend).findings]
+    assert outcomes == ["left where it is: [Errno 13] Permission denied"] * 2
+    assert list(backend.segments.folder.rglob("*.tmp")) == []
+
+
+def test_a_result_that_is_removed_meanwhile_is_no_damage(
+    backend: LocalBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What somebody removes while we look is not missed."""
+    plain = type(backend.segments).examine
+
+    def removed(segments: Any, entry: Entry) -> bool | None:
+        if entry.row_count == 200:
+            segments.remove(entry)
+        return plain(segments, entry)
+
+    monkeypatch.setattr(type(backend.segments), "examine", removed)
+    verified = verify(backend)
+    assert (verified.is_whole, verified.result_count) == (True, 1)
+
+
+def test_a_text_is_no_list_of_names(backend: LocalBackend) -> None:
+    """One name has to be given as a list of one."""
+    with (
+        PipelineStore(backend.path) as store,
+        pytest.raises(OptionError, match="several names, got the text 'verified_numbers'"),
+    ):
+        store.verify(names=NAME)
+    assert verify(LocalBackend("none.duckdb")).result_count == 0
+    assert not Path("none.checkpoints").exists()
