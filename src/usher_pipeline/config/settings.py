@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from usher_pipeline.config.environment import variable
 from usher_pipeline.config.values import REQUIRED, ConfigView, Setting, view
@@ -115,8 +115,28 @@ class Project:
         return frozenset(names)
 
 
-#: Folder → its project, with the state of all that was looked at for it.
-_projects: Final[dict[str, tuple[tuple[tuple[str, Signature], ...], Project]]] = {}
+class _Seen(NamedTuple):
+    """A folder on the way to a project, or a project's file, as it was.
+
+    Attributes:
+        place: The path.
+        state: What tells of a change; None where others change it all the time.
+        marks: Which marks a folder has, for those that change all the time.
+    """
+
+    place: str
+    state: Signature | None
+    marks: tuple[bool, ...]
+
+    def is_same(self) -> bool:
+        """Tell whether it is as it was, as far as the project is concerned."""
+        if self.state is not None:
+            return _state(self.place) == self.state
+        return _marks_in(self.place) == self.marks
+
+
+#: Folder → its project, with all that was looked at for it.
+_projects: Final[dict[str, tuple[tuple[_Seen, ...], Project]]] = {}
 
 
 def project(start: Path | None = None) -> Project:
@@ -127,20 +147,28 @@ def project(start: Path | None = None) -> Project:
     """
     here = os.getcwd() if start is None else str(Path(_text(start)))  # noqa: PTH109 - quick
     known = _projects.get(here)
-    # A mark that comes or goes changes the folder that it is in.
     if known is not None:
-        for place, state in known[0]:
-            if _state(place) != state:
+        for seen in known[0]:
+            if not seen.is_same():
                 break
         else:
             return known[1]
     passed = _passed(here)
     found = Project(passed[-1] if _has_mark(passed[-1]) else here)
-    looked_at = {place: signature(place) for place in (*passed, f"{found.place}/{_PYPROJECT}")}
-    if all(each is None or each[1] for each in looked_at.values()):
-        states = ((place, each[0]) for place, each in looked_at.items() if each is not None)
-        _projects[here] = tuple(states), found
+    seen_now = [_seen(folder) for folder in passed]
+    file = signature(f"{found.place}/{_PYPROJECT}")
+    if file is not None:
+        seen_now.append(_Seen(f"{found.place}/{_PYPROJECT}", file[0], ()))
+    if file is None or file[1]:
+        _projects[here] = tuple(seen_now), found
     return found
+
+
+def _seen(folder: str) -> _Seen:
+    # The marks first: one that comes between the two looks changes the folder.
+    marks, found = _marks_in(folder), signature(folder)
+    is_settled = found is not None and found[1]
+    return _Seen(folder, found[0] if found is not None and is_settled else None, marks)
 
 
 def _state(place: str) -> Signature | None:
@@ -163,7 +191,11 @@ def _passed(here: str) -> list[str]:
 
 
 def _has_mark(folder: str) -> bool:
-    return any(os.path.exists(f"{folder}/{mark}") for mark in _MARKS)  # noqa: PTH110 - quick
+    return any(_marks_in(folder))
+
+
+def _marks_in(folder: str) -> tuple[bool, ...]:
+    return tuple([os.path.exists(f"{folder}/{mark}") for mark in _MARKS])  # noqa: PTH110 - quick
 
 
 def project_root(start: Path | None = None) -> Path:
