@@ -44,6 +44,7 @@ if TYPE_CHECKING:
 FRESH_ROUNDS: Final = 15
 BIG_ROUNDS: Final = 5
 FIRST_HITS: Final = 60
+SETTLED_S: Final = 1.5
 FRAME: Final = "expected.arrow"
 MILLIONS: Final = f"{ROWS / 1e6:g} M"
 
@@ -59,12 +60,16 @@ def test_a_repeated_hit(
     for function in (kept.small, rival):
         assert function(GENE, 3, DEPTH).equals(expected)
     entry = kept.small.entries()[0]
+    young_s = usual_s(lambda: kept.small(GENE, 3, DEPTH), 100)
+    # What was written this second may be written again unseen, and is read anew each time.
+    time.sleep(SETTLED_S)
     assert benchmark(kept.small, GENE, 3, DEPTH).equals(expected)
     assert kept.small.entries() == [entry]
     median_us, measured = taken(benchmark)
     say("repeated hit, 3 plain arguments, 1,000 × 8", measured, "≤ 40 µs", 40 / median_us)
     theirs_s = usual_s(lambda: rival(GENE, 3, DEPTH), 500)
     compare("repeated hit beside joblib", median_s(benchmark), theirs_s, 1 / 8)
+    say("repeated hit in the second after the save", short(young_s))
 
 
 @pytest.fixture
@@ -75,6 +80,7 @@ def others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for function in (kept.other, rival, kept.other, rival):
         assert function(1).equals(mixed(kept.SMALL, 1))
     monkeypatch.setenv("USHER_OFFLINE", "1")
+    time.sleep(SETTLED_S)
     return tmp_path
 
 
@@ -191,6 +197,7 @@ def test_a_fresh_process(
 def filled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A folder where the big frame is stored in every way, and lies beside as it was."""
     folder = tmp_path_factory.mktemp("big")
+    (folder / "pyproject.toml").touch()
     answered(folder, "fill", "big", folder / FRAME)
     yield folder
     shutil.rmtree(folder)

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import importlib
 import sys
-import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import date
 from typing import TYPE_CHECKING, Any, Final
@@ -26,6 +25,8 @@ import polars as pl
 import pytest
 import xxhash
 
+from figures import best_s, least_s, taken
+from mixed import ROWS
 from usher_pipeline import checkpoint, current_run
 from usher_pipeline.facts import InForce
 from usher_pipeline.fingerprint.binding import bind
@@ -41,55 +42,7 @@ if TYPE_CHECKING:
 
     from pytest_benchmark.fixture import BenchmarkFixture
 
-ROWS: Final = 10_000_000
 NAMES: Final = 50
-MICRO: Final = 1e-6
-
-
-@pytest.fixture(autouse=True)
-def _elsewhere(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Keep what is measured out of the repository and of its project."""
-    monkeypatch.chdir(tmp_path)
-
-
-@pytest.fixture
-def say(benchmark: BenchmarkFixture, capsys: pytest.CaptureFixture[str]) -> Callable[..., None]:
-    """Print one line on a promise, and keep its figures with the measurement."""
-
-    def said(what: str, measured: str, promised: str = "none", ratio: float = 0.0) -> None:
-        """Say it; a ratio of 1 or more keeps the promise."""
-        facts: dict[str, object] = {"promise": promised, "measured": measured}
-        if ratio:
-            facts["ratio"] = round(ratio, 2)
-        benchmark.extra_info[what] = facts
-        with capsys.disabled():
-            print(f"\n{what}: " + " · ".join(f"{name} {fact}" for name, fact in facts.items()))
-
-    return said
-
-
-def taken(benchmark: BenchmarkFixture) -> tuple[float, str]:
-    """Return the median of what was measured in µs, and a text with the minimum too."""
-    assert benchmark.stats is not None
-    stats = benchmark.stats.stats
-    median_us, least_us = stats.median / MICRO, stats.min / MICRO
-    return median_us, f"{median_us:.1f} µs (at least {least_us:.1f})"
-
-
-def least_s(benchmark: BenchmarkFixture) -> float:
-    """Return the shortest of what was measured, in seconds."""
-    assert benchmark.stats is not None
-    return float(benchmark.stats.stats.min)
-
-
-def best_s(function: Callable[[], Any], rounds: int = 3) -> float:
-    """Return the shortest of a few runs, in seconds."""
-    found = []
-    for _ in range(rounds):
-        started = time.perf_counter()
-        function()
-        found.append(time.perf_counter() - started)
-    return min(found)
 
 
 # --- a plain call -----------------------------------------------------------------------
@@ -144,29 +97,6 @@ def test_what_asking_for_a_key_costs(
 # --- a frame ----------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
-def frame() -> pl.DataFrame:
-    """Ten million rows of eight types."""
-    random = np.random.default_rng(1)
-    numbers = random.integers(0, 1 << 40, ROWS)
-    few = np.array([f"chromosome {n}" for n in range(24)])
-    shares = pl.Series(random.random(ROWS))
-    return pl.DataFrame(
-        {
-            "id": numbers,
-            "score": random.random(ROWS),
-            "depth": (numbers % 1000).astype(np.int32),
-            "is_coding": numbers % 3 == 0,
-            "chromosome": pl.Series(few[:24]).gather(numbers % 24),
-            "gene": pl.Series(np.arange(ROWS)).cast(pl.String),
-            "seen": pl.Series((numbers % 20_000).astype(np.int32)).cast(pl.Date),
-            "frequency": pl.select(
-                pl.when(pl.Series(numbers % 7 == 0)).then(None).otherwise(shares)
-            ).to_series(),
-        }
-    )
-
-
 def digest(frame: pl.DataFrame) -> str:
     """Return the digest of a frame, on the way that its key takes."""
     adapter = adapter_for(frame)
@@ -216,7 +146,12 @@ def test_a_frame_against_joblib(
     pace = frame.estimated_size() / taken_s / 1e9
     times = rival_s / taken_s
     ours, theirs = f"{taken_s * 1e3:.0f} ms ({pace:.1f} GB/s)", f"{rival_s * 1e3:.0f} ms"
-    say("digest of 10 M × 8", f"{ours} to {theirs}, {times:.1f} ×", "≥ 5 × joblib", times / 5)
+    say(
+        f"digest of {ROWS / 1e6:g} M × 8",
+        f"{ours} to {theirs}, {times:.1f} ×",
+        "≥ 5 × joblib",
+        times / 5,
+    )
 
 
 WIDTHS: Final = {

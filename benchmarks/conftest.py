@@ -32,6 +32,9 @@ def _elsewhere(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None
             monkeypatch.delenv(name)
     monkeypatch.setenv("USHER_STORE", str(tmp_path / STORE))
     monkeypatch.chdir(tmp_path)
+    # As a user's project has one. Without it every folder above is looked at as well, and
+    # that of temporary files changes all the time.
+    (tmp_path / "pyproject.toml").touch()
     yield
     # They are gigabytes, and pytest would keep those of three runs.
     shutil.rmtree(tmp_path, ignore_errors=True)

@@ -45,7 +45,7 @@ def begin(name: str) -> None:
 def hit(function: Callable[..., Any], name: str) -> None:
     """Ask again and again for what is stored; report how long each call took."""
     expected = [mixed(kept.SMALL, number) for number in range(RESULTS)]
-    taken_s = []
+    taken_s: list[float] = []
     for number in range(RESULTS):
         assert function(GENE, number, DEPTH).equals(expected[number])
     begin(name)

@@ -4,4 +4,4 @@ from __future__ import annotations
 
 import polars as pl
 
-assert pl
+assert pl.__version__

@@ -12,7 +12,6 @@ from usher_pipeline import checkpoint, current_run
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    import pandas as pd
     import polars as pl
 
 SMALL: Final = 1000
@@ -37,14 +36,14 @@ def other(count: int) -> pl.DataFrame:
 
 
 @checkpoint(name="bench_polars", ignore=["frame"])
-def as_polars(number: int, frame: pl.DataFrame | None = None) -> pl.DataFrame | None:
-    """Return the frame that was given."""
+def as_polars(number: int, frame: Any = None) -> Any:
+    """Return the frame of polars that was given."""
     return frame if number else None
 
 
 @checkpoint(name="bench_pandas", ignore=["frame"])
-def as_pandas(number: int, frame: pd.DataFrame | None = None) -> pd.DataFrame | None:
-    """Return the frame that was given."""
+def as_pandas(number: int, frame: Any = None) -> Any:
+    """Return the frame of pandas that was given."""
     return frame if number else None
 
 
