@@ -177,6 +177,36 @@ def test_the_interpreter_does_not_wait_for_long() -> None:
     assert published() == 4 * ROWS
 
 
+@pytest.mark.parametrize("pause_s", [0.0, 0.4, 0.8])
+def test_what_becomes_free_as_the_interpreter_ends_is_not_forgotten(pause_s: float) -> None:
+    """A newer result is published or marked, whenever the file becomes free."""
+    assert call(rows=10).returncode == 0
+    holder = subprocess.Popen(
+        [sys.executable, "-c", HOLDER, str(STORE)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert holder.stdout is not None
+    assert holder.stdout.readline() == "held\n"
+    program = PROGRAM.format(rows=20, then="sys.stdin.readline()")
+    ending = subprocess.Popen(
+        [sys.executable, "-W", "error", "-c", program],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert ending.stdout is not None
+    assert ending.stdout.readline() == "20\n"
+    holder.communicate("go\n")
+    time.sleep(pause_s)
+    assert ending.communicate("go\n")[1] == ""
+    assert published() == 20 or len(pending()) == 1
+    PipelineStore(STORE).close()
+    assert published() == 20
+
+
 def test_a_killed_process_leaves_it_to_the_next() -> None:
     """After a kill the mark is there, and whoever opens the store publishes the table."""
     done = call("os.kill(os.getpid(), 9)")

@@ -57,6 +57,9 @@ _LISTINGS: Final = frozenset({"listing", "entries"})
 #: How much the segments of a store may take on the disk before those go that a table serves.
 SEGMENT_BUDGET_BYTES: Final = 20_000_000_000
 
+#: What DuckDB says of data of Python when the interpreter ends.
+_SHUTTING_DOWN: Final = "shutting down"
+
 #: How long publishing waits for the database; a later opener tries again.
 _PUBLISH_WAIT_S: Final = 0.25
 
@@ -550,6 +553,8 @@ class LocalBackend:
             line = str(problem).partition("\n")[0]
             raise NotPublishedError(self.path, entry.name, line) from problem
         except troubles as problem:
+            if _SHUTTING_DOWN in str(problem):
+                raise NotPublishedError(self.path, entry.name, _SHUTTING_DOWN) from problem
             # The result itself is safe; only a plain table of it can not be had.
             message = f"{entry.name} is stored, but has no plain table: {problem}"
             warnings.warn(message, UsherWarning, stacklevel=2)

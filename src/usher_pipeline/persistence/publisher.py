@@ -2,14 +2,13 @@
 
 What is to be published is marked on disk before anybody is told of a result, so nothing
 depends on this thread: what it does not get to is done by the next one who opens the store.
-When the interpreter ends it has a few seconds, then its statement is interrupted and rolled
-back; a thread that is left alone at work in DuckDB while the interpreter goes down could
-crash it.
+When the main thread ends the interpreter waits for this one, which has a few seconds; then
+its statement is interrupted and rolled back. At the end of an interpreter there is no later
+moment: before its own exit handlers run, DuckDB is told that it may call Python no more.
 """
 
 from __future__ import annotations
 
-import atexit
 import logging
 import os
 import threading
@@ -29,6 +28,7 @@ __all__ = ["ask", "is_busy", "wait"]
 #: How long the interpreter waits at its end for what is being published.
 _AT_EXIT_S: Final = 5.0
 _FIRST_PAUSE_S: Final = 0.5
+_LOOK_EVERY_S: Final = 0.1
 _LONGEST_PAUSE_S: Final = 30.0
 #: After so long a hold of others the next opener is left to do it.
 _PATIENCE_S: Final = 900.0
@@ -55,11 +55,14 @@ class _Publisher:
                 return
             (self.untidy if keep_house else self.waiting)[backend.path] = backend
             if self.thread is None:
-                self.thread = threading.Thread(
-                    target=self._work, name="usher-publisher", daemon=True
+                # The interpreter waits for it, as it does for any thread that is no daemon.
+                self.thread = threading.Thread(target=self._work, name="usher-publisher")
+                guard = threading.Thread(
+                    target=self._guard, args=[self.thread], name="usher-guard", daemon=True
                 )
                 try:
                     start_apart(self.thread)
+                    start_apart(guard)
                 except RuntimeError:
                     # An interpreter that is ending starts no thread any more.
                     self.thread = None
@@ -107,21 +110,27 @@ class _Publisher:
         with self.changed:
             return self.changed.wait_for(lambda: not self.is_at_work_for(path), timeout_s)
 
-    def end(self) -> None:
+    def _guard(self, thread: threading.Thread) -> None:
+        """Wait for the end of the main thread, and see that the other one ends soon after."""
+        while thread.is_alive():
+            threading.main_thread().join(_LOOK_EVERY_S)
+            if not threading.main_thread().is_alive():
+                self._end(thread)
+                return
+
+    def _end(self, thread: threading.Thread) -> None:
         """Let the thread finish within some seconds, else have its work rolled back."""
         with self.changed:
-            thread = self.thread
-            if thread is not None and not self.is_pausing:
+            if not self.is_pausing:
                 self.changed.wait_for(
                     lambda: self.thread is None or self.is_pausing, _AT_EXIT_S
                 )
             self.is_ending = True
-            path = self.current
             self.changed.notify_all()
-        if thread is not None and thread.is_alive():
-            if path is not None:
-                engine.interrupt(path)
-            thread.join(_AT_EXIT_S)
+        while thread.is_alive():
+            if self.current is not None:
+                engine.interrupt(self.current)
+            thread.join(_LOOK_EVERY_S)
 
 
 _publisher = _Publisher()
@@ -134,7 +143,6 @@ def _start_again() -> None:
 
 
 os.register_at_fork(after_in_child=_start_again)
-atexit.register(lambda: _publisher.end())  # noqa: PLW0108 - a forked child has another one
 
 
 def ask(backend: LocalBackend, *, keep_house: bool = False) -> None:
