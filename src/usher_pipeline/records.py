@@ -363,6 +363,8 @@ class Entry:
         unknown: The arguments that held frames of which nobody knows where they came from.
         accepted: The statements by which it holds for the code of its key, oldest first;
             none if that code computed it.
+        segment_digest: The digest of the bytes of its segment, if that is small; empty
+            otherwise. A segment that was made again from the table may have others.
     """
 
     key: Key
@@ -386,6 +388,7 @@ class Entry:
     config_hash: str = ""
     unknown: tuple[str, ...] = ()
     accepted: tuple[Acceptance, ...] = ()
+    segment_digest: str = ""
 
     @property
     def known_at(self) -> datetime:
@@ -470,6 +473,7 @@ class Entry:
             "config_hash": self.config_hash,
             "unknown": list(self.unknown),
             "accepted": [each.to_json() for each in self.accepted],
+            "segment_digest": self.segment_digest,
         }
 
     @classmethod
@@ -506,6 +510,7 @@ class Entry:
                 config_hash=data["config_hash"],
                 unknown=tuple(data["unknown"]),
                 accepted=tuple(map(Acceptance.from_json, data["accepted"])),
+                segment_digest=data.get("segment_digest", ""),
             )
         except (KeyError, TypeError, AttributeError) as problem:
             raise ValueError(f"not an entry: {problem!r}") from problem

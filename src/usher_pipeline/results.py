@@ -26,7 +26,6 @@ from usher_pipeline.errors import (
     UnsupportedFrameError,
 )
 from usher_pipeline.exporting import remember_origin
-from usher_pipeline.fingerprint import frames as fingerprints
 from usher_pipeline.frames import adapter_for, adapter_of_kind
 from usher_pipeline.frames.contract import require_storable
 from usher_pipeline.persistence.segments import check_name, file_state, schema_text
@@ -170,7 +169,9 @@ def _columns(
 ) -> tuple[Column, ...]:
     """Return the columns of a frame with their digests, those of its index last."""
     if digests is None:
-        digests = fingerprints.column_digests(packed.table)
+        from usher_pipeline.fingerprint.frames import column_digests
+
+        digests = column_digests(packed.table)
     names = packed.schema["sql_names"]
     described += tuple((each, INDEX_TYPE) for each in names[len(described) :])
     return tuple(
@@ -186,6 +187,8 @@ def _entry(
     columns: tuple[Column, ...],
     circumstances: Circumstances,
 ) -> Entry:
+    from usher_pipeline.fingerprint.frames import combine
+
     function = planned.declared.function
     digests = [column.digest for column in columns]
     return Entry(
@@ -196,7 +199,7 @@ def _entry(
         kind=packed.kind,
         schema=packed.schema,
         arrow_schema=schema_text(packed.table.schema),
-        content=fingerprints.combine(packed.kind, packed.schema, digests),
+        content=combine(packed.kind, packed.schema, digests),
         columns=columns,
         row_count=packed.schema["rows"],
         size_bytes=packed.table.nbytes,
@@ -347,20 +350,29 @@ def _restored(backend: LocalBackend, entry: Entry, form: str) -> Any:
         return _restored_parts(backend, entry, form)
     if _LAZY in (form, entry.kind) and form in (_LAZY, ""):
         return _scanned(backend, entry)
-    is_shared = not form and entry.kind in _SHARED
-    state = backend.segments.state(entry) if is_shared else None
-    found = _memory.get(state)
-    if found is not None:
-        return found
-    packed = backend.load(entry)
-    if packed is None:
-        return LOST
     if form:
-        return _in_form(form, packed)
-    found = adapter_of_kind(packed.kind).from_arrow(packed.table, packed.schema)
-    if state is not None:
-        _memory.put(state, found, entry.size_bytes)
+        packed = backend.load(entry)
+        return LOST if packed is None else _in_form(form, packed)
+    state = backend.segments.state(entry) if entry.kind in _SHARED else None
+    found = _memory.get(state)
+    if found is None:
+        found = _read_by_polars(backend, entry)
+        if found is None:
+            packed = backend.load(entry)
+            found = LOST if packed is None else _in_form(packed.kind, packed)
+        if state is not None and found is not LOST:
+            _memory.put(state, found, entry.size_bytes)
     return found
+
+
+def _read_by_polars(backend: LocalBackend, entry: Entry) -> Any:
+    """Return a small frame of polars, if that is possible without pyarrow; else None."""
+    data = backend.segments.whole_bytes(entry) if entry.kind == _POLARS else None
+    if data is None:
+        return None
+    from usher_pipeline.frames.polars_files import read
+
+    return read(data, entry.schema)
 
 
 def _restored_parts(backend: LocalBackend, entry: Entry, form: str) -> Any:

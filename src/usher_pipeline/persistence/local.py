@@ -20,7 +20,6 @@ from usher_pipeline.errors import (
     StoreError,
     UsherWarning,
 )
-from usher_pipeline.fingerprint import frames as fingerprints
 from usher_pipeline.fingerprint import values
 from usher_pipeline.fingerprint.files import know_store, signature
 from usher_pipeline.frames import Packed
@@ -287,6 +286,7 @@ class LocalBackend:
         return self._from_table(entry) if self.path.is_file() else None
 
     def _from_table(self, entry: Entry) -> Packed | None:
+        from usher_pipeline.fingerprint.frames import column_digests
         from usher_pipeline.persistence.tables import restore
 
         stored = self.tables.fetch(entry.name)
@@ -297,7 +297,7 @@ class LocalBackend:
             return None
         kind, schema, table = found
         digests = [column.digest for column in entry.columns]
-        if kind != entry.kind or fingerprints.column_digests(table) != digests:
+        if kind != entry.kind or column_digests(table) != digests:
             return None
         return Packed(table=table, schema=schema, kind=kind)
 

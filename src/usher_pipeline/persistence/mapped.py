@@ -11,8 +11,6 @@ import ctypes
 import mmap
 from typing import TYPE_CHECKING, Any, Final
 
-from usher_pipeline.fingerprint import frames as fingerprints
-
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
@@ -63,12 +61,13 @@ class Mapped:
 
     def digests(self) -> list[str]:
         """Return the digest of each column; this reads all of the file."""
-        return fingerprints.column_digests(self.table, passed=self.relieve)
+        return self.digests_of(range(self.table.num_columns))
 
     def digests_of(self, positions: Iterable[int]) -> list[str]:
         """Return the digests of some columns, in the order that is asked for."""
-        some = self.table.select(list(positions))
-        return fingerprints.column_digests(some, passed=self.relieve)
+        from usher_pipeline.fingerprint.frames import column_digests
+
+        return column_digests(self.table.select(list(positions)), passed=self.relieve)
 
 
 def _madvise() -> Any:

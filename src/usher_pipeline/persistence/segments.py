@@ -16,7 +16,7 @@ import os
 import re
 import time
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from shutil import copyfile
@@ -25,10 +25,9 @@ from urllib.parse import quote, unquote
 from uuid import uuid4
 
 from usher_pipeline.errors import CheckpointNameError, NameClashError
-from usher_pipeline.fingerprint import frames as fingerprints
 from usher_pipeline.fingerprint.files import signature
 from usher_pipeline.persistence.mapped import Mapped
-from usher_pipeline.persistence.spools import Spool, sync
+from usher_pipeline.persistence.spools import SMALL_BYTES, Spool, bytes_digest, sync
 from usher_pipeline.records import ENTRY_FORMAT, Entry, utc_from_text, utc_now
 
 if TYPE_CHECKING:
@@ -253,6 +252,20 @@ class Segments:
         """Return what tells one segment file from another; None if there is none."""
         return file_state(f"{self.folder}/{safe_name(entry.name)}/{entry.stem}.arrow")
 
+    def whole_bytes(self, entry: Entry) -> bytes | None:
+        """Return the bytes of a small segment that is just what was sealed; else None."""
+        if not entry.segment_digest:
+            return None
+        try:
+            with open(self.segment(entry), "rb") as file:  # noqa: PTH123 - one handle for both
+                facts = os.fstat(file.fileno())
+                if facts.st_uid != os.getuid() or facts.st_size > SMALL_BYTES:
+                    return None
+                data = file.read()
+        except OSError:
+            return None
+        return data if bytes_digest(data) == entry.segment_digest else None
+
     def open(self, entry: Entry) -> Opened | None:
         """Map a segment into memory, or return None if it is lost or is none.
 
@@ -334,6 +347,7 @@ class Segments:
             _make_folder(folder)
             numbers = [int(name["number"]) for name in _entry_names(folder, entry.key.digest)]
             entry = entry.numbered(max(numbers, default=0) + 1)
+            entry = replace(entry, segment_digest=sealed.digest)
             self._place(sealed, folder / f"{entry.stem}.arrow")
             write_json(folder / f"{entry.stem}.json", entry.to_json())
         except BaseException:
@@ -608,8 +622,10 @@ def entry_anew(path: Path) -> Entry | None:
         entry = Entry.from_json(read_json(path))
     except ValueError:
         return None
+    from usher_pipeline.fingerprint.frames import combine
+
     digests = [column.digest for column in entry.columns]
-    content = fingerprints.combine(entry.kind, entry.schema, digests)
+    content = combine(entry.kind, entry.schema, digests)
     is_sound = path.name == f"{entry.stem}.json" and content == entry.content
     return entry if is_sound and safe_name(entry.name) == path.parent.name else None
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any, Final
 
+from xxhash import xxh3_128_hexdigest
+
 from usher_pipeline.persistence.locking import hold
 from usher_pipeline.persistence.mapped import Mapped
 
@@ -17,7 +19,10 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
-__all__ = ["Spool", "sync"]
+__all__ = ["SMALL_BYTES", "Spool", "bytes_digest", "sync"]
+
+#: A smaller file is read in one go, and has one digest for all of it.
+SMALL_BYTES: Final = 1 << 24
 
 #: What an Arrow file begins with, before the messages that a stream consists of.
 _MAGIC_BYTES: Final = 8
@@ -34,6 +39,7 @@ class Spool:
     Attributes:
         path: As given.
         trouble: Why it is not on disk, or no more; None if it is.
+        digest: The digest of the bytes of the file once it is closed, if it is small.
     """
 
     def __init__(
@@ -41,6 +47,7 @@ class Spool:
     ) -> None:
         self.path = path
         self.trouble = trouble
+        self.digest = ""
         self._schema = schema
         self._written = 0
         self._held: list[pa.RecordBatch] = []
@@ -86,6 +93,8 @@ class Spool:
             self._file.close()
             self._sink.close()
             sync(self.path)
+            if self.path.stat().st_size <= SMALL_BYTES:
+                self.digest = bytes_digest(self.path.read_bytes())
         except OSError as problem:
             self._give_up(problem)
 
@@ -134,6 +143,11 @@ class Spool:
         if self.path is not None:
             self.path.unlink(missing_ok=True)
         self.release()
+
+
+def bytes_digest(data: bytes) -> str:
+    """Return the digest of the bytes of a file, as 32 hexadecimal digits."""
+    return xxh3_128_hexdigest(data)
 
 
 def sync(path: Path) -> None:
