@@ -229,8 +229,9 @@ def _polars_schema(encoder: Encoder, schema: Any) -> None:
     encoder.value(dict(schema))
 
 
-#: How polars marks a Python function inside an expression, which it pickles.
-_PICKLED: Final = b"PLPYUDF"
+#: How versions of polars mark a Python function inside an expression, which it pickles where
+#: cloudpickle is installed; and how a pickle begins, whatever later ones call it.
+_PICKLED: Final = (b"PLPYUDF", b"PLPYFN", b"\x80\x04\x95", b"\x80\x05\x95")
 
 
 def _polars_expr(encoder: Encoder, expr: Any) -> None:
@@ -239,7 +240,7 @@ def _polars_expr(encoder: Encoder, expr: Any) -> None:
         data: bytes = expr.meta.serialize()
     except Exception as problem:
         raise UnencodableError(expr, cure) from problem
-    if _PICKLED in data:
+    if any(mark in data for mark in _PICKLED):
         raise UnencodableError(expr, cure)
     encoder.framed(b"`", data)
 

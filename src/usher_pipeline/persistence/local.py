@@ -30,6 +30,7 @@ from usher_pipeline.persistence.segments import (
     Segments,
     check_name,
     folder_of,
+    read_json,
     write_json,
 )
 from usher_pipeline.persistence.spools import Spool
@@ -460,9 +461,11 @@ class LocalBackend:
 
     def publish_soon(self) -> None:
         """Publish what is small at once, and all else behind the caller."""
-        if not engine.writable(self.path):
+        pending = self.segments.pending()
+        if not (pending or self._pending_runs()) or not engine.writable(self.path):
+            # A process of hits alone has nothing to do here, and loads nothing for it.
             return
-        marked = [self.segments.find(p.name, p.key) for p in self.segments.pending()]
+        marked = [self.segments.find(each.name, each.key) for each in pending]
         size_bytes = sum(entry.size_bytes for entry in marked if entry is not None)
         is_small = size_bytes <= _AT_ONCE_BYTES and not publisher.is_busy(self.path)
         if not (is_small and self.publish()):
@@ -617,11 +620,14 @@ class LocalBackend:
         pending.mkdir(mode=0o700, exist_ok=True)
         write_json(pending / f"{run_id}.json", record)
 
-    def _publish_runs(self, timeout_s: float) -> None:
-        from usher_pipeline.persistence.segments import read_json
-        from usher_pipeline.persistence.tables import naive_utc
+    def _pending_runs(self) -> list[Path]:
+        """Return the records of runs that are not in the database yet."""
+        return sorted((self.segments.folder / ".pending-runs").glob("*.json"))
 
-        for path in sorted((self.segments.folder / ".pending-runs").glob("*.json")):
+    def _publish_runs(self, timeout_s: float) -> None:
+        for path in self._pending_runs():
+            from usher_pipeline.persistence.tables import naive_utc
+
             record = read_json(path)
             if record:
                 columns = {
