@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import datetime as dt
+import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -87,6 +89,19 @@ def test_what_is_no_such_frame_is_not_read() -> None:
     data, schema = sealed(pl.DataFrame({"n": [1, 2]}))
     assert read(data, {**schema, "rows": 3}) is None
     assert read(data, {**schema, "dtypes": ["Int8"]}) is None
+
+
+def test_a_forked_process_reads_it_too() -> None:
+    """A child without the threads that polars had in its parent reads a frame all the same."""
+    frame = pl.DataFrame({"n": range(1000)})
+    data, schema = sealed(frame)
+    assert frame.lazy().group_by("n").len().collect().height == 1000
+    child = os.fork()
+    if child == 0:
+        signal.alarm(20)
+        found = read(data, schema)
+        os._exit(0 if found is not None and found.rows() == frame.rows() else 1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 
 
 PROGRAM: Final = """if True:

@@ -223,6 +223,7 @@ def test_a_fork_begins_with_nothing_to_publish() -> None:
     child = os.fork()
     if child == 0:
         status = 1
+        signal.alarm(60)
         try:
             assert not publisher.is_busy(resolved(STORE))
             assert big().height == ROWS
