@@ -363,8 +363,8 @@ class Entry:
         unknown: The arguments that held frames of which nobody knows where they came from.
         accepted: The statements by which it holds for the code of its key, oldest first;
             none if that code computed it.
-        segment_digest: The digest of the bytes of its segment, if that is small; empty
-            otherwise. A segment that was made again from the table may have others.
+        segment_digest: The digest of the bytes of its segment, as it was sealed first. One
+            that was made again from the table may have others; its columns then decide.
     """
 
     key: Key

@@ -59,6 +59,12 @@ class Mapped:
         if self.size_bytes >= _WORTH_BYTES and _advise is not None:
             _advise(self._buffer.address, self.size_bytes, mmap.MADV_DONTNEED)
 
+    def bytes_digest(self) -> str:
+        """Return the digest of the bytes of the file; this reads all of it."""
+        from usher_pipeline.persistence.spools import bytes_digest
+
+        return bytes_digest(self._buffer, self.relieve)
+
     def digests(self) -> list[str]:
         """Return the digest of each column; this reads all of the file."""
         return self.digests_of(range(self.table.num_columns))
