@@ -11,6 +11,8 @@ import ctypes
 import mmap
 from typing import TYPE_CHECKING, Any, Final
 
+from usher_pipeline.fingerprint.files import bytes_digest
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
@@ -61,8 +63,6 @@ class Mapped:
 
     def bytes_digest(self) -> str:
         """Return the digest of the bytes of the file; this reads all of it."""
-        from usher_pipeline.persistence.spools import bytes_digest
-
         return bytes_digest(self._buffer, self.relieve)
 
     def digests(self) -> list[str]:

@@ -25,9 +25,9 @@ from urllib.parse import quote, unquote
 from uuid import uuid4
 
 from usher_pipeline.errors import CheckpointNameError, NameClashError
-from usher_pipeline.fingerprint.files import signature
+from usher_pipeline.fingerprint.files import bytes_digest, signature
 from usher_pipeline.persistence.mapped import Mapped
-from usher_pipeline.persistence.spools import SMALL_BYTES, Spool, bytes_digest, sync
+from usher_pipeline.persistence.spools import SMALL_BYTES, Spool, sync
 from usher_pipeline.records import ENTRY_FORMAT, Entry, utc_from_text, utc_now
 
 if TYPE_CHECKING:

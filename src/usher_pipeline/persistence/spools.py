@@ -7,27 +7,20 @@ and those that follow are held in memory, so that whoever computed them gets the
 from __future__ import annotations
 
 import os
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
-
-from xxhash import xxh3_128_digest, xxh3_128_hexdigest
 
 from usher_pipeline.persistence.locking import hold
 from usher_pipeline.persistence.mapped import Mapped
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
 
     import pyarrow as pa
 
-__all__ = ["SMALL_BYTES", "Spool", "bytes_digest", "sync"]
+__all__ = ["SMALL_BYTES", "Spool", "sync"]
 
 #: A smaller file is read in one go.
 SMALL_BYTES: Final = 1 << 24
-#: How much of a file is digested at a time.
-_PIECE_BYTES: Final = 1 << 25
 
 #: What an Arrow file begins with, before the messages that a stream consists of.
 _MAGIC_BYTES: Final = 8
@@ -148,35 +141,6 @@ class Spool:
         if self.path is not None:
             self.path.unlink(missing_ok=True)
         self.release()
-
-
-def bytes_digest(data: Any, passed: Callable[[], None] | None = None) -> str:
-    """Return the digest of the bytes of a segment, as 32 hexadecimal digits.
-
-    It is the digest of the digests of its pieces of 32 MB, so that two threads can share
-    the work.
-
-    Args:
-        data: The bytes, or what lends them.
-        passed: Called again and again, when what was read so far is not needed any more.
-
-    >>> bytes_digest(b"USH2A") == bytes_digest(memoryview(b"USH2A"))
-    True
-    """
-    view = memoryview(data)
-
-    def piece(begin: int) -> bytes:
-        found = xxh3_128_digest(view[begin : begin + _PIECE_BYTES])
-        if passed is not None:
-            passed()
-        return found
-
-    begins = range(0, len(view), _PIECE_BYTES)
-    if len(begins) > 1:
-        # An interpreter that is ending starts no thread any more (RuntimeError).
-        with suppress(RuntimeError), ThreadPoolExecutor(2) as threads:
-            return xxh3_128_hexdigest(b"".join(threads.map(piece, begins)))
-    return xxh3_128_hexdigest(b"".join(map(piece, begins)))
 
 
 def sync(path: Path) -> None:
