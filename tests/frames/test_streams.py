@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import duckdb
+import numpy as np
 import pandas as pd
 import polars as pl
 import polars.testing
@@ -141,6 +142,45 @@ def test_parts_without_columns_keep_their_rows() -> None:
     """A frame of no columns still counts its rows."""
     empty = pl.DataFrame({"a": [1, 2]}).drop("a")
     assert put_together([empty, empty]).shape == pl.DataFrame({"a": range(4)}).drop("a").shape
+
+
+def words_in(memory: Any) -> pa.DictionaryArray:
+    """Return words whose places are in a buffer that is not copied."""
+    places = memory.view("int64")
+    places[:] = memory.astype("int64")
+    return pa.DictionaryArray.from_arrays(pa.array(places), pa.array(["a", "b", "c"]))
+
+
+def _refilled(make: Any) -> Any:
+    """Yield one frame three times, whose memory is filled anew each time."""
+    memory = np.zeros(4)
+    for number in range(3):
+        memory[:] = number
+        yield make(memory)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda memory: pd.DataFrame({"n": pd.Series(memory, copy=False)}, copy=False),
+        lambda memory: pa.table({"n": pa.array(memory)}),
+        lambda memory: pl.DataFrame({"n": memory}),
+        lambda memory: pa.table({"n": words_in(memory)}),
+    ],
+    ids=["pandas", "arrow", "polars", "words"],
+)
+def test_memory_that_is_used_again_does_not_change_what_was_yielded(make: Any) -> None:
+    """A generator may fill one buffer again and again; each part keeps what it had."""
+    growing = Growing(cast("Any", adapter_for(next(_refilled(make)))))
+    tables = [growing.add(part) for part in _refilled(make)]
+    found = pa.concat_tables(tables).column(0).to_pylist()
+    expected = [value for part in _refilled(make) for value in rows_of(part)]
+    assert found == expected
+
+
+def rows_of(frame: Any) -> list[Any]:
+    """Return the values of the one column of a frame."""
+    return frame["n"].to_pylist() if isinstance(frame, pa.Table) else list(frame["n"])
 
 
 def test_a_record_batch_counts_as_a_table() -> None:

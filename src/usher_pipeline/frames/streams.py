@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 
 from usher_pipeline.errors import UnsupportedFrameError
 from usher_pipeline.frames import row_index
-from usher_pipeline.frames.table_schema import has_dictionary, sized_table
+from usher_pipeline.frames.table_schema import has_dictionary, owned, sized_table
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -95,8 +95,9 @@ class Growing:
             self._schema["index"] = row_index.after_append(
                 self._schema["index"], packed.schema["index"], self._row_count
             )
+        # Whoever yields a frame may fill its memory with the next one, while this one waits.
         columns = [
-            self._words[position].encoded(column) if position in self._words else column
+            self._words[position].encoded(column) if position in self._words else owned(column)
             for position, column in enumerate(packed.table.columns)
         ]
         if not columns:
@@ -249,5 +250,5 @@ class _Words:
             places = pc.index_in(words, value_set=self._words)
             indices = places.take(chunk.indices).cast(self._dtype.index_type)
         else:
-            indices = chunk.indices
+            indices = pa.concat_arrays([chunk.indices, chunk.indices.slice(0, 0)])
         return pa.DictionaryArray.from_arrays(indices, self._words, ordered=self._dtype.ordered)
