@@ -154,13 +154,12 @@ def project(start: Path | None = None) -> Project:
         else:
             return known[1]
     passed = _passed(here)
-    found = Project(passed[-1] if _has_mark(passed[-1]) else here)
-    seen_now = [_seen(folder) for folder in passed]
-    file = signature(f"{found.place}/{_PYPROJECT}")
-    if file is not None:
-        seen_now.append(_Seen(f"{found.place}/{_PYPROJECT}", file[0], ()))
+    found = Project(passed[-1].place if any(passed[-1].marks) else here)
+    path = f"{found.place}/{_PYPROJECT}"
+    file = signature(path)
     if file is None or file[1]:
-        _projects[here] = tuple(seen_now), found
+        of_file = () if file is None else (_Seen(path, file[0], ()),)
+        _projects[here] = (*passed, *of_file), found
     return found
 
 
@@ -179,19 +178,15 @@ def _state(place: str) -> Signature | None:
     return facts.st_mtime_ns, facts.st_ctime_ns, facts.st_size, facts.st_ino
 
 
-def _passed(here: str) -> list[str]:
+def _passed(here: str) -> list[_Seen]:
     """Return the folders from one upward to the nearest that has a mark, or to the top."""
-    passed = [here]
-    while not _has_mark(passed[-1]):
-        above = os.path.dirname(passed[-1])  # noqa: PTH120 - quick
-        if above == passed[-1]:
+    passed = [_seen(here)]
+    while not any(passed[-1].marks):
+        above = os.path.dirname(passed[-1].place)  # noqa: PTH120 - quick
+        if above == passed[-1].place:
             break
-        passed.append(above)
+        passed.append(_seen(above))
     return passed
-
-
-def _has_mark(folder: str) -> bool:
-    return any(_marks_in(folder))
 
 
 def _marks_in(folder: str) -> tuple[bool, ...]:
