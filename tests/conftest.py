@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TypeAlias
 
 import pytest
 from hypothesis import settings
 
 from usher_pipeline import registry, runs
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
+#: Takes a database; holds it for the length of a block.
+Held: TypeAlias = Callable[[Path], AbstractContextManager[None]]
 
 # A time limit for one example measures the machine; a fixed seed would search the same
 # ground for ever. Hypothesis brings a profile of the name "ci" that has both.
@@ -51,3 +55,26 @@ def _isolated(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         places = [str(Path(place).resolve()) for place in search_path.split(os.pathsep)]
         monkeypatch.setenv("PYTHONPATH", os.pathsep.join(places))
     monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture
+def held() -> Held:
+    """Return what lets another process hold a database while a block runs."""
+
+    @contextmanager
+    def held(path: Path) -> Iterator[None]:
+        program = (
+            f"import duckdb, sys; connection = duckdb.connect({str(path)!r}); "
+            "print('held', flush=True); sys.stdin.read()"
+        )
+        holder = subprocess.Popen(
+            [sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        )
+        assert holder.stdout is not None
+        holder.stdout.readline()
+        try:
+            yield
+        finally:
+            holder.communicate()
+
+    return held

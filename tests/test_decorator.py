@@ -954,7 +954,7 @@ def test_a_changed_table_is_no_substitute(calls: Calls, tmp_path: Path) -> None:
     assert calls == ["run", "run"]
 
 
-def test_a_busy_database_stops_nobody(calls: Calls, tmp_path: Path) -> None:
+def test_a_busy_database_stops_nobody(held: Any, calls: Calls, tmp_path: Path) -> None:
     """While another process holds the database, results are stored and served all the same."""
     path = tmp_path / "store.duckdb"
 
@@ -965,20 +965,10 @@ def test_a_busy_database_stops_nobody(calls: Calls, tmp_path: Path) -> None:
 
     with run(store=path):
         unhindered(1)
-    program = (
-        f"import duckdb, sys; connection = duckdb.connect({str(path)!r}); "
-        "print('held', flush=True); sys.stdin.read()"
-    )
-    holder = subprocess.Popen(
-        [sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE
-    )
-    assert holder.stdout is not None
-    holder.stdout.readline()
-    with run(store=path):
+    with held(path), run(store=path):
         assert unhindered(1).item() == 1
         assert unhindered(2).item() == 2
         assert unhindered(2).item() == 2
-    holder.communicate()
     assert calls == ["run", "run"]
     with PipelineStore(path) as store:
         assert store.execute_query("FROM unhindered").item() == 2

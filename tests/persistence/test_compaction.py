@@ -6,10 +6,9 @@ import signal
 import stat
 import subprocess
 import sys
-from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import duckdb
 import polars as pl
@@ -22,11 +21,9 @@ from usher_pipeline.errors import StoreBusyError, StoreClosedError, StoreError
 from usher_pipeline.persistence import PipelineStore, compaction, engine, publisher
 from usher_pipeline.persistence.compaction import Compacted, compact, is_worth_it
 from usher_pipeline.persistence.segments import Segments, folder_of
+from usher_pipeline.persistence.spools import sync
 from usher_pipeline.persistence.sweeping import sweep
 from usher_pipeline.records import utc_now
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 ROWS: Final = 300_000
 WASTE: Final = "CREATE TABLE waste AS SELECT hash(i) AS h FROM range(2000000) r(i)"
@@ -199,7 +196,7 @@ def test_a_full_disk_leaves_the_file(path: Path, monkeypatch: pytest.MonkeyPatch
         raise OSError(28, "No space left on device")
 
     before, names = path.stat().st_ino, beside(path)
-    monkeypatch.setattr(compaction, "_sync", refuse)
+    monkeypatch.setattr(compaction, "sync", refuse)
     with pytest.raises(StoreError, match=r"No space left on device.*Nothing was changed"):
         compact(path, timeout_s=1)
     assert (path.stat().st_ino, beside(path)) == (before, names)
@@ -228,25 +225,7 @@ def test_the_version_and_the_mode_of_the_file_are_kept(path: Path) -> None:
 # --- others -----------------------------------------------------------------------------
 
 
-@contextmanager
-def held(path: Path) -> Iterator[None]:
-    """Let another process hold a database while the block runs."""
-    program = (
-        f"import duckdb, sys; connection = duckdb.connect({str(path)!r}); "
-        "print('held', flush=True); sys.stdin.read()"
-    )
-    holder = subprocess.Popen(
-        [sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE
-    )
-    assert holder.stdout is not None
-    holder.stdout.readline()
-    try:
-        yield
-    finally:
-        holder.communicate()
-
-
-def test_whoever_holds_the_database_is_waited_for(path: Path) -> None:
+def test_whoever_holds_the_database_is_waited_for(held: Any, path: Path) -> None:
     """A holder in another process, or in this one, stops it; nothing is changed."""
     before = path.stat().st_ino
     with held(path), pytest.raises(StoreBusyError, match=r"held by .*PID"):
@@ -332,7 +311,7 @@ def test_nobody_can_write_while_the_files_are_swapped(
 ) -> None:
     """Right before the swap the file can be read by others, and not be written."""
     inodes: list[int] = []
-    plain = compaction._sync
+    plain = sync
 
     def looked(each: Path) -> None:
         plain(each)
@@ -346,7 +325,7 @@ def test_nobody_can_write_while_the_files_are_swapped(
             program = f"import duckdb; duckdb.connect({str(path)!r}, read_only=True)"
             subprocess.run([sys.executable, "-c", program], check=True)
 
-    monkeypatch.setattr(compaction, "_sync", looked)
+    monkeypatch.setattr(compaction, "sync", looked)
     assert compact(path, timeout_s=1).is_swapped
     assert inodes[0] != inodes[1]
 
@@ -377,7 +356,7 @@ def test_who_comes_right_after_the_swap_loses_nothing(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """To let go of the old file leaves the log alone that another process has begun."""
-    plain, log = compaction._sync, path.with_name(f"{path.name}.wal")
+    plain, log = sync, path.with_name(f"{path.name}.wal")
     program = f"""
 import duckdb, os, signal
 connection = duckdb.connect({str(path)!r})
@@ -391,7 +370,7 @@ os.kill(os.getpid(), signal.SIGKILL)
             subprocess.run([sys.executable, "-c", program], check=False)
             assert log.exists()
 
-    monkeypatch.setattr(compaction, "_sync", written)
+    monkeypatch.setattr(compaction, "sync", written)
     assert compact(path, timeout_s=1).is_swapped
     assert log.exists()
     assert ask(path, "FROM late") == [(1,)]

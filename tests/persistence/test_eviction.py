@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 import time
 import warnings
-from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -27,7 +24,6 @@ from usher_pipeline.persistence.local import LocalBackend
 from usher_pipeline.records import Cost, Entry, Hit, Key, utc_now
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
 NOW = datetime(2026, 11, 1, tzinfo=UTC)
@@ -67,24 +63,6 @@ def backend(tmp_path: Path) -> LocalBackend:
         numbers()
         squares()
     return LocalBackend(tmp_path / "store.duckdb", timeout_s=0.1)
-
-
-@contextmanager
-def held(path: Path) -> Iterator[None]:
-    """Let another process hold a database while the block runs."""
-    program = (
-        f"import duckdb, sys; connection = duckdb.connect({str(path)!r}); "
-        "print('held', flush=True); sys.stdin.read()"
-    )
-    holder = subprocess.Popen(
-        [sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE
-    )
-    assert holder.stdout is not None
-    holder.stdout.readline()
-    try:
-        yield
-    finally:
-        holder.communicate()
 
 
 def taken(backend: LocalBackend, budget_bytes: int = 0) -> list[str]:
@@ -217,7 +195,7 @@ def test_a_changed_table_is_no_second_copy(backend: LocalBackend) -> None:
     assert segments(backend) == 3
 
 
-def test_within_the_budget_nothing_is_looked_at(backend: LocalBackend) -> None:
+def test_within_the_budget_nothing_is_looked_at(held: Any, backend: LocalBackend) -> None:
     """A store that fits is left as it is, also while others hold the database."""
     with held(backend.path):
         assert evict(backend, 10**9, utc_now() + LATER).places == ()
@@ -305,7 +283,7 @@ def test_computing_keeps_the_segments_in_the_budget(
 
 
 def test_keeping_house_takes_what_is_too_much(
-    backend: LocalBackend, monkeypatch: pytest.MonkeyPatch
+    held: Any, backend: LocalBackend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Segments over the budget go; a busy database, or a file that stays, is no error."""
     monkeypatch.setattr(eviction, "_SETTLED", timedelta(days=-1))

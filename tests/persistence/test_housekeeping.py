@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
-from contextlib import contextmanager
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +19,6 @@ from usher_pipeline.persistence.sweeping import Swept
 from usher_pipeline.records import Hit, Miss, utc_now
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
 ALL = Criteria(keep_latest=0)
@@ -53,24 +49,6 @@ def backend(tmp_path: Path) -> LocalBackend:
         for count in (2, 3, 4):
             numbers(count)
     return LocalBackend(tmp_path / "store.duckdb", timeout_s=0.1)
-
-
-@contextmanager
-def held(path: Path) -> Iterator[None]:
-    """Let another process hold a database while the block runs."""
-    program = (
-        f"import duckdb, sys; connection = duckdb.connect({str(path)!r}); "
-        "print('held', flush=True); sys.stdin.read()"
-    )
-    holder = subprocess.Popen(
-        [sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE
-    )
-    assert holder.stdout is not None
-    holder.stdout.readline()
-    try:
-        yield
-    finally:
-        holder.communicate()
 
 
 def rows_of(backend: LocalBackend, name: str = "pruned_numbers") -> list[int]:
@@ -123,7 +101,7 @@ def test_the_current_result_and_pinned_ones_stay(backend: LocalBackend) -> None:
     assert [each.key for each in prune(backend, ALL, dry_run=False).entries] != []
 
 
-def test_another_process_may_hold_the_database(backend: LocalBackend) -> None:
+def test_another_process_may_hold_the_database(held: Any, backend: LocalBackend) -> None:
     """Pruning waits for nobody."""
     with held(backend.path):
         assert len(prune(backend, ALL, dry_run=False).entries) == 2

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-from contextlib import contextmanager
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
 import pytest
@@ -17,7 +14,6 @@ from usher_pipeline.persistence.local import LocalBackend
 from usher_pipeline.records import Acceptance, utc_now
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
     from usher_pipeline.records import Entry
@@ -46,24 +42,6 @@ def backend(tmp_path: Path) -> LocalBackend:
         numbers(3)
         numbers.refresh(2)
     return LocalBackend(tmp_path / "store.duckdb")
-
-
-@contextmanager
-def held(path: Path) -> Iterator[None]:
-    """Let another process hold a database while the block runs."""
-    program = (
-        f"import duckdb, sys; connection = duckdb.connect({str(path)!r}); "
-        "print('held', flush=True); sys.stdin.read()"
-    )
-    holder = subprocess.Popen(
-        [sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE
-    )
-    assert holder.stdout is not None
-    holder.stdout.readline()
-    try:
-        yield
-    finally:
-        holder.communicate()
 
 
 def accepted(backend: LocalBackend, entry: Entry) -> Entry:
@@ -99,7 +77,7 @@ def test_one_file_of_two_entries_is_counted_once(backend: LocalBackend) -> None:
     assert size_of(after) == size_of(before)
 
 
-def test_the_current_result_is_told_by_the_folder(backend: LocalBackend) -> None:
+def test_the_current_result_is_told_by_the_folder(held: Any, backend: LocalBackend) -> None:
     """The published result is the current one, also while the database is held."""
     (entry, _) = backend.recent("listed_numbers")
     with held(backend.path):
@@ -115,7 +93,9 @@ def test_what_is_about_to_be_published_is_current_as_well(backend: LocalBackend)
     assert found == {("listed_numbers", newest.stem), ("listed_numbers", older.stem)}
 
 
-def test_the_database_is_asked_where_the_folder_does_not_tell(backend: LocalBackend) -> None:
+def test_the_database_is_asked_where_the_folder_does_not_tell(
+    held: Any, backend: LocalBackend
+) -> None:
     """Without the hint the row of the table tells; if that is busy, all may be current."""
     newest, older = backend.recent("listed_numbers")
     backend.mean(older)

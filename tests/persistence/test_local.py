@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +14,7 @@ from usher_pipeline.persistence import PipelineStore
 from usher_pipeline.persistence.local import LocalBackend
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from pathlib import Path
 
 
@@ -93,24 +90,6 @@ def test_a_run_is_not_recorded_at_a_wrong_path(wrong: tuple[Path, str], tmp_path
 # --- removing ---------------------------------------------------------------------------
 
 
-@contextmanager
-def held(path: Path) -> Iterator[None]:
-    """Let another process hold a database while the block runs."""
-    program = (
-        f"import duckdb, sys; connection = duckdb.connect({str(path)!r}); "
-        "print('held', flush=True); sys.stdin.read()"
-    )
-    holder = subprocess.Popen(
-        [sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE
-    )
-    assert holder.stdout is not None
-    holder.stdout.readline()
-    try:
-        yield
-    finally:
-        holder.communicate()
-
-
 @pytest.fixture
 def stored(tmp_path: Path) -> LocalBackend:
     """A store with two results of one checkpoint, that does not wait long."""
@@ -147,7 +126,7 @@ def test_forgetting_an_older_result_leaves_the_table(stored: LocalBackend) -> No
     assert table_of(stored) == 3
 
 
-def test_a_busy_database_leaves_everything(stored: LocalBackend) -> None:
+def test_a_busy_database_leaves_everything(held: Any, stored: LocalBackend) -> None:
     """What can not be removed from both halves is removed from neither."""
     before = below(stored.segments.folder)
     newest, older = stored.recent("local_numbers")

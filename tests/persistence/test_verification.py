@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,8 +21,6 @@ from usher_pipeline.persistence.verification import verify
 from usher_pipeline.records import Acceptance, Entry, Hit, Miss, utc_now
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from usher_pipeline.persistence.findings import Finding
 
 NAME = "verified_numbers"
@@ -50,24 +45,6 @@ def backend(tmp_path: Path) -> LocalBackend:
         numbers(200)
         numbers(300)
     return LocalBackend(tmp_path / "store.duckdb", timeout_s=0.1)
-
-
-@contextmanager
-def held(path: Path) -> Iterator[None]:
-    """Let another process hold a database while the block runs."""
-    program = (
-        f"import duckdb, sys; connection = duckdb.connect({str(path)!r}); "
-        "print('held', flush=True); sys.stdin.read()"
-    )
-    holder = subprocess.Popen(
-        [sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE
-    )
-    assert holder.stdout is not None
-    holder.stdout.readline()
-    try:
-        yield
-    finally:
-        holder.communicate()
 
 
 def entry_of(backend: LocalBackend, rows: int, name: str = NAME) -> Entry:
@@ -369,7 +346,7 @@ def test_a_damaged_entry_that_nobody_mirrors_is_gone(backend: LocalBackend) -> N
 # --- others -----------------------------------------------------------------------------
 
 
-def test_a_busy_database_is_waited_for_and_told(backend: LocalBackend) -> None:
+def test_a_busy_database_is_waited_for_and_told(held: Any, backend: LocalBackend) -> None:
     """While others hold the database nothing is judged, and nothing set aside."""
     flip(backend.segments.segment(entry_of(backend, 300)))
     with held(backend.path), pytest.raises(StoreBusyError, match="held by"):

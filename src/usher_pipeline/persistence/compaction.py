@@ -21,6 +21,7 @@ from usher_pipeline.errors import StoreBusyError, StoreError
 from usher_pipeline.persistence import engine
 from usher_pipeline.persistence.locking import hold
 from usher_pipeline.persistence.segments import folder_of
+from usher_pipeline.persistence.spools import sync
 from usher_pipeline.persistence.sweeping import copy_name
 from usher_pipeline.persistence.usage import database_size
 
@@ -237,9 +238,9 @@ def _swapped(
         copy.chmod(stat.S_IMODE(facts.st_mode))
         with suppress(OSError):
             os.chown(copy, facts.st_uid, facts.st_gid)
-        _sync(copy)
+        sync(copy)
         copy.replace(path)
-        _sync(path.parent)
+        sync(path.parent)
         # Who opened the old file and did not lock it yet must find it locked.
         sleep(_GRACE_S)
     return True
@@ -248,14 +249,6 @@ def _swapped(
 def _state(path: Path) -> Any:
     facts = path.stat()
     return facts.st_ino, facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns
-
-
-def _sync(path: Path) -> None:
-    number = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(number)
-    finally:
-        os.close(number)
 
 
 # --- statements -------------------------------------------------------------------------
