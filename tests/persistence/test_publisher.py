@@ -174,7 +174,20 @@ def test_the_interpreter_does_not_wait_for_long() -> None:
         assert "big" not in names
     with PipelineStore(STORE) as store:
         assert store.load_dataframe("big").height == 4 * ROWS
+    assert publisher.wait(resolved(STORE), 30)
     assert published() == 4 * ROWS
+
+
+def test_who_waits_for_a_store_waits_for_its_housekeeping(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """After the wait no thread of the process changes a file of the store."""
+    goes_on = threading.Event()
+    monkeypatch.setattr(LocalBackend, "keep_house", lambda _: goes_on.wait(30))
+    publisher.ask(LocalBackend(STORE), keep_house=True)
+    assert not publisher.wait(resolved(STORE), 0.2)
+    goes_on.set()
+    assert publisher.wait(resolved(STORE), 30)
 
 
 @pytest.mark.parametrize("pause_s", [0.0, 0.4, 0.8])

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any, Final
 from usher_pipeline.demo import api, pipeline
 from usher_pipeline.errors import StoreError
 from usher_pipeline.exporting import export
+from usher_pipeline.persistence import publisher
+from usher_pipeline.persistence.local import resolved
 from usher_pipeline.runs import run
 
 if TYPE_CHECKING:
@@ -40,6 +42,7 @@ ranking:
   min_score: 0.5
 """
 
+_WAIT_S: Final = 30.0
 _MARK: Final = ".usher-demo"
 _STORE: Final = "store.duckdb"
 _OUTPUT: Final = "ranked_genes.parquet"
@@ -167,6 +170,8 @@ def _prepare(folder: Path) -> None:
             "Nothing was touched. Give --folder a new or empty folder.",
         )
     try:
+        # An earlier demo of this process may still be writing its tables.
+        publisher.wait(resolved(folder / _STORE), _WAIT_S)
         _clear(folder)
     except OSError as problem:
         raise StoreError(

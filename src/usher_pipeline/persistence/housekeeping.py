@@ -54,16 +54,7 @@ class Pruned:
         line += f" · {self.held_count} stay that something needs" if self.held_count else ""
         if self.swept.file_count:
             line += f" · swept {self.swept.file_count} files, {size(self.swept.size_bytes)}"
-        rows = [
-            (
-                e.name,
-                e.key[:_KEY_SHOWN],
-                age(e.known_at, self.looked_at),
-                size(e.size_bytes),
-                e.why,
-            )
-            for e in self.entries
-        ]
+        rows = [_shown(entry, self.looked_at) for entry in self.entries]
         return "\n".join([line, *(columned([_HEAD, *rows]) if rows else ())])
 
 

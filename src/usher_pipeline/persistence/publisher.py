@@ -44,6 +44,7 @@ class _Publisher:
         self.waiting: dict[Path, LocalBackend] = {}
         self.untidy: dict[Path, LocalBackend] = {}
         self.current: Path | None = None
+        self.tidied: Path | None = None
         self.is_pausing = False
         self.is_ending = False
         self.thread: threading.Thread | None = None
@@ -77,16 +78,17 @@ class _Publisher:
                     return
                 path, backend = next(iter(jobs.items()))
                 del jobs[path]
-                self.current = path if jobs is self.waiting else None
+                is_to_publish = jobs is self.waiting
+                self.current, self.tidied = (path, None) if is_to_publish else (None, path)
             try:
-                if jobs is self.waiting:
+                if is_to_publish:
                     self._publish(backend)
                 else:
                     backend.keep_house()
             except Exception:  # noqa: BLE001 - it is marked on disk, and there is nobody to tell
                 _log.warning("the store %s was not kept up", backend.path, exc_info=True)
             with self.changed:
-                self.current = None
+                self.current = self.tidied = None
                 self.changed.notify_all()
 
     def _publish(self, backend: LocalBackend) -> None:
@@ -105,10 +107,15 @@ class _Publisher:
         """Tell whether a store is being published, or is about to be."""
         return self.current == path or path in self.waiting
 
+    def is_done_with(self, path: Path) -> bool:
+        """Tell whether nothing is left to do for a store, housekeeping included."""
+        is_tidy = self.tidied != path and path not in self.untidy
+        return is_tidy and not self.is_at_work_for(path)
+
     def wait(self, path: Path, timeout_s: float) -> bool:
         """Wait until nothing is left to do for a store; tell whether that is so."""
         with self.changed:
-            return self.changed.wait_for(lambda: not self.is_at_work_for(path), timeout_s)
+            return self.changed.wait_for(lambda: self.is_done_with(path), timeout_s)
 
     def _guard(self, thread: threading.Thread) -> None:
         """Wait for the end of the main thread, and see that the other one ends soon after."""
@@ -166,7 +173,10 @@ def is_busy(path: Path) -> bool:
 
 
 def wait(path: Path, timeout_s: float) -> bool:
-    """Wait until a store is published; tell whether it is.
+    """Wait until this process is done with a store; tell whether it is.
+
+    What is to be published is published then, or left to others, and no thread of this
+    process changes a file of the store before somebody asks for more.
 
     Args:
         path: Its database.
