@@ -28,7 +28,9 @@ def started(folder: Path, script: str, *arguments: object, **variables: str) -> 
         arguments: What it is given.
         variables: More of its environment.
     """
-    outer = {k: v for k, v in os.environ.items() if not k.startswith("USHER_")}
+    # As an installed package does, ours keeps its modules compiled, whatever is set here.
+    dropped = ("USHER_", "PYTHONDONTWRITEBYTECODE")
+    outer = {k: v for k, v in os.environ.items() if not k.startswith(dropped)}
     sizes = {k: v for k, v in os.environ.items() if k.startswith("USHER_BENCH_")}
     stated = {"USHER_STORE": str(folder / STORE), **variables}
     command = [sys.executable, str(HERE / f"{script}.py"), *map(str, arguments)]

@@ -32,6 +32,7 @@ RANKS: Final = {
     "errors": 0,
     "inherited": 1,
     "records": 1,
+    "workers": 1,
     "planning": 2,
     "display": 2,
     "frames": 2,

@@ -347,7 +347,7 @@ class Entry:
         function: The function that made it, as ``module.qualname``.
         kind: What the function returned, such as ``polars.DataFrame``.
         schema: All that is needed to restore the frame exactly, as plain data.
-        arrow_schema: The schema of the segment as base64 text of an Arrow message.
+        arrow_schema: The schema of its table as base64 text of an Arrow message.
         content: The fingerprint of the whole frame.
         columns: The columns with a fingerprint each.
         row_count: How many rows it has.
@@ -363,8 +363,10 @@ class Entry:
         unknown: The arguments that held frames of which nobody knows where they came from.
         accepted: The statements by which it holds for the code of its key, oldest first;
             none if that code computed it.
-        segment_digest: The digest of the bytes of its segment, as it was sealed first. One
-            that was made again from the table may have others; its columns then decide.
+        segment_digest: The digest of the bytes of a small segment, as it was sealed first.
+            One that was made again from the table may have others; its columns then decide.
+        buffer_digests: The same for each column of a segment that is not small; empty for a
+            column whose bytes do not tell.
     """
 
     key: Key
@@ -389,6 +391,7 @@ class Entry:
     unknown: tuple[str, ...] = ()
     accepted: tuple[Acceptance, ...] = ()
     segment_digest: str = ""
+    buffer_digests: tuple[str, ...] = ()
 
     @property
     def known_at(self) -> datetime:
@@ -474,6 +477,7 @@ class Entry:
             "unknown": list(self.unknown),
             "accepted": [each.to_json() for each in self.accepted],
             "segment_digest": self.segment_digest,
+            "buffer_digests": list(self.buffer_digests),
         }
 
     @classmethod
@@ -511,6 +515,7 @@ class Entry:
                 unknown=tuple(data["unknown"]),
                 accepted=tuple(map(Acceptance.from_json, data["accepted"])),
                 segment_digest=data.get("segment_digest", ""),
+                buffer_digests=tuple(data.get("buffer_digests", ())),
             )
         except (KeyError, TypeError, AttributeError) as problem:
             raise ValueError(f"not an entry: {problem!r}") from problem

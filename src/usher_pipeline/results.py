@@ -27,7 +27,7 @@ from usher_pipeline.errors import (
 )
 from usher_pipeline.exporting import remember_origin
 from usher_pipeline.frames import adapter_for, adapter_of_kind
-from usher_pipeline.frames.contract import require_storable
+from usher_pipeline.frames.contract import lays_views, require_storable
 from usher_pipeline.persistence.segments import check_name, file_state, schema_text
 from usher_pipeline.records import INDEX_TYPE, Column, Entry, utc_now
 from usher_pipeline.returned import WHOLE, gather, rescue, unsupported
@@ -188,6 +188,7 @@ def _entry(
     circumstances: Circumstances,
 ) -> Entry:
     from usher_pipeline.fingerprint.frames import combine
+    from usher_pipeline.frames.views import size_bytes
 
     function = planned.declared.function
     digests = [column.digest for column in columns]
@@ -202,7 +203,7 @@ def _entry(
         content=combine(packed.kind, packed.schema, digests),
         columns=columns,
         row_count=packed.schema["rows"],
-        size_bytes=packed.table.nbytes,
+        size_bytes=size_bytes(packed.table),
         cost=circumstances.cost,
         run_id=planned.run.run_id,
         reads=circumstances.reads,
@@ -358,7 +359,7 @@ def _restored(backend: LocalBackend, entry: Entry, form: str) -> Any:
     if found is None:
         found = _read_by_polars(backend, entry)
         if found is None:
-            packed = backend.load(entry)
+            packed = backend.load(entry, views=lays_views(entry.kind))
             found = LOST if packed is None else _in_form(packed.kind, packed)
         if state is not None and found is not LOST:
             _memory.put(state, found, entry.size_bytes)

@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from usher_pipeline.frames import Adapter
     from usher_pipeline.frames.streams import Growing
 
-    #: Begins to store rows with these columns.
-    Begin = Callable[[pa.Schema], Spool]
+    #: Begins to store rows of a kind of frame with these columns.
+    Begin = Callable[[str, pa.Schema], Spool]
 
 __all__ = ["WHOLE", "Held", "Returned", "gather", "rescue", "unsupported"]
 
@@ -39,7 +39,7 @@ class Spooled(NamedTuple):
     """Rows that were written as they came.
 
     Attributes:
-        packed: The whole; where it is on disk, it is mapped.
+        packed: The whole; where it is on disk, it is mapped, with the layout of the file.
         described: Label and type of each column.
         digests: The digest of each column.
         spool: Where they are written.
@@ -139,7 +139,7 @@ def gather(name: str, result: Any, begin: Begin | None = None) -> Returned:
     return Returned(result, frames)
 
 
-def _in_memory(schema: pa.Schema) -> Spool:
+def _in_memory(_kind: str, schema: pa.Schema) -> Spool:
     return Spool(None, schema)
 
 
@@ -210,12 +210,13 @@ class _Taken:
         spool: Spool | None = None
         try:
             for table in tables:
-                spool = spool or self.begin(growing.arrow_schema)
+                spool = spool or self.begin(growing.kind, growing.arrow_schema)
                 spool.write(table)
             assert spool is not None  # noqa: S101 - there is one part at least
             spool.close()
+            plain = growing.arrow_schema.empty_table()
+            require_storable(Packed(plain, growing.schema, growing.kind))
             packed = Packed(spool.table(), growing.schema, growing.kind)
-            require_storable(packed)
         except UnsupportedFrameError as problem:
             raise self._with_what_came(problem, growing, spool) from None
         except BaseException:

@@ -11,10 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from usher_pipeline.fingerprint.frames import column_digests
+from usher_pipeline.frames.arrays import owned
+from usher_pipeline.frames.sql_names import sql_names
 from usher_pipeline.frames.table_schema import (
     from_sql,
-    owned,
-    sql_names,
     sql_type,
     to_sql,
     unusual_nans,

@@ -168,7 +168,7 @@ def test_clearing_counts_all_of_them(stored: LocalBackend) -> None:
     for number in range(70):
         key = replace(entry.key, digest=f"{number:032x}")
         stored.segments.commit(
-            stored.segments.seal(entry.name, packed.table), replace(entry, key=key)
+            stored.segments.seal(entry.name, packed), replace(entry, key=key)
         )
     assert stored.clear("local_numbers") == 72
     assert stored.recent("local_numbers") == []

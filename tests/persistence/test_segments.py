@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import stat
 from contextlib import suppress
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,7 @@ from hypothesis import strategies as st
 
 from usher_pipeline.errors import CheckpointNameError, NameClashError
 from usher_pipeline.fingerprint.frames import column_digests
+from usher_pipeline.frames import Packed
 from usher_pipeline.persistence.segments import (
     Segments,
     check_name,
@@ -50,6 +52,11 @@ def entry_for(name: str = "genes", key: str = KEY, table: pa.Table = TABLE) -> E
     )
 
 
+def packed(table: pa.Table, kind: str = "polars.DataFrame") -> Packed:
+    """Return a table as the packed frame of a kind."""
+    return Packed(table, {}, kind)
+
+
 @pytest.fixture
 def segments(tmp_path: Path) -> Segments:
     """An empty folder of results."""
@@ -58,7 +65,7 @@ def segments(tmp_path: Path) -> Segments:
 
 def store(segments: Segments, entry: Entry, table: pa.Table = TABLE) -> Entry:
     """Seal and commit."""
-    return segments.commit(segments.seal(entry.name, table), entry)
+    return segments.commit(segments.seal(entry.name, packed(table)), entry)
 
 
 def test_what_is_committed_is_found_and_mapped(segments: Segments) -> None:
@@ -84,7 +91,7 @@ def test_the_latest_number_wins(segments: Segments) -> None:
 
 def test_nothing_is_seen_before_the_commit(segments: Segments) -> None:
     """A sealed segment without an entry shows nowhere."""
-    segments.seal("genes", TABLE)
+    segments.seal("genes", packed(TABLE))
     assert segments.find("genes", KEY) is None
     assert segments.names() == []
     assert segments.recent("genes") == []
@@ -113,7 +120,7 @@ def test_a_damaged_segment_is_not_mapped(segments: Segments, damage: str) -> Non
         data = bytearray()
     elif damage == "swapped":
         other = pa.table({"0": pa.array(range(1, 1001), pa.int64())})
-        sealed = segments.seal("genes", other).path
+        sealed = segments.seal("genes", packed(other)).path
         assert sealed is not None
         data = bytearray(sealed.read_bytes())
     path.unlink()
@@ -154,7 +161,7 @@ def test_names_that_fold_to_one_collide(segments: Segments, one: str, other: str
     """A second spelling of a name is an error before anything is written."""
     store(segments, entry_for(one))
     with pytest.raises(NameClashError, match="claimed twice"):
-        segments.seal(other, TABLE)
+        segments.seal(other, packed(TABLE))
     assert segments.names() == [one]
 
 
@@ -227,3 +234,23 @@ def test_names_that_can_not_be(name: Any) -> None:
     for ask in (check_name, safe_name):
         with pytest.raises(CheckpointNameError, match="can not name a checkpoint"):
             ask(name)
+
+
+@pytest.mark.parametrize("kind", ["polars.DataFrame", "pandas.DataFrame"])
+def test_text_lies_as_its_library_has_it(segments: Segments, kind: str) -> None:
+    """That of polars is mapped without being rewritten; to all others it has offsets."""
+    table = pa.table({"0": pa.array(["a name of some length"] * 9, pa.large_string())})
+    entry = replace(entry_for(table=table), kind=kind)
+    entry = segments.commit(segments.seal("genes", packed(table, kind)), entry)
+    opened = segments.open(entry)
+    is_polars = kind == "polars.DataFrame"
+    layout = pa.string_view() if is_polars else pa.large_string()
+    assert opened is not None
+    assert opened.table.schema.types == [layout]
+    assert opened.digests() == [column.digest for column in entry.columns]
+    (checked,) = [segments.map(entry, views=True)]
+    assert checked is not None
+    assert checked.schema.types == [layout]
+    plain = segments.map(entry)
+    assert plain is not None
+    assert plain.equals(table)

@@ -13,14 +13,15 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 WORDS: Final = pa.dictionary(pa.int32(), pa.string())
-SCHEMA: Final = pa.schema([("0", pa.int64()), ("1", WORDS)])
+SCHEMA: Final = pa.schema([("0", pa.int64()), ("1", WORDS), ("2", pa.large_string())])
 
 
 def part(number: int) -> pa.Table:
     """Return one row, whose word is new."""
     known = [f"w{each}" for each in range(number + 1)]
     words = pa.DictionaryArray.from_arrays(pa.array([number], pa.int32()), pa.array(known))
-    return pa.Table.from_arrays([pa.array([number]), words], schema=SCHEMA)
+    texts = pa.array([f"the text of row {number}"], pa.large_string())
+    return pa.Table.from_arrays([pa.array([number]), words, texts], schema=SCHEMA)
 
 
 def rows(table: pa.Table) -> list[tuple[Any, ...]]:
@@ -28,12 +29,13 @@ def rows(table: pa.Table) -> list[tuple[Any, ...]]:
     return [tuple(row.values()) for row in table.to_pylist()]
 
 
-EXPECTED: Final = [(number, f"w{number}") for number in range(5)]
+EXPECTED: Final = [(n, f"w{n}", f"the text of row {n}") for n in range(5)]
 
 
-def test_what_is_written_is_mapped_back(tmp_path: Path) -> None:
+@pytest.mark.parametrize("views", [False, True])
+def test_what_is_written_is_mapped_back(tmp_path: Path, *, views: bool) -> None:
     """The rows are in the file, with a dictionary that grew, and the owner alone reads it."""
-    spool = Spool(tmp_path / "s.tmp", SCHEMA)
+    spool = Spool(tmp_path / "s.tmp", SCHEMA, views=views)
     for number in range(5):
         spool.write(part(number))
     spool.close()
@@ -43,15 +45,17 @@ def test_what_is_written_is_mapped_back(tmp_path: Path) -> None:
     mapped = spool.mapped()
     assert mapped is not None
     assert mapped.row_count == 5
+    assert pa.types.is_string_view(mapped.table.schema.types[2]) == views
     assert (tmp_path / "s.tmp").stat().st_mode & 0o777 == 0o600
 
 
+@pytest.mark.parametrize("views", [False, True])
 @pytest.mark.parametrize("fails_at", [0, 1, 4, "close"])
 def test_a_disk_that_fills_up_costs_no_row(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fails_at: int | str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fails_at: int | str, *, views: bool
 ) -> None:
     """What is in the file is read back, what follows is held, and the file is gone."""
-    spool = Spool(tmp_path / "s.tmp", SCHEMA)
+    spool = Spool(tmp_path / "s.tmp", SCHEMA, views=views)
     real = spool._file
 
     class Full:

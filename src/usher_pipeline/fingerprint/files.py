@@ -9,21 +9,19 @@ from __future__ import annotations
 import os
 import stat
 import time
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 import xxhash
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
     from pathlib import Path
 
 __all__ = [
     "Noticed",
     "Signature",
-    "bytes_digest",
     "know_store",
     "noticed",
     "path_digest",
@@ -32,8 +30,6 @@ __all__ = [
 ]
 
 _CHUNK_BYTES: Final = 1 << 20
-#: How much of bytes in memory is digested at a time.
-_PIECE_BYTES: Final = 1 << 25
 
 #: A file that changed this short a time ago may change again within one tick of its clock.
 _SETTLED_NS: Final = 1_000_000_000
@@ -69,35 +65,6 @@ def signature(path: str | os.PathLike[str]) -> tuple[Signature, bool] | None:
 def _signature(facts: os.stat_result) -> tuple[Signature, bool]:
     settled = time.time_ns() - facts.st_ctime_ns > _SETTLED_NS
     return (facts.st_mtime_ns, facts.st_ctime_ns, facts.st_size, facts.st_ino), settled
-
-
-def bytes_digest(data: Any, passed: Callable[[], None] | None = None) -> str:
-    """Return the digest of the bytes of a segment, as 32 hexadecimal digits.
-
-    It is the digest of the digests of its pieces of 32 MB, so that two threads can share
-    the work.
-
-    Args:
-        data: The bytes, or what lends them.
-        passed: Called again and again, when what was read so far is not needed any more.
-
-    >>> bytes_digest(b"USH2A") == bytes_digest(memoryview(b"USH2A"))
-    True
-    """
-    view = memoryview(data)
-
-    def piece(begin: int) -> bytes:
-        found = xxhash.xxh3_128_digest(view[begin : begin + _PIECE_BYTES])
-        if passed is not None:
-            passed()
-        return found
-
-    begins = range(0, len(view), _PIECE_BYTES)
-    if len(begins) > 1:
-        # An interpreter that is ending starts no thread any more (RuntimeError).
-        with suppress(RuntimeError), ThreadPoolExecutor(2) as threads:
-            return xxhash.xxh3_128_hexdigest(b"".join(threads.map(piece, begins)))
-    return xxhash.xxh3_128_hexdigest(b"".join(map(piece, begins)))
 
 
 #: The databases and folders of the stores that this process knows.

@@ -10,8 +10,6 @@ from __future__ import annotations
 
 import json
 import struct
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
@@ -19,7 +17,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import xxhash
 
-from usher_pipeline.frames.table_schema import zero
+from usher_pipeline.frames.arrays import zero
+from usher_pipeline.frames.views import plain_type
+from usher_pipeline.workers import side_by_side
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -66,29 +66,31 @@ def combine(kind: str, schema: Mapping[str, Any], digests: Sequence[str]) -> str
 
 
 def column_digests(
-    table: pa.Table, workers: int = 2, passed: Callable[[], None] | None = None
+    table: pa.Table, passed: Callable[[], None] | None = None, *, sealed: bool = False
 ) -> list[str]:
     """Return the digest of each column, in order.
 
     Args:
         table: The table.
-        workers: How many threads may work at it.
         passed: Called again and again, when what was read so far is not needed any more.
+        sealed: Whether it is that of a segment, in which the layout of text says nothing.
     """
-    digest = partial(column_digest, passed=passed)
-    if workers > 1 and table.num_columns > 1:
-        # An interpreter that is ending starts no thread any more (RuntimeError).
-        with suppress(RuntimeError), ThreadPoolExecutor(workers) as threads:
-            return list(threads.map(digest, table.columns))
-    return [digest(column) for column in table.columns]
+    digest = partial(column_digest, passed=passed, sealed=sealed)
+    return side_by_side(digest, table.columns, table.num_rows)
 
 
-def column_digest(column: pa.ChunkedArray, passed: Callable[[], None] | None = None) -> str:
+def column_digest(
+    column: pa.ChunkedArray,
+    passed: Callable[[], None] | None = None,
+    *,
+    sealed: bool = False,
+) -> str:
     """Return the digest of a column as 32 hexadecimal digits.
 
     Args:
         column: The column.
         passed: Called again and again, when what was read so far is not needed any more.
+        sealed: Whether it is one of a segment, in which the layout of text says nothing.
 
     >>> whole = pa.chunked_array([[1, None, 3]])
     >>> parts = pa.chunked_array([[1], [None, 3]])
@@ -99,9 +101,10 @@ def column_digest(column: pa.ChunkedArray, passed: Callable[[], None] | None = N
         ValueError: Its type has no canonical form here, such as a union.
     """
     hasher = xxhash.xxh3_128() if passed is None else _Passing(passed)
-    _type(hasher, column.type)
+    dtype = plain_type(column.type) if sealed else column.type
+    _type(hasher, dtype)
     hasher.update(_LENGTH(len(column)))
-    _values(hasher, [chunk for chunk in column.chunks if len(chunk)], column.type)
+    _values(hasher, [chunk for chunk in column.chunks if len(chunk)], dtype)
     return hasher.hexdigest()
 
 
@@ -239,13 +242,14 @@ def _is_text(dtype: pa.DataType) -> bool:
 def _texts(hasher: Any, chunks: list[pa.Array], dtype: pa.DataType) -> None:
     """Hash all lengths, then all bytes; a null has none."""
     width = 8 if dtype in (pa.large_string(), pa.large_binary()) else 4
-    data = []
+    sizes = []
     for chunk in chunks:
-        lengths = pc.binary_length(chunk)
+        lengths = pc.binary_length(chunk.cast(dtype))
         _buffer(hasher, _filled(lengths).cast(pa.int64()), 8)
-        size_bytes = pc.sum(lengths, min_count=0).as_py()
-        data.append(_text_bytes(chunk, width, size_bytes))
-    for buffer in data:
+        sizes.append(pc.sum(lengths, min_count=0).as_py())
+    # Views are rewritten once more, since those of all chunks may be more than fits.
+    for chunk, size_bytes in zip(chunks, sizes, strict=True):
+        buffer = _text_bytes(chunk.cast(dtype), width, size_bytes)
         if buffer is not None:
             hasher.update(buffer)
 

@@ -14,14 +14,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from usher_pipeline.errors import UnsupportedFrameError
+from usher_pipeline.frames.arrays import has_dictionary, owned, sized_table
 from usher_pipeline.frames.contract import SCHEMA_FORMAT, Packed, plain_only
-from usher_pipeline.frames.table_schema import (
-    has_dictionary,
-    owned,
-    sized_table,
-    sql_names,
-    sql_type,
-)
+from usher_pipeline.frames.sql_names import sql_names
+from usher_pipeline.frames.table_schema import sql_type
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -23,6 +23,7 @@ __all__ = [
     "LazyAdapter",
     "Packed",
     "Source",
+    "lays_views",
     "plain_only",
     "require_storable",
 ]
@@ -50,6 +51,15 @@ class Packed:
     def of_kind(self, kind: str) -> Packed:
         """Return the same values as those of another kind of frame."""
         return replace(self, schema={**self.schema, "kind": kind}, kind=kind)
+
+
+def lays_views(kind: str) -> bool:
+    """Tell whether text in the frames of a kind lies as views, in memory and in segments.
+
+    >>> lays_views("polars.DataFrame"), lays_views("pandas.DataFrame")
+    (True, False)
+    """
+    return kind.startswith("polars.")
 
 
 def plain_only(frame: object, kind: type, name: str) -> None:

@@ -15,13 +15,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from usher_pipeline.frames import pandas_objects, pandas_types
+from usher_pipeline.frames.arrays import owned
 from usher_pipeline.frames.pandas_types import UnstorableError
-from usher_pipeline.frames.table_schema import owned
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["pack", "unpack", "widened"]
+__all__ = ["is_plain", "pack", "taken", "unpack", "widened"]
 
 _MISSING_MOMENT: Final = np.iinfo(np.int64).min
 
@@ -97,6 +97,18 @@ def unpack(  # noqa: PLR0911 - one for each type
             return _unpack_interval(column, described["interval"])
         case _:
             return pd.arrays.ArrowExtensionArray(owned(column))
+
+
+def is_plain(column: pa.ChunkedArray) -> bool:
+    """Tell whether a column is one of numbers, of which each is there."""
+    types, dtype = pa.types, column.type
+    is_number = types.is_integer(dtype) or types.is_floating(dtype)
+    return is_number and not column.null_count
+
+
+def taken(column: pa.ChunkedArray) -> np.ndarray[Any, Any]:
+    """Return the numbers of a column for which `is_plain` holds, in memory of their own."""
+    return _raw(column, np.dtype(column.type.to_pandas_dtype()))
 
 
 def widened(described: Mapping[str, Any], column: pa.ChunkedArray) -> dict[str, Any]:

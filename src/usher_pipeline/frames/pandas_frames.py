@@ -8,8 +8,10 @@ import pandas as pd
 
 from usher_pipeline.errors import UnsupportedFrameError
 from usher_pipeline.frames import pandas_columns, pandas_labels
+from usher_pipeline.frames.arrays import sized_table
 from usher_pipeline.frames.contract import SCHEMA_FORMAT, Packed, plain_only
-from usher_pipeline.frames.table_schema import sized_table, sql_names
+from usher_pipeline.frames.sql_names import sql_names
+from usher_pipeline.workers import side_by_side
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -90,10 +92,12 @@ class PandasAdapter:
         _check(table, schema, self.kind)
         types = schema["dtypes"]
         index = _unpack_index(table.columns[len(types) :], schema["index"])
-        columns = {}
-        for position, described in enumerate(types):
-            values = pandas_columns.unpack(table.column(position), described)
-            columns[position] = pd.Series(values, index=index, dtype=values.dtype, copy=False)
+        packed = list(zip(table.columns, types, strict=False))
+        arrays = side_by_side(lambda each: pandas_columns.unpack(*each), packed, len(table))
+        columns = {
+            position: pd.Series(values, index=index, dtype=values.dtype, copy=False)
+            for position, values in enumerate(arrays)
+        }
         frame = pd.DataFrame(columns, index=index, copy=False)
         frame.columns = pandas_labels.index_from_json(schema["labels"])
         frame.attrs = dict(schema["attrs"])
@@ -103,9 +107,20 @@ class PandasAdapter:
 
     def from_plain(self, table: pa.Table) -> pd.DataFrame:
         """Return the natural frame of any Arrow table; its column names are the labels."""
-        # What pandas shares with Arrow it may not write to.
-        frame: pd.DataFrame = table.to_pandas(ignore_metadata=True)
-        return frame.copy()
+        labels = table.column_names
+        names = [str(position) for position in range(table.num_columns)]
+        table = table.rename_columns(names)
+        plain = [name for name in names if pandas_columns.is_plain(table.column(name))]
+        chosen = [table.column(name) for name in plain]
+        taken = side_by_side(pandas_columns.taken, chosen, len(table))
+        rest: pd.DataFrame = table.drop_columns(plain).to_pandas(ignore_metadata=True)
+        columns: dict[Any, Any] = dict(zip(plain, taken, strict=True))
+        for name, series in rest.items():
+            # What pandas shares with Arrow it may not write to; objects are never shared.
+            columns[name] = series if series.dtype == object else series.copy()
+        frame = pd.DataFrame({name: columns[name] for name in names}, rest.index, copy=False)
+        frame.columns = pd.Index(labels)
+        return frame
 
     def holding(self, described: Any, column: pa.ChunkedArray) -> Any:
         """Return the type of a column once more values were added to it, as plain data.

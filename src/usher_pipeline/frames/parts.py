@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, NamedTuple
 
 import pyarrow as pa
 
+from usher_pipeline.frames.arrays import sized_table
 from usher_pipeline.frames.contract import SCHEMA_FORMAT, Packed
-from usher_pipeline.frames.table_schema import sized_table
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

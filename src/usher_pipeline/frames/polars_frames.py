@@ -8,8 +8,9 @@ import polars as pl
 
 from usher_pipeline.errors import UnsupportedFrameError
 from usher_pipeline.frames import polars_types
+from usher_pipeline.frames.arrays import owned, sized_table
 from usher_pipeline.frames.contract import SCHEMA_FORMAT, Packed, plain_only
-from usher_pipeline.frames.table_schema import owned, sized_table, sql_names
+from usher_pipeline.frames.sql_names import sql_names
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -122,6 +123,31 @@ class PolarsAdapter:
 ADAPTER: Final = PolarsAdapter()
 
 
+#: Types that are the same in Arrow, and go from there to polars without a function of either.
+_STREAMED: Final = frozenset(
+    (
+        pl.Int8, pl.Int16, pl.Int32, pl.Int64, pl.UInt8, pl.UInt16, pl.UInt32, pl.UInt64,
+        pl.Float32, pl.Float64, pl.Boolean, pl.String, pl.Binary, pl.Date, pl.Datetime,
+    )
+)  # fmt: skip
+
+
+class _Stream:
+    """A column by Arrow's stream interface alone.
+
+    By this polars takes the chunks as they lie. For what it knows to be of pyarrow it loads
+    all that Arrow computes with, which takes longer than a hit, and joins the chunks.
+    Source: https://arrow.apache.org/docs/format/CDataInterface/PyCapsuleInterface.html
+    """
+
+    def __init__(self, column: pa.ChunkedArray) -> None:
+        self._column = column
+
+    def __arrow_c_stream__(self, requested_schema: object = None) -> object:
+        """Return the chunks as a capsule."""
+        return self._column.__arrow_c_stream__(requested_schema)
+
+
 def _storage(name: str, dtype: pl.DataType) -> pl.DataType:
     try:
         return polars_types.storage(dtype)
@@ -159,7 +185,8 @@ def _check(table: pa.Table, schema: Mapping[str, Any], kind: str) -> None:
 def _series(column: pa.ChunkedArray, dtype: pl.DataType, *, copy: bool) -> pl.Series:
     if copy:
         column = owned(column)
-    series = _natural(column)
+    is_streamed = dtype.base_type() in _STREAMED and column.num_chunks
+    series = pl.Series(_Stream(column)) if is_streamed else _natural(column)
     return series if series.dtype == dtype else series.cast(dtype)
 
 

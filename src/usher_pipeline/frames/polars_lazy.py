@@ -15,6 +15,7 @@ from usher_pipeline.frames import polars_types
 from usher_pipeline.frames.contract import Packed, Source, plain_only
 from usher_pipeline.frames.polars_frames import ADAPTER as FRAMES
 from usher_pipeline.frames.polars_frames import without_columns
+from usher_pipeline.frames.views import size_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -158,8 +159,8 @@ def scan(source: Source, schema: Mapping[str, Any]) -> pl.LazyFrame:
             yield without_columns(end)
             return
         table = source.columns(positions)
-        size_bytes = table.nbytes // max(1, table.num_rows) + 1
-        step = max(_FEWEST_ROWS, _BATCH_BYTES // size_bytes)
+        row_bytes = size_bytes(table) // max(1, table.num_rows) + 1
+        step = max(_FEWEST_ROWS, _BATCH_BYTES // row_bytes)
         for begin in range(0, end, step) if end else [0]:
             part = FRAMES.from_arrow(table.slice(begin, min(step, end - begin)), some)
             yield part if predicate is None else part.filter(predicate)

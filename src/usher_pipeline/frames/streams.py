@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 
 from usher_pipeline.errors import UnsupportedFrameError
 from usher_pipeline.frames import row_index
-from usher_pipeline.frames.table_schema import has_dictionary, owned, sized_table
+from usher_pipeline.frames.arrays import has_dictionary, owned, sized_table
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping

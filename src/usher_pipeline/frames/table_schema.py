@@ -28,21 +28,21 @@ from typing import TYPE_CHECKING, Any, Final
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from usher_pipeline.frames.arrays import has_dictionary, zero
+from usher_pipeline.frames.sql_names import sql_names
+from usher_pipeline.frames.views import from_views
+from usher_pipeline.frames.views import size_bytes as bytes_of
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
 __all__ = [
     "from_sql",
-    "has_dictionary",
-    "owned",
     "pieces",
-    "sized_table",
-    "sql_names",
     "sql_type",
     "to_sql",
     "unusual_nans",
     "with_nans",
-    "zero",
 ]
 
 #: The column that keeps the number of rows of a table without columns.
@@ -56,44 +56,6 @@ _DECIMAL_DIGITS: Final = 38
 
 _UTC_US: Final = pa.timestamp("us", "UTC")
 _ENTRIES: Final = ("key", "value")
-_ASCII_LOWER: Final = {ord(c): ord(c.lower()) for c in "ABCDEFGHIJKLMNOPQRSTUVWXYZ"}
-
-
-# --- names ------------------------------------------------------------------------------
-
-
-def sql_names(labels: Sequence[str]) -> list[str]:
-    """Return a column name for SQL for each label; the label itself wherever that can be.
-
-    DuckDB takes names for equal that differ in ASCII case alone, and no name may be empty
-    or hold a NUL.
-
-    >>> sql_names(["gene", "Gene", "", "gene_1"])
-    ['gene', 'Gene_2', 'column_2', 'gene_1']
-    """
-    spoken = [_speakable(label, position) for position, label in enumerate(labels)]
-    folded = [name.translate(_ASCII_LOWER) for name in spoken]
-    # Whoever comes first under a name keeps it, also before names made up for others.
-    taken = set(folded)
-    kept: set[str] = set()
-    names = []
-    for name, fold in zip(spoken, folded, strict=True):
-        if fold in kept:
-            suffix = 1
-            while f"{fold}_{suffix}" in taken:
-                suffix += 1
-            taken.add(f"{fold}_{suffix}")
-            names.append(f"{name}_{suffix}")
-        else:
-            kept.add(fold)
-            names.append(name)
-    return names
-
-
-def _speakable(label: str, position: int) -> str:
-    """Return a label without what no name may hold: NUL and halves of surrogate pairs."""
-    name = label.replace("\0", "\N{SYMBOL FOR NULL}")
-    return name.encode("utf-8", "replace").decode() or f"column_{position}"
 
 
 # --- types ------------------------------------------------------------------------------
@@ -180,7 +142,7 @@ def to_sql(table: pa.Table, names: Sequence[str]) -> pa.Table:
     """Return a table for DuckDB, every column under a type that it holds exactly.
 
     Args:
-        table: The table of a packed frame.
+        table: The table of a packed frame, or of its segment.
         names: A column name each, see `sql_names`.
 
     Raises:
@@ -189,7 +151,10 @@ def to_sql(table: pa.Table, names: Sequence[str]) -> pa.Table:
     if not table.num_columns:
         rows = pa.nulls(table.num_rows, pa.bool_()).is_null()
         return pa.Table.from_arrays([rows], names=[_ROWS])
-    columns = [_each_chunk(_to_sql, column, sql_type(column.type)) for column in table.columns]
+    columns = [
+        _each_chunk(_to_sql, column, sql_type(column.type))
+        for column in from_views(table).columns
+    ]
     return pa.Table.from_arrays(columns, names=list(names))
 
 
@@ -203,7 +168,7 @@ def pieces(
         passed: Called after each piece, when it is not needed any more.
         size_bytes: How large a piece is about.
     """
-    row_bytes = table.nbytes // max(1, table.num_rows) + 1
+    row_bytes = bytes_of(table) // max(1, table.num_rows) + 1
     step = max(1, size_bytes // row_bytes)
     for begin in range(0, max(1, table.num_rows), step):
         yield table.slice(begin, step)
@@ -465,48 +430,6 @@ def _replaced(chunk: pa.Array, bits: int) -> pa.Array:
 
 
 # --- arrays -----------------------------------------------------------------------------
-
-
-def owned(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Return a column of one chunk that shares no memory with another, nor with a file."""
-    # Arrow writes anew whatever is joined, and an empty array makes any chunk joined.
-    pieces = column.unify_dictionaries().chunks if _unifies(column.type) else column.chunks
-    empty = pa.array([], column.type) if not pieces else pieces[0].slice(0, 0)
-    return pa.chunked_array([pa.concat_arrays([*pieces, empty])], column.type)
-
-
-def zero(dtype: pa.DataType) -> pa.Scalar:
-    """Return the scalar of a type without children whose bytes are all zero, or none.
-
-    >>> zero(pa.int8()), zero(pa.binary())
-    (<pyarrow.Int8Scalar: 0>, <pyarrow.BinaryScalar: b''>)
-    """
-    # `pa.scalar` would import pandas, to see whether its argument comes from there.
-    nothing = pa.py_buffer(bytes(32))
-    fixed = pa.types.is_primitive(dtype) or pa.types.is_fixed_size_binary(dtype)
-    buffers = [None, nothing] if fixed else [None, nothing, nothing]
-    return pa.Array.from_buffers(dtype, 1, buffers)[0]
-
-
-def sized_table(columns: Sequence[Any], row_count: int) -> pa.Table:
-    """Return a table with columns named by position; it has its rows without any column."""
-    if not columns:
-        return pa.Table.from_arrays([pa.nulls(row_count)], names=[_ROWS]).select([])
-    return pa.Table.from_arrays(list(columns), names=[str(i) for i in range(len(columns))])
-
-
-def _unifies(dtype: pa.DataType) -> bool:
-    return bool(pa.types.is_dictionary(dtype) and not pa.types.is_nested(dtype.value_type))
-
-
-def has_dictionary(dtype: pa.DataType) -> bool:
-    """Tell whether a type is a dictionary, or holds one.
-
-    >>> has_dictionary(pa.list_(pa.dictionary(pa.int8(), pa.string())))
-    True
-    """
-    inside = (dtype.field(position).type for position in range(dtype.num_fields))
-    return bool(pa.types.is_dictionary(dtype)) or any(map(has_dictionary, inside))
 
 
 def _each_chunk(convert: Any, column: pa.ChunkedArray, target: pa.DataType) -> pa.ChunkedArray:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from usher_pipeline.errors import SchemaMismatchError
-from usher_pipeline.frames import adapter_of_kind, row_index, table_schema
+from usher_pipeline.frames import adapter_of_kind, arrays, row_index, table_schema
 from usher_pipeline.persistence.segments import schema_from_text, schema_text
 
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ def _sql_columns(frame: Mapping[str, Any]) -> list[str]:
     if not frame:
         return []
     names: list[str] = list(frame["schema"]["sql_names"])
-    return names or table_schema.to_sql(table_schema.sized_table([], 0), []).column_names
+    return names or table_schema.to_sql(arrays.sized_table([], 0), []).column_names
 
 
 def _unnamed(frame: Mapping[str, Any]) -> dict[str, pa.DataType]:
@@ -174,7 +174,7 @@ def exact(name: str, rows: Fitted, packed: Packed) -> Fitted:
     if types[first:]:
         new["index"] = {**schema["index"], "dtypes": types[first:]}
     facts = {**frame, "schema": new, "arrow_schema": schema_text(pa.schema(fields))}
-    table = table_schema.sized_table(columns, packed.table.num_rows)
+    table = arrays.sized_table(columns, packed.table.num_rows)
     return replace(rows, table=table_schema.to_sql(table, schema["sql_names"]), frame=facts)
 
 

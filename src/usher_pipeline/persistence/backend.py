@@ -60,7 +60,7 @@ class Backend(Protocol):
     def scan(self, entry: Entry) -> Source | None:
         """Return the columns of an entry, each checked when it is read; None if it is lost."""
 
-    def spool(self, name: str, schema: pa.Schema) -> Spool:
+    def spool(self, name: str, kind: str, schema: pa.Schema) -> Spool:
         """Begin to store a result whose rows still come; what goes wrong is in the spool."""
 
     def save(self, entry: Entry, packed: Packed, spool: Spool | None = None) -> Entry:

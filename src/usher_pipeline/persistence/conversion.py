@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
 from usher_pipeline.frames import Packed, adapter_of_kind, row_index
-from usher_pipeline.frames.table_schema import has_dictionary, sql_type, to_sql
+from usher_pipeline.frames.arrays import has_dictionary
+from usher_pipeline.frames.table_schema import sql_type, to_sql
+from usher_pipeline.frames.views import from_views
 from usher_pipeline.persistence.tables import natural, restore
 
 if TYPE_CHECKING:
@@ -57,6 +60,7 @@ def in_form(kind: str, packed: Packed) -> Any:
     if adapter.tabular and adapter.tabular == adapter_of_kind(kind).tabular:
         # A series, or a query: the frame of its library has the same schema.
         return adapter_of_kind(kind).from_arrow(packed.table, {**packed.schema, "kind": kind})
+    packed = replace(packed, table=from_views(packed.table))
     if any(has_dictionary(field.type) for field in packed.table.schema):
         # What is stored has the words that occur; the frame knows all, and their order.
         packed = adapter.to_arrow(adapter.from_arrow(packed.table, packed.schema))

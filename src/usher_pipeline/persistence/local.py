@@ -250,9 +250,14 @@ class LocalBackend:
 
     # --- reading ---
 
-    def load(self, entry: Entry) -> Packed | None:
-        """Return the frame of an entry, from either half, checked against its digests."""
-        table = self.segments.map(entry)
+    def load(self, entry: Entry, *, views: bool = False) -> Packed | None:
+        """Return the frame of an entry, from either half, checked against its digests.
+
+        Args:
+            entry: The entry.
+            views: Whether text may be views, which are mapped and not rewritten.
+        """
+        table = self.segments.map(entry, views=views)
         if table is not None:
             return Packed(table=table, schema=dict(entry.schema), kind=entry.kind)
         return self._recovered(entry)
@@ -308,9 +313,9 @@ class LocalBackend:
 
         with suppress(OSError, StoreError, pa.ArrowException):
             if self.segments.read(entry.name, entry.stem) is not None:
-                self.segments.reseal(entry, packed.table)
+                self.segments.reseal(entry, packed)
             else:
-                self.segments.commit(self.segments.seal(entry.name, packed.table), entry)
+                self.segments.commit(self.segments.seal(entry.name, packed), entry)
 
     # --- writing ---
 
@@ -343,11 +348,11 @@ class LocalBackend:
             self.path, problem, f"Nothing was run and nothing was written. {cure}."
         )
 
-    def spool(self, name: str, schema: pa.Schema) -> Spool:
+    def spool(self, name: str, kind: str, schema: pa.Schema) -> Spool:
         """Begin to store a result whose rows still come; what goes wrong is in the spool."""
         try:
             self._prepare()
-            return self.segments.spool(name, schema)
+            return self.segments.spool(name, kind, schema)
         except (OSError, StoreError, NameClashError) as problem:
             return Spool(None, schema, problem)
 
@@ -362,7 +367,7 @@ class LocalBackend:
         self._prepare()
         is_sealed = spool is not None and spool.is_written
         self.segments.require_sole(entry.name)
-        sealed = spool if spool and is_sealed else self.segments.seal(entry.name, packed.table)
+        sealed = spool if spool and is_sealed else self.segments.seal(entry.name, packed)
         marker = self.segments.mark(entry.name, entry.key.digest, entry.created_at)
         try:
             entry = self.segments.commit(sealed, entry)

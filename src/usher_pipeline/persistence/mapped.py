@@ -11,7 +11,7 @@ import ctypes
 import mmap
 from typing import TYPE_CHECKING, Any, Final
 
-from usher_pipeline.fingerprint.files import bytes_digest
+from usher_pipeline.fingerprint.buffers import buffer_digests, bytes_digest
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -33,7 +33,7 @@ class Mapped:
 
     Attributes:
         path: The file.
-        table: Its columns; nothing of them was read yet.
+        table: Its columns, text in the layout of the file; nothing of them was read yet.
         size_bytes: The size of the file.
 
     Raises:
@@ -63,7 +63,11 @@ class Mapped:
 
     def bytes_digest(self) -> str:
         """Return the digest of the bytes of the file; this reads all of it."""
-        return bytes_digest(self._buffer, self.relieve)
+        return bytes_digest(self._buffer)
+
+    def buffer_digests(self, positions: Iterable[int]) -> tuple[str, ...]:
+        """Return the digests of the bytes of some columns; empty where they do not tell."""
+        return buffer_digests(self.table.select(list(positions)), self.relieve)
 
     def digests(self) -> list[str]:
         """Return the digest of each column; this reads all of the file."""
@@ -73,7 +77,8 @@ class Mapped:
         """Return the digests of some columns, in the order that is asked for."""
         from usher_pipeline.fingerprint.frames import column_digests
 
-        return column_digests(self.table.select(list(positions)), passed=self.relieve)
+        chosen = self.table.select(list(positions))
+        return column_digests(chosen, passed=self.relieve, sealed=True)
 
 
 def _madvise() -> Any:

@@ -25,7 +25,9 @@ from urllib.parse import quote, unquote
 from uuid import uuid4
 
 from usher_pipeline.errors import CheckpointNameError, NameClashError
-from usher_pipeline.fingerprint.files import bytes_digest, signature
+from usher_pipeline.fingerprint.buffers import bytes_digest
+from usher_pipeline.fingerprint.files import signature
+from usher_pipeline.frames.contract import lays_views
 from usher_pipeline.persistence.mapped import Mapped
 from usher_pipeline.persistence.spools import SMALL_BYTES, Spool, sync
 from usher_pipeline.records import ENTRY_FORMAT, Entry, utc_from_text, utc_now
@@ -37,6 +39,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from usher_pipeline.fingerprint.files import Signature
+    from usher_pipeline.frames import Packed
 
 __all__ = [
     "RECENT_ENTRIES",
@@ -285,16 +288,24 @@ class Segments:
         opened.checked = _checked.setdefault(state, set())
         return opened if opened.fits() else None
 
-    def map(self, entry: Entry) -> pa.Table | None:
+    def map(self, entry: Entry, *, views: bool = False) -> pa.Table | None:
         """Map a segment into memory, or return None if it is lost or damaged.
 
         The columns are compared with their digests the first time that this process
         maps the file.
+
+        Args:
+            entry: Its entry.
+            views: Whether text may be views, which are mapped and not rewritten.
         """
         opened = self.open(entry)
         if opened is None or not opened.is_whole(range(opened.table.num_columns)):
             return None
-        return opened.table
+        if views:
+            return opened.table
+        from usher_pipeline.frames.views import from_views
+
+        return from_views(opened.table)
 
     def trust(self, entry: Entry) -> None:
         """Take the columns of a segment for checked: its digests were just made from it."""
@@ -304,8 +315,13 @@ class Segments:
 
     # --- writing ---
 
-    def spool(self, name: str, schema: pa.Schema) -> Spool:
+    def spool(self, name: str, kind: str, schema: pa.Schema) -> Spool:
         """Begin a segment under a temporary name.
+
+        Args:
+            name: The checkpoint.
+            kind: Whose frame it is.
+            schema: The columns of its table.
 
         Raises:
             NameClashError: Another name differs only in case.
@@ -315,18 +331,23 @@ class Segments:
         folder = self.folder / safe_name(name)
         _make_folder(self.folder)
         _make_folder(folder)
-        return Spool(folder / f".{uuid4().hex}.arrow.tmp", schema)
+        path = folder / f".{uuid4().hex}.arrow.tmp"
+        return Spool(path, schema, views=lays_views(kind))
 
-    def seal(self, name: str, table: pa.Table) -> Spool:
+    def seal(self, name: str, packed: Packed) -> Spool:
         """Write a segment and bring it to disk, under a temporary name.
+
+        Args:
+            name: The checkpoint.
+            packed: Its frame.
 
         Raises:
             NameClashError: Another name differs only in case.
             OSError: The disk is full, or the folder can not be written.
         """
-        spool = self.spool(name, table.schema)
+        spool = self.spool(name, packed.kind, packed.table.schema)
         try:
-            spool.write(table)
+            spool.write(packed.table)
             spool.close()
         except BaseException:
             spool.discard()
@@ -347,7 +368,9 @@ class Segments:
             _make_folder(folder)
             numbers = [int(name["number"]) for name in _entry_names(folder, entry.key.digest)]
             entry = entry.numbered(max(numbers, default=0) + 1)
-            entry = replace(entry, segment_digest=sealed.digest)
+            entry = replace(
+                entry, segment_digest=sealed.digest, buffer_digests=sealed.buffer_digests
+            )
             self._place(sealed, folder / f"{entry.stem}.arrow")
             write_json(folder / f"{entry.stem}.json", entry.to_json())
         except BaseException:
@@ -467,9 +490,9 @@ class Segments:
         except FileNotFoundError:
             return None
 
-    def reseal(self, entry: Entry, table: pa.Table) -> Path | None:
+    def reseal(self, entry: Entry, packed: Packed) -> Path | None:
         """Give an entry a new segment of the same data; return where the damaged one is."""
-        sealed = self.seal(entry.name, table)
+        sealed = self.seal(entry.name, packed)
         try:
             aside = self.set_aside(self.segment(entry))
             self._place(sealed, self.segment(entry))
@@ -578,21 +601,30 @@ class Opened(Mapped):
         """Tell whether the columns and their types are those that the entry says."""
         return schema_text(self.table.schema) == self.entry.arrow_schema
 
-    def _has_its_bytes(self) -> bool:
-        """Tell whether the file is byte for byte what was sealed, which is quick to find."""
-        stated = self.entry.segment_digest
-        return bool(stated) and self.bytes_digest() == stated
+    def _told_by_bytes(self, positions: list[int]) -> set[int]:
+        """Return the columns that are byte for byte what was sealed, which is quick to find.
+
+        A small file is read whole; of a larger one just these columns are.
+        """
+        entry, every = self.entry, range(self.table.num_columns)
+        if entry.segment_digest:
+            return set(every) if self.bytes_digest() == entry.segment_digest else set()
+        if len(entry.buffer_digests) != len(every):
+            return set()
+        stated = [entry.buffer_digests[position] for position in positions]
+        found = zip(positions, self.buffer_digests(positions), stated, strict=True)
+        return {position for position, digest, known in found if digest and digest == known}
 
     def is_whole(self, positions: Iterable[int]) -> bool:
         """Tell whether some columns hold what the entry says; each is read but once."""
         unknown = [position for position in positions if position not in self.checked]
-        if len(unknown) == self.table.num_columns and unknown and self._has_its_bytes():
-            self.checked.update(unknown)
-            return True
-        expected = [self.entry.columns[position].digest for position in unknown]
-        if unknown and self.digests_of(unknown) != expected:
+        if unknown:
+            self.checked |= self._told_by_bytes(unknown)
+        left = [position for position in unknown if position not in self.checked]
+        expected = [self.entry.columns[position].digest for position in left]
+        if left and self.digests_of(left) != expected:
             return False
-        self.checked.update(unknown)
+        self.checked.update(left)
         return True
 
 
@@ -677,8 +709,10 @@ def write_json(path: Path, data: object, *, indent: int = 1, mode: int = 0o600) 
 
 
 def schema_text(schema: pa.Schema) -> str:
-    """Return an Arrow schema as base64 text of its IPC message."""
-    return base64.b64encode(schema.serialize().to_pybytes()).decode("ascii")
+    """Return an Arrow schema as base64 text of its IPC message, whatever the layout of text."""
+    from usher_pipeline.frames.views import plain_schema
+
+    return base64.b64encode(plain_schema(schema).serialize().to_pybytes()).decode("ascii")
 
 
 def schema_from_text(text: str) -> pa.Schema:

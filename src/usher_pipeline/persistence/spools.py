@@ -7,12 +7,14 @@ and those that follow are held in memory, so that whoever computed them gets the
 from __future__ import annotations
 
 import os
+from itertools import chain
 from typing import TYPE_CHECKING, Any, Final
 
 from usher_pipeline.persistence.locking import hold
 from usher_pipeline.persistence.mapped import Mapped
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
 
     import pyarrow as pa
@@ -33,20 +35,29 @@ class Spool:
         path: Where it is written; nothing may be there yet. None to hold all in memory.
         schema: Its columns.
         trouble: Why it is not written, if so.
+        views: Whether text is written as views.
 
     Attributes:
         path: As given.
         trouble: Why it is not on disk, or no more; None if it is.
-        digest: The digest of the bytes of the file, once it is closed.
+        digest: The digest of the bytes of a small file, once it is closed.
+        buffer_digests: Those of the columns of one that is not small.
     """
 
     def __init__(
-        self, path: Path | None, schema: pa.Schema, trouble: Exception | None = None
+        self,
+        path: Path | None,
+        schema: pa.Schema,
+        trouble: Exception | None = None,
+        *,
+        views: bool = False,
     ) -> None:
         self.path = path
         self.trouble = trouble
         self.digest = ""
+        self.buffer_digests: tuple[str, ...] = ()
         self._schema = schema
+        self._views = views
         self._written = 0
         self._held: list[pa.RecordBatch] = []
         self._mapped: Mapped | None = None
@@ -68,11 +79,12 @@ class Spool:
         self._sink = pa.OSFile(str(path), "wb")
         # A dictionary may gain words, and never changes those that it has.
         options = pa.ipc.IpcWriteOptions(emit_dictionary_deltas=True)
-        self._file = pa.ipc.new_file(self._sink, self._schema, options=options)
+        schema = _view_schema(self._schema) if self._views else self._schema
+        self._file = pa.ipc.new_file(self._sink, schema, options=options)
 
     def write(self, table: pa.Table) -> None:
         """Add rows; what does not go into the file is held in memory."""
-        for batch in table.to_batches():
+        for batch in _viewed(table.to_batches()) if self._views else table.to_batches():
             if self._file is not None and self.trouble is None:
                 try:
                     self._file.write_batch(batch)
@@ -81,7 +93,7 @@ class Spool:
                 else:
                     self._written += 1
                     continue
-            self._held.append(batch)
+            self._held.extend(_plain([batch]))
 
     def close(self) -> None:
         """Write the end of the file and bring it to disk."""
@@ -91,10 +103,16 @@ class Spool:
             self._file.close()
             self._sink.close()
             sync(self.path)
-            mapped = self.mapped()
-            self.digest = mapped.bytes_digest() if mapped is not None else ""
+            self._digest(Mapped(self.path))
         except OSError as problem:
             self._give_up(problem)
+
+    def _digest(self, mapped: Mapped) -> None:
+        self._mapped = mapped
+        if mapped.size_bytes <= SMALL_BYTES:
+            self.digest = mapped.bytes_digest()
+        else:
+            self.buffer_digests = mapped.buffer_digests(range(mapped.table.num_columns))
 
     def _give_up(self, problem: OSError) -> None:
         """Take back what is in a file that will never be whole, and let go of its place."""
@@ -105,7 +123,7 @@ class Spool:
             with pa.memory_map(str(self.path)) as source:
                 source.seek(_MAGIC_BYTES)
                 batches = pa.ipc.open_stream(source)
-                self._held = [batches.read_next_batch() for _ in range(self._written)]
+                self._held = _plain(batches.read_next_batch() for _ in range(self._written))
         self._sink.close()
         # What is mapped stays readable.
         self.discard()
@@ -122,7 +140,7 @@ class Spool:
         return self._mapped
 
     def table(self) -> pa.Table:
-        """Return all rows, once the spool is closed."""
+        """Return all rows, once the spool is closed; text may be views if they are mapped."""
         import pyarrow as pa
 
         mapped = self.mapped()
@@ -141,6 +159,28 @@ class Spool:
         if self.path is not None:
             self.path.unlink(missing_ok=True)
         self.release()
+
+
+def _view_schema(schema: pa.Schema) -> pa.Schema:
+    from usher_pipeline.frames.views import view_schema
+
+    return view_schema(schema)
+
+
+def _viewed(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    from usher_pipeline.frames.views import to_views
+
+    return chain.from_iterable(map(to_views, batches))
+
+
+def _plain(batches: Iterable[pa.RecordBatch]) -> list[pa.RecordBatch]:
+    """Return batches without views: polars 2.0 crashes at those that come from no file."""
+    import pyarrow as pa
+
+    from usher_pipeline.frames.views import from_views
+
+    tables = (from_views(pa.Table.from_batches([batch])) for batch in batches)
+    return [batch for table in tables for batch in table.to_batches()]
 
 
 def sync(path: Path) -> None:

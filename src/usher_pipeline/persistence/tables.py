@@ -25,6 +25,7 @@ from usher_pipeline.errors import (
 )
 from usher_pipeline.fingerprint.frames import column_digest, column_digests, combine
 from usher_pipeline.frames import adapter_of_kind, row_index, table_schema
+from usher_pipeline.frames.views import size_bytes
 from usher_pipeline.persistence import engine, migrations
 from usher_pipeline.persistence.appending import exact, fitted
 from usher_pipeline.persistence.migrations import CHECKPOINTS, PROVENANCE
@@ -309,7 +310,7 @@ class Tables:
                 result and the table was saved by hand.
             StoreBusyError: Others held the database for longer than we may wait.
         """
-        is_large = packed.table.nbytes > _AT_ONCE_BYTES
+        is_large = size_bytes(packed.table) > _AT_ONCE_BYTES
         try:
             return self._replace(row, packed, provenance, timeout_s, passed, lean=is_large)
         except engine.lack_of_memory():

@@ -208,7 +208,7 @@ def _heal(look: _Look, entry: Entry, problem: str) -> bool:
     if packed is None:
         return _lose(look, entry, problem)
     segments = look.backend.segments
-    aside, trouble = _tried(lambda: segments.reseal(entry, packed.table))
+    aside, trouble = _tried(lambda: segments.reseal(entry, packed))
     outcome = f"left where it is: {trouble}" if trouble else "sealed again from its table"
     look.found(entry, "segment", problem, outcome, aside or "")
     return not trouble
