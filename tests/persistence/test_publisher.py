@@ -18,6 +18,7 @@ import pytest
 from usher_pipeline import checkpoint, configure
 from usher_pipeline.persistence import PipelineStore, engine, publisher
 from usher_pipeline.persistence.local import LocalBackend, resolved
+from usher_pipeline.persistence.segments import Segments
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -178,13 +179,53 @@ def test_the_interpreter_does_not_wait_for_long() -> None:
     assert published() == 4 * ROWS
 
 
+def test_nobody_waits_until_a_table_is_a_segment_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A large result that only its table still had comes at once, and is sealed after that."""
+    expected = big()
+    assert publisher.wait(resolved(STORE), 30)
+    (segment,) = STORE.with_suffix(".checkpoints").glob("big/*.arrow")
+    segment.unlink()
+    goes_on, reseal = threading.Event(), Segments.reseal
+
+    def later(*given: Any) -> Any:
+        assert goes_on.wait(30)
+        return reseal(*given)
+
+    monkeypatch.setattr(Segments, "reseal", later)
+    assert big().equals(expected)
+    assert not segment.exists()
+    goes_on.set()
+    assert publisher.wait(resolved(STORE), 30)
+    assert segment.exists()
+    assert big().equals(expected)
+
+
+def test_an_errand_that_fails_is_logged_and_the_next_is_done(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Nobody is there to be told, and the thread goes on."""
+    done = []
+
+    def fail() -> None:
+        raise OSError("No space left on device")
+
+    publisher.send(resolved(STORE), "one", fail)
+    publisher.send(resolved(STORE), "other", lambda: done.append("other"))
+    assert publisher.wait(resolved(STORE), 30)
+    assert done == ["other"]
+    assert "No space left on device" in caplog.text
+
+
 def test_who_waits_for_a_store_waits_for_its_housekeeping(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """After the wait no thread of the process changes a file of the store."""
     goes_on = threading.Event()
     monkeypatch.setattr(LocalBackend, "keep_house", lambda _: goes_on.wait(30))
-    publisher.ask(LocalBackend(STORE), keep_house=True)
+    backend = LocalBackend(STORE)
+    publisher.send(backend.path, "housekeeping", backend.keep_house)
     assert not publisher.wait(resolved(STORE), 0.2)
     goes_on.set()
     assert publisher.wait(resolved(STORE), 30)

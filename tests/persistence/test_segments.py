@@ -18,6 +18,7 @@ from usher_pipeline.errors import CheckpointNameError, NameClashError
 from usher_pipeline.fingerprint.frames import column_digests
 from usher_pipeline.frames import Packed
 from usher_pipeline.persistence.segments import (
+    Opened,
     Segments,
     check_name,
     folder_of,
@@ -248,9 +249,75 @@ def test_text_lies_as_its_library_has_it(segments: Segments, kind: str) -> None:
     assert opened is not None
     assert opened.table.schema.types == [layout]
     assert opened.digests() == [column.digest for column in entry.columns]
-    (checked,) = [segments.map(entry, views=True)]
+    checked = segments.map(entry, views=True)
     assert checked is not None
     assert checked.schema.types == [layout]
     plain = segments.map(entry)
     assert plain is not None
     assert plain.equals(table)
+
+
+@pytest.fixture
+def large(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have every segment count as a large one, of which each column has a digest."""
+    monkeypatch.setattr("usher_pipeline.persistence.spools.SMALL_BYTES", 0)
+
+
+def three_columns(segments: Segments) -> Entry:
+    """Store numbers, text and a list."""
+    numbers, texts = pa.array(range(99)), pa.array(["the text"] * 99, pa.large_string())
+    lists = pa.array([[n] for n in range(99)])
+    table = pa.table({"0": numbers, "1": texts, "2": lists})
+    columns = tuple(Column("c", "t", digest) for digest in column_digests(table))
+    entry = replace(entry_for(table=table), columns=columns)
+    return segments.commit(segments.seal("genes", packed(table)), entry)
+
+
+@pytest.mark.usefixtures("large")
+def test_a_column_is_told_by_its_bytes(
+    segments: Segments, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What lies as it was sealed is not digested anew, but for what has parts of its own."""
+    entry = three_columns(segments)
+    assert [bool(digest) for digest in entry.buffer_digests] == [True, True, False]
+    digested: list[list[int]] = []
+    digests_of = Opened.digests_of
+
+    def noted(opened: Opened, positions: list[int]) -> list[str]:
+        digested.append(positions)
+        return digests_of(opened, positions)
+
+    monkeypatch.setattr(Opened, "digests_of", noted)
+    opened = segments.open(entry)
+    assert opened is not None
+    assert opened.is_whole([1])
+    assert (opened.checked, digested) == ({1}, [])
+    assert opened.is_whole([0, 1, 2])
+    assert (opened.checked, digested) == ({0, 1, 2}, [[2]])
+
+
+@pytest.mark.usefixtures("large")
+def test_only_the_column_that_is_damaged_is_refused(segments: Segments) -> None:
+    """The bytes of the others are as they were, and they can be read."""
+    entry = three_columns(segments)
+    path = segments.segment(entry)
+    path.write_bytes(path.read_bytes().replace(b"the text", b"the test", 1))
+    opened = segments.open(entry)
+    assert opened is not None
+    assert opened.is_whole([0])
+    assert opened.is_whole([2])
+    assert not opened.is_whole([1])
+    assert not opened.is_whole([0, 1])
+    assert segments.map(entry) is None
+
+
+@pytest.mark.usefixtures("large")
+@pytest.mark.parametrize("digests", [(), ("",) * 3, ("0" * 32,) * 3, ("0" * 32,)])
+def test_where_bytes_do_not_tell_the_values_do(
+    segments: Segments, digests: tuple[str, ...]
+) -> None:
+    """A segment that was written anew lies otherwise, and holds the same."""
+    entry = replace(three_columns(segments), buffer_digests=digests)
+    opened = segments.open(entry)
+    assert opened is not None
+    assert opened.is_whole([0, 1, 2])

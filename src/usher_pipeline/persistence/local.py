@@ -284,8 +284,19 @@ class LocalBackend:
     def _recovered(self, entry: Entry) -> Packed | None:
         packed = self._from_table(entry) if self.path.is_file() else None
         if packed is not None:
-            self._heal(entry, packed)
+            self._heal_soon(entry, packed)
         return packed
+
+    def _heal_soon(self, entry: Entry, packed: Packed) -> None:
+        from usher_pipeline.frames.views import size_bytes
+
+        if size_bytes(packed.table) <= _AT_ONCE_BYTES:
+            self._heal(entry, packed)
+        else:
+            # The table has it, so nobody waits until it is on disk once more.
+            publisher.send(
+                self.path, f"sealing {entry.stem}", lambda: self._heal(entry, packed)
+            )
 
     def recall(self, entry: Entry) -> Packed | None:
         """Return the frame of an entry from its table alone; None if that does not hold it."""
@@ -476,7 +487,7 @@ class LocalBackend:
         if not (is_small and self.publish()):
             publisher.ask(self)
         if self.segments.is_to_be_measured():
-            publisher.ask(self, keep_house=True)
+            publisher.send(self.path, "housekeeping", self.keep_house)
 
     def keep_house(self) -> None:
         """Keep the segments within their budget, and tell once of a very large store."""

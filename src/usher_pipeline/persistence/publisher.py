@@ -5,6 +5,9 @@ depends on this thread: what it does not get to is done by the next one who open
 When the main thread ends the interpreter waits for this one, which has a few seconds; then
 its statement is interrupted and rolled back. At the end of an interpreter there is no later
 moment: before its own exit handlers run, DuckDB is told that it may call Python no more.
+
+When there is nothing to publish it runs errands, such as sealing again what only a table
+still had: nobody has to wait for these, and those that are left at the end are dropped.
 """
 
 from __future__ import annotations
@@ -13,17 +16,19 @@ import logging
 import os
 import threading
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from usher_pipeline.inherited import start_apart
 from usher_pipeline.persistence import engine
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from usher_pipeline.persistence.local import LocalBackend
 
-__all__ = ["ask", "is_busy", "wait"]
+__all__ = ["ask", "is_busy", "send", "wait"]
 
 #: How long the interpreter waits at its end for what is being published.
 _AT_EXIT_S: Final = 5.0
@@ -42,53 +47,68 @@ class _Publisher:
     def __init__(self) -> None:
         self.changed = threading.Condition()
         self.waiting: dict[Path, LocalBackend] = {}
-        self.untidy: dict[Path, LocalBackend] = {}
+        self.errands: dict[tuple[Path, str], Callable[[], None]] = {}
         self.current: Path | None = None
-        self.tidied: Path | None = None
+        self.on_errand: Path | None = None
         self.is_pausing = False
         self.is_ending = False
         self.thread: threading.Thread | None = None
 
-    def ask(self, backend: LocalBackend, *, keep_house: bool) -> None:
-        """Publish a store soon, or keep house in it when there is nothing to publish."""
+    def ask(self, backend: LocalBackend) -> None:
+        """Publish a store soon."""
         with self.changed:
-            if self.is_ending:
-                return
-            (self.untidy if keep_house else self.waiting)[backend.path] = backend
-            if self.thread is None:
-                # The interpreter waits for it, as it does for any thread that is no daemon.
-                self.thread = threading.Thread(target=self._work, name="usher-publisher")
-                guard = threading.Thread(
-                    target=self._guard, args=[self.thread], name="usher-guard", daemon=True
-                )
-                try:
-                    start_apart(self.thread)
-                    start_apart(guard)
-                except RuntimeError:
-                    # An interpreter that is ending starts no thread any more.
-                    self.thread = None
+            self.waiting[backend.path] = backend
+            self._start()
+
+    def send(self, path: Path, errand: str, work: Callable[[], None]) -> None:
+        """Do some work on a store when there is nothing to publish."""
+        with self.changed:
+            self.errands[path, errand] = work
+            self._start()
+
+    def _start(self) -> None:
+        if self.is_ending or self.thread is not None:
+            return
+        # The interpreter waits for it, as it does for any thread that is no daemon.
+        self.thread = threading.Thread(target=self._work, name="usher-publisher")
+        guard = threading.Thread(
+            target=self._guard, args=[self.thread], name="usher-guard", daemon=True
+        )
+        try:
+            start_apart(self.thread)
+            start_apart(guard)
+        except RuntimeError:
+            # An interpreter that is ending starts no thread any more.
+            self.thread = None
+
+    def _next(self) -> tuple[Path, Callable[[], None]] | None:
+        """Take what is to be done next; None if there is nothing."""
+        with self.changed:
+            if self.is_ending or not (self.waiting or self.errands):
+                self.thread = None
+                self.changed.notify_all()
+                return None
+            if self.waiting:
+                path, backend = next(iter(self.waiting.items()))
+                del self.waiting[path]
+                self.current = path
+                return path, partial(self._publish, backend)
+            (path, errand), work = next(iter(self.errands.items()))
+            del self.errands[path, errand]
+            self.on_errand = path
+            return path, work
 
     def _work(self) -> None:
-        while True:
-            with self.changed:
-                jobs = self.waiting or self.untidy
-                if not jobs or self.is_ending:
-                    self.thread = None
-                    self.changed.notify_all()
-                    return
-                path, backend = next(iter(jobs.items()))
-                del jobs[path]
-                is_to_publish = jobs is self.waiting
-                self.current, self.tidied = (path, None) if is_to_publish else (None, path)
+        while (found := self._next()) is not None:
+            path, work = found
             try:
-                if is_to_publish:
-                    self._publish(backend)
-                else:
-                    backend.keep_house()
+                work()
             except Exception:  # noqa: BLE001 - it is marked on disk, and there is nobody to tell
-                _log.warning("the store %s was not kept up", backend.path, exc_info=True)
+                _log.warning("the store %s was not kept up", path, exc_info=True)
+            # What it holds may be large, and the next job may be long in coming.
+            del found, work
             with self.changed:
-                self.current = self.tidied = None
+                self.current = self.on_errand = None
                 self.changed.notify_all()
 
     def _publish(self, backend: LocalBackend) -> None:
@@ -108,9 +128,9 @@ class _Publisher:
         return self.current == path or path in self.waiting
 
     def is_done_with(self, path: Path) -> bool:
-        """Tell whether nothing is left to do for a store, housekeeping included."""
-        is_tidy = self.tidied != path and path not in self.untidy
-        return is_tidy and not self.is_at_work_for(path)
+        """Tell whether nothing is left to do for a store, errands included."""
+        waiting = {place for place, _ in self.errands}
+        return path not in waiting | {self.on_errand} and not self.is_at_work_for(path)
 
     def wait(self, path: Path, timeout_s: float) -> bool:
         """Wait until nothing is left to do for a store; tell whether that is so."""
@@ -152,15 +172,24 @@ def _start_again() -> None:
 os.register_at_fork(after_in_child=_start_again)
 
 
-def ask(backend: LocalBackend, *, keep_house: bool = False) -> None:
+def ask(backend: LocalBackend) -> None:
     """Publish what is meant in a store, behind the caller.
 
     Args:
         backend: The store.
-        keep_house: Keep its segments within their budget instead, when nothing is left to
-            publish.
     """
-    _publisher.ask(backend, keep_house=keep_house)
+    _publisher.ask(backend)
+
+
+def send(path: Path, errand: str, work: Callable[[], None]) -> None:
+    """Do something for a store behind the caller, when nothing is left to publish.
+
+    Args:
+        path: Its database.
+        errand: What it is; the same one is not done twice in a row.
+        work: Does it. An error of it is logged.
+    """
+    _publisher.send(path, errand, work)
 
 
 def is_busy(path: Path) -> bool:
