@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from usher_pipeline.fingerprint.frames import column_digests
 from usher_pipeline.frames.arrays import owned
-from usher_pipeline.frames.sql_names import sql_names
+from usher_pipeline.frames.naming import sql_names
 from usher_pipeline.frames.table_schema import (
     from_sql,
     sql_type,

@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 from usher_pipeline.errors import UnsupportedFrameError
 from usher_pipeline.frames.arrays import has_dictionary, owned, sized_table
 from usher_pipeline.frames.contract import SCHEMA_FORMAT, Packed, plain_only
-from usher_pipeline.frames.sql_names import sql_names
+from usher_pipeline.frames.naming import sql_names
 from usher_pipeline.frames.table_schema import sql_type
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from usher_pipeline.errors import UnsupportedFrameError
 from usher_pipeline.frames import pandas_columns, pandas_labels
 from usher_pipeline.frames.arrays import sized_table
 from usher_pipeline.frames.contract import SCHEMA_FORMAT, Packed, plain_only
-from usher_pipeline.frames.sql_names import sql_names
+from usher_pipeline.frames.naming import sql_names
 from usher_pipeline.workers import side_by_side
 
 if TYPE_CHECKING:

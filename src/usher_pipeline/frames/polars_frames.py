@@ -10,7 +10,7 @@ from usher_pipeline.errors import UnsupportedFrameError
 from usher_pipeline.frames import polars_types
 from usher_pipeline.frames.arrays import owned, sized_table
 from usher_pipeline.frames.contract import SCHEMA_FORMAT, Packed, plain_only
-from usher_pipeline.frames.sql_names import sql_names
+from usher_pipeline.frames.naming import sql_names
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -18,8 +18,8 @@ from usher_pipeline.errors import UnsupportedFrameError
 from usher_pipeline.frames import relation_types
 from usher_pipeline.frames.arrays import has_dictionary, owned, sized_table
 from usher_pipeline.frames.contract import SCHEMA_FORMAT, Packed
+from usher_pipeline.frames.naming import sql_names
 from usher_pipeline.frames.relation_types import quoted
-from usher_pipeline.frames.sql_names import sql_names
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -29,7 +29,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from usher_pipeline.frames.arrays import has_dictionary, zero
-from usher_pipeline.frames.sql_names import sql_names
+from usher_pipeline.frames.naming import sql_names
 from usher_pipeline.frames.views import from_views
 from usher_pipeline.frames.views import size_bytes as bytes_of
 
