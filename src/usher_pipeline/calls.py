@@ -99,6 +99,8 @@ class Planned:
         bound: The arguments.
         measured: What the call means.
         decision: What is to be done.
+        found: The latest result under the key; None if there is none, or it was not looked
+            for since the function runs anyway.
         form: The kind of frame that the caller asked for; that of the function if empty.
     """
 
@@ -110,6 +112,7 @@ class Planned:
     bound: Bound
     measured: Measured
     decision: Decision = field(default_factory=Bypass)
+    found: Entry | None = None
     form: str = ""
 
     @cached_property
@@ -127,7 +130,9 @@ def plan(declared: Declaration, args: Any, kwargs: Any, *, refresh: str = "") ->
     bound = bind(declared, args, kwargs, facts)
     measured = measure(declared, bound, facts, ownership)
     planned = Planned(declared, run, facts, backend, ownership, bound, measured)
-    planned.decision = _decided(planned, refresh)
+    if not refresh:
+        planned.found = backend.find(declared.name, measured.digest)
+    planned.decision = _decided(planned, planned.found, refresh)
     return planned
 
 
@@ -138,9 +143,8 @@ def key(declared: Declaration, args: Any, kwargs: Any) -> Key:
     return measure(declared, bound, facts, facts.ownership(declared.function)).key()
 
 
-def _decided(planned: Planned, refresh: str = "") -> Decision:
+def _decided(planned: Planned, found: Entry | None, refresh: str = "") -> Decision:
     declared, backend = planned.declared, planned.backend
-    found = None if refresh else backend.find(declared.name, planned.measured.digest)
     versions = reading.Versions(planned)
     current = versions.of(found) if found is not None and found.reads else {}
     if found is not None and still_answers(found, current):
@@ -198,7 +202,10 @@ def answer(
         return result
     _require_not_blocked(planned)
     _require_online(planned)
-    asked = _Asked(utc_now(), planned.backend.find(declared.name, planned.measured.digest))
+    latest = planned.found
+    if refresh:
+        latest = planned.backend.find(declared.name, planned.measured.digest)
+    asked = _Asked(utc_now(), latest)
     with planned.backend.single_flight(declared.name, planned.measured.digest):
         return _compute(planned, refresh, asked, started)
 
@@ -290,8 +297,11 @@ def _stored(planned: Planned, started: float) -> Any:
 
 
 def _compute(planned: Planned, refresh: str, asked: _Asked, started: float) -> Any:
-    # Somebody else may have computed it while we waited for our turn.
-    again = replace(planned, decision=_decided(planned))
+    # Somebody else may have computed it while we waited for our turn, and sealed it then.
+    found = planned.backend.find(
+        planned.declared.name, planned.measured.digest, sealed=asked.latest is None
+    )
+    again = replace(planned, found=found, decision=_decided(planned, found))
     now = again.decision
     if isinstance(now, Hit) and (not refresh or asked.is_younger(now.entry)):
         result = _stored(again, started)

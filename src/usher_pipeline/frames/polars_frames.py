@@ -11,6 +11,7 @@ from usher_pipeline.frames import polars_types
 from usher_pipeline.frames.arrays import owned, sized_table
 from usher_pipeline.frames.contract import SCHEMA_FORMAT, Packed, plain_only
 from usher_pipeline.frames.naming import sql_names
+from usher_pipeline.workers import side_by_side
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -43,10 +44,8 @@ class PolarsAdapter:
         """
         plain_only(frame, pl.DataFrame, "polars.DataFrame")
         storages = [_storage(name, dtype) for name, dtype in frame.schema.items()]
-        columns = [
-            _to_arrow(series, storage)
-            for series, storage in zip(frame.get_columns(), storages, strict=True)
-        ]
+        pairs = list(zip(frame.get_columns(), storages, strict=True))
+        columns = side_by_side(lambda pair: _to_arrow(*pair), pairs, frame.height)
         schema = {
             "kind": self.kind,
             "format": SCHEMA_FORMAT,

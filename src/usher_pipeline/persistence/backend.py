@@ -27,7 +27,9 @@ class Backend(Protocol):
     def path(self) -> Path:
         """Where the store is, for people and for messages."""
 
-    def find(self, name: str, key: str, content: str = "") -> Entry | None:
+    def find(
+        self, name: str, key: str, content: str = "", *, sealed: bool = False
+    ) -> Entry | None:
         """Return the latest entry under a key, of one content if that is given, or None."""
 
     def recent(self, name: str, limit: int | None = 64) -> list[Entry]:

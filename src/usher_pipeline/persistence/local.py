@@ -117,16 +117,19 @@ class LocalBackend:
 
     # --- looking ---
 
-    def find(self, name: str, key: str, content: str = "") -> Entry | None:
+    def find(
+        self, name: str, key: str, content: str = "", *, sealed: bool = False
+    ) -> Entry | None:
         """Return the latest entry under a key, from either half, or None.
 
         Args:
             name: The checkpoint.
             key: The digest of the key.
             content: Only an entry of this content counts; of any if it is empty.
+            sealed: Look for sealed results alone, and not in the database.
         """
         found = self.segments.find(name, key, content)
-        if found is not None or not self.path.is_file():
+        if found is not None or sealed or not self.path.is_file():
             return found
         for row in self._rows(name):
             if row.key == key and content in ("", row.content):
