@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 import duckdb
 import polars as pl
+import pyarrow as pa
 import pytest
 
 from usher_pipeline import checkpoint, configure
-from usher_pipeline.persistence import PipelineStore, engine, publisher
+from usher_pipeline.persistence import PipelineStore, engine, publisher, tables
 from usher_pipeline.persistence.local import LocalBackend, resolved
 from usher_pipeline.persistence.segments import Segments
 
@@ -319,3 +320,25 @@ def test_a_full_disk_leaves_the_mark(monkeypatch: pytest.MonkeyPatch) -> None:
         assert len(pending()) == 1
     PipelineStore(STORE).close()
     assert published() == 20
+
+
+def test_pieces_of_a_table_do_not_pile_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was rewritten for the table is let go of piece by piece, within the transaction."""
+    monkeypatch.setattr(tables, "_AT_ONCE_BYTES", 1 << 21)
+    held: list[int] = []
+    add = tables._add
+
+    def noted(session: Any, name: str, piece: pa.Table) -> None:
+        held.append(pa.total_allocated_bytes())
+        add(session, name, piece)
+
+    monkeypatch.setattr(tables, "_add", noted)
+
+    @checkpoint(version="1")
+    def wide_texts() -> pl.DataFrame:
+        return pl.select(n=pl.int_range(400_000).cast(pl.String).str.zfill(40))
+
+    assert wide_texts().height == 400_000
+    assert publisher.wait(resolved(STORE), 30)
+    assert len(held) > 8
+    assert max(held) - min(held) < 8 << 20

@@ -224,8 +224,8 @@ class Session:
             return
 
     @contextmanager
-    def view(self, table: pa.Table) -> Iterator[str]:
-        """Let SQL see an Arrow table, under the name that is yielded."""
+    def view(self, table: pa.Table | pa.RecordBatchReader) -> Iterator[str]:
+        """Let SQL see an Arrow table, or read a stream once, under the name that is yielded."""
         name = f"usher_frame_{next(_numbers)}"
         self.connection.register(name, table)
         try:

@@ -339,6 +339,7 @@ class Tables:
             if known and row.key and known[0].meant_at > row.meant_at:
                 return False
             _create(session, row, first)
+            del first
             for piece in pieces:
                 _add(session, row.table_name, table_schema.to_sql(piece, names))
             if provenance:
@@ -572,8 +573,21 @@ def _create(session: Session, row: Row, table: pa.Table) -> None:
 
 def _add(session: Session, name: str, table: pa.Table) -> None:
     """Add Arrow data to a table that was made of data with the same columns."""
-    with session.view(table) as view:
+    import pyarrow as pa
+
+    # DuckDB holds what was registered until the transaction ends: of a stream that is
+    # nothing any more once it was read.
+    batches = table.to_batches()
+    stream = pa.RecordBatchReader.from_batches(table.schema, _each_once(batches))
+    with session.view(stream) as view:
         session.execute(f"INSERT INTO {session.table(name)} SELECT * FROM {view}")
+
+
+def _each_once(batches: list[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    """Yield batches, in order, and let go of each."""
+    batches.reverse()
+    while batches:
+        yield batches.pop()
 
 
 def _put(session: Session, row: Row) -> None:
