@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -201,6 +202,61 @@ def test_nobody_waits_until_a_table_is_a_segment_again(
     assert publisher.wait(resolved(STORE), 30)
     assert segment.exists()
     assert big().equals(expected)
+
+
+def test_what_is_cleared_meanwhile_is_not_sealed_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A result that only the table had is gone once it was cleared, whoever is at work."""
+    big()
+    assert publisher.wait(resolved(STORE), 30)
+    folder = STORE.with_suffix(".checkpoints")
+    shutil.rmtree(folder / "big")
+    begun, goes_on, seal = threading.Event(), threading.Event(), Segments.seal
+
+    def later(*given: Any) -> Any:
+        begun.set()
+        assert goes_on.wait(30)
+        return seal(*given)
+
+    monkeypatch.setattr(Segments, "seal", later)
+    assert big().height == ROWS
+    assert begun.wait(30)
+    assert big.clear() == 1
+    goes_on.set()
+    assert publisher.wait(resolved(STORE), 30)
+    assert big.entries() == []
+    assert list(folder.glob("big/*")) == []
+
+
+def test_no_more_than_one_result_is_held_to_be_sealed_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Whoever reads many large tables waits, and does not fill the memory with them."""
+    for rows in (ROWS, ROWS + 1):
+        big(rows)
+        assert publisher.wait(resolved(STORE), 30)
+    for segment in STORE.with_suffix(".checkpoints").glob("big/*.arrow"):
+        segment.unlink()
+    goes_on = threading.Event()
+
+    def other() -> None:
+        assert goes_on.wait(30)
+
+    publisher.send(resolved(STORE), "another one", other)
+    assert big(ROWS + 1).height == ROWS + 1
+    assert len(list(STORE.with_suffix(".checkpoints").glob("big/*.arrow"))) == 1
+    goes_on.set()
+
+
+def test_what_comes_after_the_end_is_left_to_others() -> None:
+    """Whoever asks of an interpreter that is ending does not wait for what nobody does."""
+    ending = publisher._Publisher()
+    ending.is_ending = True
+    ending.ask(LocalBackend(STORE))
+    ending.send(resolved(STORE), "some", lambda: None)
+    assert not ending.is_at_work_for(resolved(STORE))
+    assert ending.wait(resolved(STORE), 0.0)
 
 
 def test_an_errand_that_fails_is_logged_and_the_next_is_done(

@@ -8,6 +8,7 @@ import warnings
 from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -293,13 +294,13 @@ class LocalBackend:
     def _heal_soon(self, entry: Entry, packed: Packed) -> None:
         from usher_pipeline.frames.views import size_bytes
 
-        if size_bytes(packed.table) <= _AT_ONCE_BYTES:
+        if size_bytes(packed.table) <= _AT_ONCE_BYTES or publisher.has_errands():
+            # An errand holds a whole result: whoever reads many of them waits for each.
             self._heal(entry, packed)
         else:
             # The table has it, so nobody waits until it is on disk once more.
-            publisher.send(
-                self.path, f"sealing {entry.stem}", lambda: self._heal(entry, packed)
-            )
+            again = partial(self._heal, entry, packed)
+            publisher.send(self.path, f"sealing {entry.name} {entry.stem}", again)
 
     def recall(self, entry: Entry) -> Packed | None:
         """Return the frame of an entry from its table alone; None if that does not hold it."""
@@ -328,8 +329,15 @@ class LocalBackend:
         with suppress(OSError, StoreError, pa.ArrowException):
             if self.segments.read(entry.name, entry.stem) is not None:
                 self.segments.reseal(entry, packed)
-            else:
-                self.segments.commit(self.segments.seal(entry.name, packed), entry)
+                return
+            sealed = self.segments.seal(entry.name, packed)
+            try:
+                # What was cleared meanwhile is not to come back.
+                if any(row.content == entry.content for row in self.tables.rows(entry.name)):
+                    self.segments.commit(sealed, entry)
+            finally:
+                # It unlinks the temporary name alone, which a commit has taken away.
+                sealed.discard()
 
     # --- writing ---
 

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from usher_pipeline.persistence.local import LocalBackend
 
-__all__ = ["ask", "is_busy", "send", "wait"]
+__all__ = ["ask", "has_errands", "is_busy", "send", "wait"]
 
 #: How long the interpreter waits at its end for what is being published.
 _AT_EXIT_S: Final = 5.0
@@ -57,18 +57,22 @@ class _Publisher:
     def ask(self, backend: LocalBackend) -> None:
         """Publish a store soon."""
         with self.changed:
-            self.waiting[backend.path] = backend
-            self._start()
+            if self._is_there():
+                self.waiting[backend.path] = backend
 
     def send(self, path: Path, errand: str, work: Callable[[], None]) -> None:
         """Do some work on a store when there is nothing to publish."""
         with self.changed:
-            self.errands[path, errand] = work
-            self._start()
+            if self._is_there():
+                self.errands[path, errand] = work
 
-    def _start(self) -> None:
+    def _is_there(self) -> bool:
+        """Tell whether the thread is there to take a job, which it is unless all is ending.
+
+        Whoever asks holds the lock, so it finds what is left to it before it may stop.
+        """
         if self.is_ending or self.thread is not None:
-            return
+            return not self.is_ending
         # The interpreter waits for it, as it does for any thread that is no daemon.
         self.thread = threading.Thread(target=self._work, name="usher-publisher")
         guard = threading.Thread(
@@ -80,11 +84,15 @@ class _Publisher:
         except RuntimeError:
             # An interpreter that is ending starts no thread any more.
             self.thread = None
+        return self.thread is not None
 
     def _next(self) -> tuple[Path, Callable[[], None]] | None:
         """Take what is to be done next; None if there is nothing."""
         with self.changed:
-            if self.is_ending or not (self.waiting or self.errands):
+            if self.is_ending:
+                self.waiting.clear()
+                self.errands.clear()
+            if not (self.waiting or self.errands):
                 self.thread = None
                 self.changed.notify_all()
                 return None
@@ -190,6 +198,11 @@ def send(path: Path, errand: str, work: Callable[[], None]) -> None:
         work: Does it. An error of it is logged.
     """
     _publisher.send(path, errand, work)
+
+
+def has_errands() -> bool:
+    """Tell whether errands are waiting or under way, with all that they hold in memory."""
+    return bool(_publisher.errands) or _publisher.on_errand is not None
 
 
 def is_busy(path: Path) -> bool:
