@@ -132,25 +132,27 @@ def _number(frame: pl.DataFrame) -> int:
     return number
 
 
-def read(rounds: int) -> list[Any]:
+def read(rounds: int, versions: int) -> list[Any]:
     """Call each reader again and again; return what each call saw.
 
     Args:
-        rounds: How many calls.
+        rounds: How many calls there are at least.
+        versions: How many versions have to pass by, however fast the calls are.
 
     Returns:
         For each call its reader, the version that was published before it, the one that it
         returned, and the one that was published after it.
     """
-    seen = []
+    seen: list[Any] = []
     while not WRITTEN.exists():
         time.sleep(0.01)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         # What changed while it was read is returned, and not stored.
         warnings.simplefilter("ignore", CheckpointNotSaved)
-        for turn in range(rounds):
-            reader = READERS[turn % len(READERS)]
+        last = _told() + versions
+        while len(seen) < rounds or _told() < last:
+            reader = READERS[len(seen) % len(READERS)]
             before = _told()
             inside = _number(reader())
             seen.append([reader.name, before, inside, _told()])

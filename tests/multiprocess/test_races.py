@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 RACING: Final = Path(__file__).with_name("racing.py")
 STORE: Final = Path("store.duckdb")
 ROUNDS: Final = 200
+VERSIONS: Final = 6
 
 
 def start(role: str, **arguments: Any) -> subprocess.Popen[str]:
@@ -91,18 +92,19 @@ def test_a_result_stands_on_what_was_read() -> None:
     """
     writer = start("write", seed=7, pause_s=0.4, most=2000)
     try:
-        race = told(start("read", rounds=ROUNDS))
+        race = told(start("read", rounds=ROUNDS, versions=VERSIONS))
     finally:
         Path("done").touch()
         writer.communicate()
     assert writer.returncode == 0
-    assert len(race) == ROUNDS
+    assert len(race) >= ROUNDS
 
     # What is returned, stored or not, is no older than what was there before the call.
     assert [call for call in race if not call[1] <= call[2] <= call[3] + 1] == []
     last = int(Path("written").read_text())
     numbers = {digest(version(number)): number for number in range(1, last + 1)}
-    assert len({call[2] for call in race}) > 5
+    assert race[-1][3] - race[0][1] >= VERSIONS
+    assert len({call[2] for call in race}) > 2
 
     readers = {call[0] for call in race}
     assert readers == {"from_store", "by_query", "by_name", "by_conn"}

@@ -174,7 +174,8 @@ def test_the_interpreter_does_not_wait_for_long() -> None:
     if pending():
         with duckdb.connect(str(STORE)) as connection:
             names = [name for (name,) in connection.execute("SHOW TABLES").fetchall()]
-        assert "big" not in names
+        # It is there whole, where the process ended before it had noted that it was done.
+        assert "big" not in names or published() == 4 * ROWS
     with PipelineStore(STORE) as store:
         assert store.load_dataframe("big").height == 4 * ROWS
     assert publisher.wait(resolved(STORE), 30)
