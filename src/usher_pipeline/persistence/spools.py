@@ -7,11 +7,13 @@ and those that follow are held in memory, so that whoever computed them gets the
 from __future__ import annotations
 
 import os
+from functools import partial
 from itertools import chain
 from typing import TYPE_CHECKING, Any, Final
 
 from usher_pipeline.persistence.locking import hold
 from usher_pipeline.persistence.mapped import Mapped
+from usher_pipeline.workers import side_by_side
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -102,8 +104,10 @@ class Spool:
         try:
             self._file.close()
             self._sink.close()
-            sync(self.path)
-            self._digest(Mapped(self.path))
+            mapped = Mapped(self.path)
+            # The disk works while the bytes are read, which are in memory still.
+            steps = partial(sync, self.path), partial(self._digest, mapped)
+            side_by_side(lambda step: step(), steps, mapped.table.num_rows)
         except OSError as problem:
             self._give_up(problem)
 
