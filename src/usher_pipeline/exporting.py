@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import weakref
 from collections.abc import Mapping
-from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
 from usher_pipeline.errors import StoreError
@@ -30,9 +29,11 @@ _origins: Final[dict[int, tuple[weakref.ref[Any], Entry, LocalBackend]]] = {}
 def remember_origin(frame: Any, entry: Entry, backend: LocalBackend) -> None:
     """Remember which entry a frame is, for as long as the frame lives."""
     place = id(frame)
-    with suppress(TypeError):
+    try:
         reference = weakref.ref(frame, lambda _: _origins.pop(place, None))
-        _origins[place] = (reference, entry, backend)
+    except TypeError:
+        return
+    _origins[place] = (reference, entry, backend)
 
 
 def origin_of(frame: Any) -> tuple[Entry, LocalBackend] | None:

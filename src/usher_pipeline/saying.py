@@ -34,8 +34,7 @@ class _Voice:
         reason = decision.accepts if isinstance(decision, Hit) else decision.reason
         place = (name, type(decision).__name__, str(reason))
         self.counts[place] = count = self.counts.get(place, 0) + 1
-        is_power_of_ten = count == 10 ** (len(str(count)) - 1)
-        if is_power_of_ten and self._is_heard():
+        if count in _SAID_AT and self._is_heard():
             # A terminal that was closed meanwhile must not cost the result of hours.
             with suppress(OSError, ValueError):
                 line = display.call_line(name, decision, entry, elapsed_s)
@@ -52,5 +51,7 @@ class _Voice:
         return "ipykernel" in sys.modules
 
 
+#: At which counts of one outcome it is said again: so rarely that nobody minds.
+_SAID_AT: Final = frozenset(10**power for power in range(20))
 _log: Final = logging.getLogger("usher_pipeline")
 voice: Final = _Voice()

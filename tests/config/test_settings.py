@@ -108,6 +108,16 @@ def test_a_project_is_looked_for_once(project: Path, monkeypatch: pytest.MonkeyP
     assert settings.project().root == project / "notebooks"
     (project / "notebooks" / ".git").rmdir()
     assert settings.project().root == project
+    # From the root itself too, where its file is all that is looked at.
+    monkeypatch.chdir(project)
+    assert settings.project() is settings.project()
+    (project / "pyproject.toml").unlink()
+    (project / ".git").mkdir()
+    assert settings.project().packages == frozenset()
+    assert settings.project().root == project
+    (project / ".git").rmdir()
+    (project.parent / ".git").mkdir()
+    assert settings.project().root == project.parent
 
 
 # --- [tool.usher] -----------------------------------------------------------------------

@@ -128,12 +128,6 @@ class _Seen(NamedTuple):
     state: Signature | None
     marks: tuple[bool, ...]
 
-    def is_same(self) -> bool:
-        """Tell whether it is as it was, as far as the project is concerned."""
-        if self.state is not None:
-            return _state(self.place) == self.state
-        return _marks_in(self.place) == self.marks
-
 
 #: Folder → its project, with all that was looked at for it.
 _projects: Final[dict[str, tuple[tuple[_Seen, ...], Project]]] = {}
@@ -148,8 +142,9 @@ def project(start: Path | None = None) -> Project:
     here = os.getcwd() if start is None else str(Path(_text(start)))  # noqa: PTH109 - quick
     known = _projects.get(here)
     if known is not None:
-        for seen in known[0]:
-            if not seen.is_same():
+        # Written out: it is on the way of every call.
+        for place, state, marks in known[0]:
+            if (_marks_in(place) != marks) if state is None else (_state(place) != state):
                 break
         else:
             return known[1]
@@ -158,8 +153,11 @@ def project(start: Path | None = None) -> Project:
     path = f"{found.place}/{_PYPROJECT}"
     file = signature(path)
     if file is None or file[1]:
-        of_file = () if file is None else (_Seen(path, file[0], ()),)
-        _projects[here] = (*passed, *of_file), found
+        if file is not None:
+            # The folder of such a file is a root while the file is there.
+            below = passed[:-1] if found.place == passed[-1].place else passed
+            passed = [*below, _Seen(path, file[0], ())]
+        _projects[here] = tuple(passed), found
     return found
 
 
