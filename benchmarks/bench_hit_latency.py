@@ -214,7 +214,7 @@ def asked_s(folder: Path, who: str, form: str) -> float:
 FORMS: Final = {
     "to polars": ("polars", "polars", 0.15),
     "to pandas": ("pandas", "pandas", 0.7),
-    "of polars to pandas": ("polars, to pandas", "pandas", 0.7),
+    "of polars to pandas": ("polars, to pandas", "polars, to pandas", 0.7),
     "to pandas, joblib's mapped": ("pandas", "pandas, mapped", 0.0),
     "lazy, 2 of 8 columns, filtered": ("part", "part", 0.1),
 }

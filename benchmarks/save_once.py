@@ -10,17 +10,15 @@ import importlib
 import os
 import sys
 import time
-from pathlib import Path
 from typing import Final
 
 import kept
 from figures import seconds_of
 from mixed import mixed
-from processes import report
+from processes import make_even, report
 
-_PIECE: Final = bytes(1 << 20)
 #: More than a save takes, with its file, the work on it and its table.
-_FILLER_BYTES: Final = 5 << 30
+_SAVE_BYTES: Final = 5 << 30
 
 
 def main(who: str) -> None:
@@ -29,7 +27,7 @@ def main(who: str) -> None:
     importlib.import_module("pyarrow.compute")
     importlib.import_module("joblib")
     importlib.import_module("usher_pipeline.calls")
-    _make_even()
+    make_even(_SAVE_BYTES)
     function = kept.as_polars if who == "usher" else kept.by_joblib(kept.as_polars)
     bare_s = seconds_of(lambda: kept.as_polars.__wrapped__(1, frame))
     started = time.perf_counter()
@@ -42,21 +40,6 @@ def main(who: str) -> None:
     if not result.equals(frame):
         sys.exit(f"{who} gave the caller another frame: {result}")
     report(waited_s=waited_s, settled_s=settled_s, sync_s=sync_s)
-
-
-def _make_even() -> None:
-    """Leave the machine the same for everybody who is measured.
-
-    A disk writes what was left to it before it writes what it is asked for. And a virtual
-    machine has to ask its host for memory that nobody let go of just before: who comes first
-    would pay for it, some 0.8 s for a gigabyte, and who comes second would not.
-    """
-    filler = Path("filler")
-    with filler.open("wb") as file:
-        for _ in range(_FILLER_BYTES // len(_PIECE)):
-            file.write(_PIECE)
-    os.sync()
-    filler.unlink()
 
 
 if __name__ == "__main__":
