@@ -65,7 +65,7 @@ RANKS: Final = {
 LIBRARIES: Final = {
     "click": ("cli.py", "cli/*.py"),
     "duckdb": ("frames/relations.py", "persistence/engine.py"),
-    "filelock": ("persistence/locking.py",),
+    "filelock": ("persistence/flights.py",),
     "numpy": ("fingerprint/*.py", "frames/*.py"),
     "pandas": ("frames/pandas_*.py",),
     "polars": ("demo/*.py", "frames/polars_*.py", "persistence/duckdb_store.py"),

@@ -206,7 +206,8 @@ def answer(
     if refresh:
         latest = planned.backend.find(declared.name, planned.measured.digest)
     asked = _Asked(utc_now(), latest)
-    with planned.backend.single_flight(declared.name, planned.measured.digest):
+    tell = partial(voice.tell_waiting, declared.name)
+    with planned.backend.single_flight(declared.name, planned.measured.digest, tell):
         return _compute(planned, refresh, asked, started)
 
 

@@ -32,6 +32,7 @@ __all__ = [
     "is_credential",
     "preview",
     "size",
+    "waiting_line",
     "wrapped",
 ]
 
@@ -304,6 +305,21 @@ def call_line(name: str, decision: Decision, entry: Entry | None, elapsed_s: flo
     else:
         facts.append(f"took {duration(elapsed_s)}")
     return " · ".join(facts)
+
+
+def waiting_line(name: str, holder: object | None, waited_s: float) -> str:
+    """Return the line that a call prints while another one computes its result.
+
+    Args:
+        name: The checkpoint.
+        holder: Who computes it, if that is known.
+        waited_s: How long it was waited so far, in seconds.
+
+    >>> waiting_line("genes", None, 2.0)
+    'genes · waiting for somebody else who computes it · 2 s so far'
+    """
+    whom = "somebody else who computes it" if holder is None else holder
+    return f"{name} · waiting for {whom} · {duration(waited_s)} so far"
 
 
 def _verb(decision: Decision) -> str:

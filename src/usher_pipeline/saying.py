@@ -41,14 +41,36 @@ class _Voice:
                 shown = line if count == 1 else f"{line} · {count:,} calls"
                 print(shown, file=sys.stderr)  # noqa: T201
 
+    def tell_waiting(self, name: str, holder: object | None, waited_s: float) -> None:
+        """Say for whom a call waits, so that nobody takes it for one that hangs.
+
+        Where nobody looks on it is a warning in the log, which is seen unless the program
+        or ``USHER_LOG=quiet`` wants otherwise.
+
+        Args:
+            name: The checkpoint.
+            holder: Who computes its result, if that is known.
+            waited_s: How long it was waited so far, in seconds.
+        """
+        line = display.waiting_line(name, holder, waited_s)
+        is_heard = self._is_heard()
+        _log.log(logging.INFO if is_heard or _is_quiet() else logging.WARNING, line)
+        if is_heard:
+            with suppress(OSError, ValueError):
+                print(line, file=sys.stderr)  # noqa: T201
+
     @staticmethod
     def _is_heard() -> bool:
-        if variable("USHER_LOG").lower() == "quiet":
+        if _is_quiet():
             return False
         with suppress(AttributeError, ValueError):
             if sys.stderr.isatty():
                 return True
         return "ipykernel" in sys.modules
+
+
+def _is_quiet() -> bool:
+    return variable("USHER_LOG").lower() == "quiet"
 
 
 #: At which counts of one outcome it is said again: so rarely that nobody minds.

@@ -67,6 +67,8 @@ LEFT = {
     "a run": ".runs/.0a.json.tmp",
     "a run to publish": ".pending-runs/.0a.json.tmp",
     "at the top": ".0a.json.tmp",
+    "a note of who computed": f".locks/{'ab' * 16}.json",
+    "a note of who waited": f".locks/{'ab' * 16}.wait",
     "a copy of the database": "../" + copy_name("store"),
     "the log of a copy": "../" + copy_name("store") + ".wal",
 }

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
     from contextlib import AbstractContextManager
     from datetime import datetime
     from pathlib import Path
@@ -95,5 +95,7 @@ class Backend(Protocol):
     def record_run(self, run_id: str, record: Mapping[str, Any]) -> None:
         """Keep the provenance of a run."""
 
-    def single_flight(self, name: str, key: str) -> AbstractContextManager[None]:
-        """Let one caller at a time compute a key."""
+    def single_flight(
+        self, name: str, key: str, tell: Callable[[Any, float], None] | None = None
+    ) -> AbstractContextManager[None]:
+        """Let one caller at a time compute a key; tell whom it waits for, and how long."""

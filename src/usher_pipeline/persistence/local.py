@@ -25,7 +25,7 @@ from usher_pipeline.fingerprint import values
 from usher_pipeline.fingerprint.files import know_store, signature
 from usher_pipeline.frames import Packed
 from usher_pipeline.persistence import engine, publisher, reads
-from usher_pipeline.persistence.locking import single_flight
+from usher_pipeline.persistence.flights import LOCKS, single_flight
 from usher_pipeline.persistence.segments import (
     RECENT_ENTRIES,
     Segments,
@@ -46,6 +46,7 @@ if TYPE_CHECKING:
 
     from usher_pipeline.fingerprint.files import Signature
     from usher_pipeline.frames.contract import Source
+    from usher_pipeline.persistence.flights import Holder
     from usher_pipeline.persistence.segments import Opened
     from usher_pipeline.persistence.tables import Row, Tables
     from usher_pipeline.records import Acceptance, Entry, Key, Read
@@ -668,15 +669,24 @@ class LocalBackend:
                 self.tables.insert_provenance(columns, timeout_s=timeout_s)
             path.unlink(missing_ok=True)
 
-    def single_flight(self, name: str, key: str) -> AbstractContextManager[None]:
-        """Let one caller at a time compute a key, across threads and processes.
+    def single_flight(
+        self, name: str, key: str, tell: Callable[[Holder | None, float], None] | None = None
+    ) -> AbstractContextManager[None]:
+        """Let one caller at a time compute a key, across threads, tasks and processes.
+
+        Args:
+            name: The checkpoint.
+            key: The digest of the key.
+            tell: Called when somebody else is at it for long: with who that is, if that is
+                known, and how long it was waited, in seconds.
 
         Raises:
+            CheckpointCycleError: The caller would wait for itself.
             StoreError: No store can be at the path; nothing was made there.
         """
         if not self.segments.folder.is_dir():
             self._require_usable()
-        return single_flight(self.segments.folder / ".locks", name, key)
+        return single_flight(self.segments.folder / LOCKS, name, key, tell)
 
 
 class _Scan:

@@ -13,6 +13,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 from uuid import uuid4
 
+from usher_pipeline.persistence.flights import LOCKS, NOTES
 from usher_pipeline.persistence.locking import try_hold
 from usher_pipeline.persistence.segments import is_entry_name
 from usher_pipeline.records import utc_now
@@ -80,6 +81,7 @@ def leftovers(segments: Segments) -> Iterator[Leftover]:
     for name in _RECORDS:
         yield from _listed(segments.folder / name, "temporary")
     yield from _listed(segments.folder, "temporary")
+    yield from _listed(segments.folder / LOCKS, "temporary")
     for path in _paths(segments.folder / DAMAGED, deep=True):
         yield from _leftover(path, "damaged")
     # Copies of the database of a compaction that did not end.
@@ -125,7 +127,8 @@ def _is_temporary(name: str) -> bool:
 
 def _listed(folder: Path, kind: LeftoverKind) -> Iterator[Leftover]:
     for path in _paths(folder):
-        if _is_temporary(path.name):
+        # A note of who computes or waits is held by its writer, like a temporary file.
+        if _is_temporary(path.name) or (folder.name == LOCKS and path.suffix in NOTES):
             yield from _leftover(path, kind)
 
 
