@@ -1,0 +1,94 @@
+"""Processes that save results until they are killed.
+
+A script: ``dying.py``, in the folder of a store that the environment names. For each line on
+its input, the number of a round, it forks a child that computes one result after another,
+kills it at a random moment, and prints a line of JSON: what the child had told until then.
+The libraries are loaded once, and the parent itself never asks for anything.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import random
+import signal
+import sys
+import time
+
+import numpy as np
+import polars as pl
+import pyarrow.compute  # noqa: F401 - it would take each child a tenth of a second
+
+import usher_pipeline.calls
+import usher_pipeline.persistence.tables  # noqa: F401 - the same
+from usher_pipeline import checkpoint
+
+#: How many rows a result has at most, and how long a child lives at most.
+MOST_ROWS, MOST_S = 1_000_000, 0.35
+
+
+def frame_of(number: int, rows: int) -> pl.DataFrame:
+    """Return the one frame that a result of a number has."""
+    texts = [f"gene {number}"] * min(rows, 1000)
+    return pl.DataFrame(
+        {
+            "row": np.arange(rows),
+            "number": np.full(rows, number, dtype="f8"),
+            "gene": texts + [None] * (rows - len(texts)),
+        },
+        schema_overrides={"gene": pl.String},
+    )
+
+
+@checkpoint(name="dying", ignore=["pipe"])
+def dying(number: int, rows: int, pipe: int) -> pl.DataFrame:
+    """Return a frame, and tell right before that it is about to be saved."""
+    frame = frame_of(number, rows)
+    os.write(pipe, b"s")
+    return frame
+
+
+def live(round_number: int, pipe: int) -> None:
+    """Compute results of random sizes, small ones most of all, until somebody kills us."""
+    chance = random.Random(round_number)  # noqa: S311
+    for turn in range(1000):
+        rows = int(math.exp(chance.uniform(0, math.log(MOST_ROWS))))
+        number = round_number * 1000 + turn
+        os.write(pipe, json.dumps([number, rows]).encode())
+        dying(number, rows, pipe)
+        os.write(pipe, b"r\n")
+
+
+def watch(round_number: int) -> dict[str, object]:
+    """Let a child live for a while; return what it told until it was killed."""
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.close(reading)
+        try:
+            live(round_number, writing)
+        finally:
+            os._exit(1)
+    os.close(writing)
+    # From its first word on, so that what it takes to fork is no part of its life.
+    told = os.read(reading, 1)
+    time.sleep(random.Random(-round_number - 1).uniform(0, MOST_S))  # noqa: S311
+    os.kill(child, signal.SIGKILL)
+    _, status = os.waitpid(child, 0)
+    while piece := os.read(reading, 1 << 16):
+        told += piece
+    os.close(reading)
+    *done, last = told.decode().split("\n")
+    begun = json.loads(last.rstrip("s")) if last else None
+    return {
+        "signal": os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0,
+        "returned": [json.loads(line.rstrip("sr")) for line in done],
+        "begun": begun,
+        "was_saving": last.endswith("s"),
+    }
+
+
+if __name__ == "__main__":
+    for line in sys.stdin:
+        print(json.dumps(watch(int(line))), flush=True)  # noqa: T201
