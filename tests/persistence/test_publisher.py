@@ -399,3 +399,19 @@ def test_pieces_of_a_table_do_not_pile_up(monkeypatch: pytest.MonkeyPatch) -> No
     assert publisher.wait(resolved(STORE), 30)
     assert len(held) > 8
     assert max(held) - min(held) < 8 << 20
+
+
+@pytest.mark.parametrize("is_ending", [False, True])
+def test_what_an_end_interrupts_is_no_trouble(
+    caplog: pytest.LogCaptureFixture, *, is_ending: bool
+) -> None:
+    """What fails is a warning in the log; not so what the end of an interpreter stops."""
+    own = publisher._Publisher()
+
+    def stopped() -> None:
+        own.is_ending = is_ending
+        raise RuntimeError("interrupted")
+
+    own.errands[Path("store.duckdb"), "seal"] = stopped
+    own._work()
+    assert [record.levelname for record in caplog.records] == ["WARNING"] * (not is_ending)

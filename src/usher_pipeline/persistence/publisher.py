@@ -112,7 +112,9 @@ class _Publisher:
             try:
                 work()
             except Exception:  # noqa: BLE001 - it is marked on disk, and there is nobody to tell
-                _log.warning("the store %s was not kept up", path, exc_info=True)
+                # What was interrupted at the end is nobody's mistake; the next opener does it.
+                level = logging.DEBUG if self.is_ending else logging.WARNING
+                _log.log(level, "the store %s was not kept up", path, exc_info=True)
             # What it holds may be large, and the next job may be long in coming.
             del found, work
             with self.changed:
