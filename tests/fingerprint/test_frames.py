@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import struct
 from itertools import pairwise
 from typing import Any, Final
@@ -14,13 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from usher_pipeline.fingerprint.frames import (
-    FRAME_FORMAT,
-    column_digest,
-    column_digests,
-    combine,
-    frame_digest,
-)
+from usher_pipeline.fingerprint.content import FRAME_FORMAT, combine
+from usher_pipeline.fingerprint.frames import column_digest, column_digests, frame_digest
 from usher_pipeline.frames import Packed, adapter_for
 
 #: Digests of format 1, by which its rules are held fast.
@@ -317,16 +311,6 @@ def test_the_kind_of_a_frame_counts() -> None:
 def test_all_that_a_frame_says_counts(other: pd.DataFrame) -> None:
     """Labels, types, index, categories, names and flags are part of the digest."""
     assert frame_digest(packed(other)) != frame_digest(packed(pd.DataFrame({"a": [1, 2]})))
-
-
-def test_a_frame_is_its_kind_its_schema_and_its_columns() -> None:
-    """The digest is put together of parts that may come from an entry; JSON changes nothing."""
-    one = packed(pd.DataFrame({"a": [1.5], "b": ["x"]}, index=pd.Index(["i"], name=("n", 1))))
-    digests = column_digests(one.table)
-    stored = json.loads(json.dumps(one.schema))
-    assert combine(one.kind, stored, digests) == frame_digest(one)
-    assert combine(one.kind, stored, digests[::-1]) != frame_digest(one)
-    assert combine(one.kind, stored | {"sql_names": []}, digests) == frame_digest(one)
 
 
 def test_the_digests_of_this_format_stand() -> None:

@@ -8,8 +8,6 @@ Buffers are hashed where they lie; only what is not canonical is rewritten first
 
 from __future__ import annotations
 
-import json
-import struct
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
@@ -17,27 +15,21 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import xxhash
 
+from usher_pipeline.fingerprint.content import LENGTH, combine, framed
 from usher_pipeline.frames.arrays import zero
 from usher_pipeline.frames.views import plain_type
 from usher_pipeline.workers import side_by_side
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable
 
     from usher_pipeline.frames import Packed
 
-__all__ = ["FRAME_FORMAT", "column_digest", "column_digests", "combine", "frame_digest"]
-
-#: The version of the rules; it enters every digest of a frame.
-FRAME_FORMAT: Final = 1
-
-#: What a schema holds for people alone.
-_COSMETIC: Final = frozenset(("sql_names",))
+__all__ = ["column_digest", "column_digests", "frame_digest"]
 
 #: How much is read before it is said that it can be let go of.
 _PASSING_BYTES: Final = 1 << 26
 
-_LENGTH: Final = struct.Struct("<q").pack
 _INTS: Final = {8: pa.int8(), 16: pa.int16(), 32: pa.int32(), 64: pa.int64()}
 _ENTRIES: Final = ("key", "value")
 
@@ -45,24 +37,6 @@ _ENTRIES: Final = ("key", "value")
 def frame_digest(packed: Packed) -> str:
     """Return the digest of a frame: its kind, its schema and its values."""
     return combine(packed.kind, packed.schema, column_digests(packed.table))
-
-
-def combine(kind: str, schema: Mapping[str, Any], digests: Sequence[str]) -> str:
-    """Return the digest of a frame whose columns are digested already.
-
-    Args:
-        kind: Whose frame it is.
-        schema: Its schema, which may have gone through JSON.
-        digests: The digests of the columns of its table, in order.
-    """
-    counted = {key: value for key, value in schema.items() if key not in _COSMETIC}
-    hasher = xxhash.xxh3_128()
-    _text(hasher, f"usher frame {FRAME_FORMAT}")
-    _text(hasher, kind)
-    _text(hasher, json.dumps(counted, sort_keys=True, allow_nan=False))
-    for digest in digests:
-        _text(hasher, digest)
-    return hasher.hexdigest()
 
 
 def column_digests(
@@ -103,7 +77,7 @@ def column_digest(
     hasher = xxhash.xxh3_128() if passed is None else _Passing(passed)
     dtype = plain_type(column.type) if sealed else column.type
     _type(hasher, dtype)
-    hasher.update(_LENGTH(len(column)))
+    hasher.update(LENGTH(len(column)))
     _values(hasher, [chunk for chunk in column.chunks if len(chunk)], dtype)
     return hasher.hexdigest()
 
@@ -132,36 +106,30 @@ class _Passing:
 # --- types ------------------------------------------------------------------------------
 
 
-def _text(hasher: Any, text: str) -> None:
-    data = text.encode("utf-8", "surrogatepass")
-    hasher.update(_LENGTH(len(data)))
-    hasher.update(data)
-
-
 def _type(hasher: Any, dtype: pa.DataType) -> None:
     """Hash a type; names that Arrow gives to the insides of lists do not count."""
     types = pa.types
     if types.is_dictionary(dtype):
-        _text(hasher, "dictionary")
+        framed(hasher, "dictionary")
         _type(hasher, dtype.value_type)
     elif types.is_struct(dtype):
-        _text(hasher, f"struct {dtype.num_fields}")
+        framed(hasher, f"struct {dtype.num_fields}")
         for position in range(dtype.num_fields):
             field = dtype.field(position)
-            _text(hasher, field.name)
+            framed(hasher, field.name)
             _type(hasher, field.type)
     elif types.is_map(dtype):
-        _text(hasher, "map")
+        framed(hasher, "map")
         _type(hasher, dtype.key_type)
         _type(hasher, dtype.item_type)
     elif types.is_fixed_size_list(dtype):
-        _text(hasher, f"array {dtype.list_size}")
+        framed(hasher, f"array {dtype.list_size}")
         _type(hasher, dtype.value_type)
     elif types.is_list(dtype) or types.is_large_list(dtype):
-        _text(hasher, "list" if types.is_list(dtype) else "large_list")
+        framed(hasher, "list" if types.is_list(dtype) else "large_list")
         _type(hasher, dtype.value_type)
     else:
-        _text(hasher, str(dtype))
+        framed(hasher, str(dtype))
 
 
 # --- values -----------------------------------------------------------------------------
@@ -299,5 +267,5 @@ def _dictionary(hasher: Any, chunks: list[pa.Array], dtype: pa.DataType) -> None
     used = indices.unique().drop_null()
     places = pc.index_in(indices, value_set=used)
     _values(hasher, places.chunks, places.type)
-    hasher.update(_LENGTH(len(used)))
+    hasher.update(LENGTH(len(used)))
     _values(hasher, [distinct.dictionary.take(used)], inner)
