@@ -584,3 +584,60 @@ def test_two_functions_of_a_factory_under_one_name() -> None:
 
     assert both()["n"].to_list() == [1, 2]
     assert reason(both) == ""
+
+
+# --- in threads that Python did not start -----------------------------------------------
+
+
+def _rows(_: Any = None) -> int:
+    with PipelineStore(STORE) as store:
+        height: int = store.load_dataframe("genes").height
+        return height
+
+
+def _per_value() -> pl.LazyFrame:
+    column = pl.col("n").map_elements(_rows, return_dtype=pl.Int64)
+    return table(1).lazy().select(column)
+
+
+def _per_batch() -> pl.LazyFrame:
+    return table(1).lazy().map_batches(lambda _: table(_rows()), schema={"n": pl.Int64})
+
+
+def _eager() -> pl.DataFrame:
+    return _per_value().collect()
+
+
+@pytest.mark.parametrize("function", [_per_value, _per_batch, _eager])
+def test_what_the_threads_of_polars_read_counts(function: Callable[[], Any]) -> None:
+    """A function that polars calls for each batch, in a thread of its own, reads for us."""
+    save("genes", 1, 2)
+    wrapped = checkpoint(name=f"read{function.__name__}")(function)
+    wrapped()
+    assert [read.name for read in wrapped.entries()[0].reads] == ["genes"]
+    assert reason(wrapped) == ""
+    save("genes", 1, 2, 3)
+    assert "genes" in reason(wrapped)
+    assert wrapped().lazy().collect()["n"].to_list() == [3]
+
+
+def test_who_reads_in_such_a_thread_may_be_anybody() -> None:
+    """While several functions run, what nobody can attribute counts for each of them."""
+    save("genes", 1, 2)
+    started, goes_on = threading.Event(), threading.Event()
+
+    @checkpoint(version="1")
+    def waiting() -> pl.DataFrame:
+        started.set()
+        assert goes_on.wait(60)
+        return table(1)
+
+    reading = checkpoint(name="read_meanwhile")(_per_value)
+    with ThreadPoolExecutor(1) as pool:
+        future = pool.submit(waiting)
+        assert started.wait(60)
+        reading()
+        goes_on.set()
+        future.result()
+    for function in (waiting, reading):
+        assert [read.name for read in function.entries()[0].reads] == ["genes"]

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from contextvars import Token
 
-__all__ = ["Inherited", "start_apart"]
+__all__ = ["Inherited", "is_foreign", "start_apart"]
 
 T = TypeVar("T")
 
@@ -60,6 +60,15 @@ class Inherited(Generic[T]):
 
 
 _all: Final[list[Inherited[Any]]] = []
+
+
+def is_foreign() -> bool:
+    """Tell whether the present thread is one that Python did not start.
+
+    >>> is_foreign()
+    False
+    """
+    return isinstance(threading.current_thread(), threading._DummyThread)  # noqa: SLF001
 
 
 def _held() -> dict[Inherited[Any], Any]:

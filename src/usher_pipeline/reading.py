@@ -19,7 +19,7 @@ from usher_pipeline.facts import InForce
 from usher_pipeline.fingerprint.files import path_digest, stamp
 from usher_pipeline.fingerprint.key import files_of, standing_of, stated_now
 from usher_pipeline.frames import is_frame
-from usher_pipeline.persistence.reads import current_call
+from usher_pipeline.persistence.reads import calls_around
 from usher_pipeline.planning import still_answers
 from usher_pipeline.records import Hit, Read
 
@@ -138,16 +138,18 @@ def record_call(planned: Planned, entry: Entry) -> None:
         planned: The call.
         entry: What answered it.
     """
-    outer = current_call()
-    if outer is None:
+    around = calls_around()
+    if not around:
         return
     store = planned.backend.path
     standing = standing_of(planned.declared, planned.facts, planned.ownership)
     read = Read(entry.name, entry.key.digest, entry.content, standing=standing)
-    outer.note(read, store)
-    # The key of the inner call depends on these files, and so does what the outer returns.
-    for path, (_, digest, _) in files_of(planned.measured).items():
-        outer.note(Read(str(path), "", digest, "file"), outer.home)
+    files = files_of(planned.measured).items()
+    for outer in around:
+        outer.note(read, store)
+        # The key of the inner call depends on these files, and so does what the outer returns.
+        for path, (_, digest, _) in files:
+            outer.note(Read(str(path), "", digest, "file"), outer.home)
 
 
 def record_absence(planned: Planned) -> None:
@@ -156,8 +158,7 @@ def record_absence(planned: Planned) -> None:
     Args:
         planned: The call, which failed or found nothing stored.
     """
-    outer = current_call()
-    if outer is not None:
+    for outer in calls_around():
         outer.note(
             Read(planned.declared.name, planned.measured.digest, ""), planned.backend.path
         )

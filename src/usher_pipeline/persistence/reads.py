@@ -11,7 +11,7 @@ import threading
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final, Self, TypeAlias
 
-from usher_pipeline.inherited import Inherited
+from usher_pipeline.inherited import Inherited, is_foreign
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -20,7 +20,14 @@ if TYPE_CHECKING:
 
     from usher_pipeline.records import Entry, Read
 
-__all__ = ["Call", "current_call", "meant_in", "record", "tell_what_is_meant"]
+__all__ = [
+    "Call",
+    "calls_around",
+    "current_call",
+    "meant_in",
+    "record",
+    "tell_what_is_meant",
+]
 
 
 class Call:
@@ -67,21 +74,36 @@ class Call:
     def __enter__(self) -> Self:
         self.is_running = True
         self._token = _calls.set(self)
+        _running.append(self)
         return self
 
     def __exit__(self, *_: object) -> None:
+        _running.remove(self)
         _calls.reset(self._token)
         self.is_running = False
 
 
 _calls: Final[Inherited[Call]] = Inherited("usher_calls")
+_running: Final[list[Call]] = []
 
 
 def current_call() -> Call | None:
     """Return the checkpointed function that is running around the caller, if any."""
+    return next(iter(calls_around()), None)
+
+
+def calls_around() -> list[Call]:
+    """Return the checkpointed functions that the caller may be at work for.
+
+    That is the one that is running around it, if any. A thread that Python did not start,
+    such as one of polars in which a function of ours is called for each batch, inherited
+    nothing that tells for whom it works: it may be any function that is running.
+    """
     call = _calls.get()
-    # A thread may outlive the function that started it.
-    return call if call is not None and call.is_running else None
+    if call is not None:
+        # A thread may outlive the function that started it.
+        return [call] if call.is_running else []
+    return _running[::-1] if is_foreign() else []
 
 
 def record(read: Read, store: Path) -> None:
@@ -91,8 +113,7 @@ def record(read: Read, store: Path) -> None:
         read: What was read.
         store: The database that it was read from, resolved.
     """
-    call = current_call()
-    if call is not None:
+    for call in calls_around():
         call.note(read, store)
 
 
