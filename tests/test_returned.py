@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -135,19 +136,48 @@ def test_frames_before_one_that_does_not_fit_are_put_aside(
         pages()
     (rescued,) = tmp_path.glob("usher-rescue-*.arrow")
     assert str(rescued) in str(caught.value)
-    with pa.memory_map(str(rescued)) as source:
-        assert pa.ipc.open_file(source).read_all().num_rows == 6
+    assert rescued_rows(rescued).equals(pl.concat([genes(), genes(3)]))
     assert segments() == []
+
+
+def rescued_rows(path: Path) -> pl.DataFrame:
+    """Return what was put aside, under the names that it has."""
+    with pa.memory_map(str(path)) as source:
+        frame = pl.from_arrow(pa.ipc.open_file(source).read_all())
+    assert isinstance(frame, pl.DataFrame)
+    return frame
+
+
+@pytest.mark.parametrize(
+    "other", [None, [1], genes().to_pandas()], ids=["none", "list", "pandas"]
+)
+def test_the_frame_that_is_refused_is_not_lost_either(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, other: Any
+) -> None:
+    """The error carries what was no frame of the series, and names a file with the others."""
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+
+    @checkpoint(version="1")
+    def pages() -> Iterator[Any]:
+        yield genes()
+        yield other
+
+    with pytest.raises(UnsupportedFrameError, match=r"frame 2 is .*usher-rescue") as caught:
+        pages()
+    assert caught.value.frame is other
+    (rescued,) = tmp_path.glob("usher-rescue-*.arrow")
+    assert rescued_rows(rescued).equals(genes())
 
 
 @pytest.mark.parametrize(
     ("yielded", "said"),
     [
-        ([], "generator that yields nothing"),
+        ([], "generator that yields no frame at all"),
+        ([None], "generator that yields NoneType"),
         ([5], "generator that yields int"),
         ([genes(), 5], "frame 2 is int.* one kind, here polars.DataFrame"),
-        ([genes(), genes().to_pandas()], "frame 2 is DataFrame.* here polars.DataFrame"),
-        ([genes().lazy()], "frame 1 is polars.LazyFrame, a query.* .collect"),
+        ([genes(), genes().to_pandas()], "frame 2 is pandas.*DataFrame.* here polars.DataFra"),
+        ([genes().lazy()], "frame 1 is polars.LazyFrame, a query.* return the query itself"),
     ],
 )
 def test_what_is_no_series_of_frames_is_refused(yielded: list[Any], said: str) -> None:
@@ -217,6 +247,22 @@ def test_a_query_is_run_once_and_asked_often(kind: str) -> None:
         for found in (first, second):
             polars.testing.assert_frame_equal(found["lazy"].collect(), genes(0, 5))
     assert ran == [kind]
+
+
+def test_a_query_can_go_to_another_process() -> None:
+    """A query is pickled by what it reads; where that is gone by then, the error says so."""
+
+    @checkpoint(version="1")
+    def many(rows: int) -> pl.LazyFrame:
+        return genes(0, rows).lazy()
+
+    query = many(5).filter(pl.col("score") > 1)
+    sent = pickle.dumps(query)
+    assert len(sent) < 20_000
+    polars.testing.assert_frame_equal(pickle.loads(sent).collect(), query.collect())  # noqa: S301
+    many.clear()
+    with pytest.raises(Exception, match=r"the result of .* is damaged"):
+        pickle.loads(sent).collect()  # noqa: S301
 
 
 # --- other forms ------------------------------------------------------------------------

@@ -19,7 +19,7 @@ from usher_pipeline.frames.contract import require_storable
 from usher_pipeline.persistence.spools import Spool
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
 
     import pyarrow as pa
 
@@ -33,6 +33,9 @@ __all__ = ["WHOLE", "Held", "Returned", "gather", "rescue", "unsupported"]
 
 #: The part of a result that is the result itself.
 WHOLE: Final = ""
+
+#: What a generator that is at its end yields.
+_NOTHING: Final = object()
 
 
 class Spooled(NamedTuple):
@@ -181,24 +184,22 @@ class _Taken:
     def _yielded(self, frames: Iterator[Any]) -> Held:
         from usher_pipeline.frames.streams import Growing, as_table
 
-        first = as_table(next(frames, None))
+        first = as_table(next(frames, _NOTHING))
         adapter = adapter_for(first)
         if adapter is None:
-            what = "nothing" if first is None else self._type_name(first, " of ")
+            what = "no frame at all" if first is _NOTHING else self._type_name(first, " of ")
             kind = f"a {type(frames).__name__}"
             raise InvalidResultError(self.name, f"{kind} that yields {what}", self.result)
         if adapter.is_lazy:
-            cure = "Yield frames with their values, such as .collect() of it, or return it."
-            raise unsupported("frame 1", f"{adapter.kind}, a query", cure, self.result)
+            cure = "Yield frames with their values, or return the query itself."
+            raise unsupported("frame 1", f"{adapter.kind}, a query", cure, first)
         growing = Growing(adapter)
 
         def alike() -> Iterator[Any]:
             yield first
             for frame in map(as_table, frames):
                 if adapter_for(frame) is not adapter:
-                    cure = f"Yield frames of one kind, here {adapter.kind}."
-                    place = f"frame {growing.count + 1}"
-                    raise UnsupportedFrameError(place, type(frame).__qualname__, cure)
+                    raise growing.refused(frame, self._type_name(frame, " of "))
                 yield frame
 
         return self._spooled(adapter, growing, alike())
@@ -230,14 +231,19 @@ class _Taken:
     def _with_what_came(
         self, problem: UnsupportedFrameError, growing: Growing, spool: Spool | None
     ) -> UnsupportedFrameError:
-        """Return an error that says where the frames before that one were put aside."""
+        """Return an error that says where the frames before that one were put aside.
+
+        The one that was refused is carried by the error.
+        """
         cure = problem.cure
         if spool is not None:
             if growing.count > 1:
                 spool.close()
-                cure = f"{cure} Of the frames before, {rescue(spool.table())}."
+                names = growing.schema["sql_names"]
+                cure = f"{cure} Of the frames before, {rescue(spool.table(), names)}."
             spool.discard()
-        return unsupported(problem.column, problem.type_name, cure, self.result)
+        (frame,) = growing.last or (self.result,)
+        return unsupported(problem.column, problem.type_name, cure, frame)
 
     def _type_name(self, value: Any, within: str = "") -> str:
         kind = type(value)
@@ -249,13 +255,16 @@ class _Taken:
 # --- what can not be stored -------------------------------------------------------------
 
 
-def rescue(table: pa.Table, of_part: str = "") -> str:
+def rescue(table: pa.Table, names: Sequence[str], of_part: str = "") -> str:
     """Write rows that can not be stored somewhere else; return a clause that says where.
 
     Args:
         table: The rows.
+        names: What the columns are called.
         of_part: The part of the result, for people.
     """
+    if len(names) == table.num_columns:
+        table = table.rename_columns(list(names))
     path = Path(tempfile.gettempdir()) / f"usher-rescue-{uuid4().hex}.arrow"
     named = f" of {of_part!r}" if of_part else ""
     spool = Spool(path, table.schema)

@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from usher_pipeline.errors import UnsupportedFrameError
-from usher_pipeline.frames import adapter_for, adapter_of_kind
+from usher_pipeline.frames import adapter_for, adapter_of_kind, streams
 from usher_pipeline.frames.streams import Growing, as_table, coalesced
 
 if TYPE_CHECKING:
@@ -238,3 +238,24 @@ def test_a_closed_relation_is_refused() -> None:
     adapter: Any = adapter_for(relation)
     with pytest.raises(UnsupportedFrameError, match="a connection that stays open"):
         list(adapter.parts(relation))
+
+
+def test_many_small_parts_are_put_together_on_the_way(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """However many parts wait to be written, few tables are held; all rows come, in order."""
+    monkeypatch.setattr(streams, "_MOST_SMALL", 3)
+    monkeypatch.setattr(streams, "_ROWS", 8)
+    joined: list[int] = []
+    plain = streams._joined
+
+    def counted(tables: list[pa.Table]) -> pa.Table:
+        joined.append(len(tables))
+        return plain(tables)
+
+    monkeypatch.setattr(streams, "_joined", counted)
+    parts = [pa.table({"n": [n], "gene": [str(n)]}) for n in range(20)]
+    found = list(streams.coalesced(parts))
+    assert [table.num_rows for table in found] == [8, 8, 4]
+    assert pa.concat_tables(found).equals(pa.concat_tables(parts))
+    assert max(joined) <= 4

@@ -26,6 +26,7 @@ __all__ = ["Growing", "as_table", "coalesced"]
 #: Parts of fewer rows and bytes than these are put together before they are written.
 _ROWS: Final = 1 << 20
 _SIZE_BYTES: Final = 1 << 25
+_MOST_SMALL: Final = 1 << 10
 
 _CURE: Final = "Give every frame the same columns of the same types, or return one frame."
 
@@ -37,12 +38,17 @@ class Growing:
         adapter: That of the parts.
         kind: The kind of the whole; that of the parts unless given.
         tell_parts: Whether errors say which part it was, since somebody yielded them.
+
+    Attributes:
+        described: Label and type of each column.
+        last: The part that came last, if somebody yielded it.
     """
 
     def __init__(self, adapter: Adapter, kind: str = "", *, tell_parts: bool = True) -> None:
         self.adapter = adapter
         self.kind = kind or adapter.kind
         self.described: tuple[tuple[str, str], ...] = ()
+        self.last: tuple[Any, ...] = ()
         self._tell_parts = tell_parts
         self._count = 0
         self._row_count = 0
@@ -81,6 +87,8 @@ class Growing:
             UnsupportedFrameError: It can not be stored exactly, or is not like the others.
         """
         self._count += 1
+        if self._tell_parts:
+            self.last = (frame,)
         try:
             packed = self.adapter.to_arrow(frame)
         except UnsupportedFrameError as problem:
@@ -103,6 +111,18 @@ class Growing:
         if not columns:
             return packed.table
         return pa.Table.from_arrays(columns, schema=packed.table.schema)
+
+    def refused(self, frame: Any, type_name: str) -> UnsupportedFrameError:
+        """Count a part that is of another kind; return the error that says so.
+
+        Args:
+            frame: The part.
+            type_name: Its type.
+        """
+        self._count += 1
+        self.last = (frame,)
+        cure = f"Yield frames of one kind, here {self.adapter.kind}."
+        return UnsupportedFrameError(f"frame {self._count}", type_name, cure)
 
     def _begin(self, packed: Packed) -> None:
         self._schema = dict(packed.schema)
@@ -175,21 +195,26 @@ def as_table(frame: Any) -> Any:
 def coalesced(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
     """Yield the rows of some tables in fewer tables, none of which is small without need."""
     held: list[pa.Table] = []
+    # A table of one row takes thousands of bytes: of those that wait there are not many.
+    small: list[pa.Table] = []
     rows = size_bytes = 0
     try:
         for table in tables:
-            held.append(table)
+            small.append(table)
             rows, size_bytes = rows + table.num_rows, size_bytes + table.nbytes
+            if len(small) == _MOST_SMALL:
+                held.append(_joined(small))
+                small = []
             if rows >= _ROWS or size_bytes >= _SIZE_BYTES:
-                yield _joined(held)
-                held, rows, size_bytes = [], 0, 0
+                yield _joined([*held, *small])
+                held, small, rows, size_bytes = [], [], 0, 0
     except UnsupportedFrameError:
         # Those before are whole, and are wanted before the error is.
-        if held:
-            yield _joined(held)
+        if held or small:
+            yield _joined([*held, *small])
         raise
-    if held:
-        yield _joined(held)
+    if held or small:
+        yield _joined([*held, *small])
 
 
 def _joined(tables: list[pa.Table]) -> pa.Table:
