@@ -6,6 +6,7 @@ from typing import Any
 
 import pandas as pd
 import polars as pl
+import pytest
 
 from usher_pipeline import checkpoint, export, run
 from usher_pipeline.exporting import inputs_among
@@ -114,3 +115,24 @@ def test_values_and_settings_stand_in_full() -> None:
     assert details["arguments"] == {"values": repr(weights)}
     assert details["settings"] == {"scoring": "{'gnomad': 0.2, 'token': (hidden)}"}
     assert details["stated_in"]["scoring"] == "run(...)"
+
+
+@pytest.mark.parametrize("form", ["polars", "pandas", "arrow"])
+def test_a_result_in_another_form_is_still_that_result(form: str) -> None:
+    """What is asked for as a frame of another library has the same origin, unless changed."""
+    with run(CONFIG):
+        frame = getattr(part, form)(1)
+        assert inputs_among({"frame": frame})[1] == []
+        counted(frame)
+        (entry,) = counted.entries()
+        assert [each.name for each in entry.inputs] == ["exported_part"]
+        assert sidecar(frame)["output"]["content"] == part.entries()[0].content
+
+
+def test_a_result_in_another_form_that_was_changed_is_none() -> None:
+    """A frame of pandas that somebody wrote into is told from the one that was returned."""
+    with run(CONFIG):
+        frame = part.pandas(1)
+        frame.loc[0, "n"] = 99
+        assert inputs_among({"frame": frame}) == ([], ["frame"])
+        assert sidecar(frame)["output"]["note"] == "changed after the checkpoint returned it"

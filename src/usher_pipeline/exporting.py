@@ -58,7 +58,7 @@ def inputs_among(arguments: Mapping[str, Any]) -> tuple[list[Read], list[str]]:
     unknown: list[str] = []
     for place, frame in _frames_in(arguments, ""):
         origin = origin_of(frame)
-        if origin is not None and _is_still(frame, origin[0]):
+        if origin is not None and _is_still(frame, *origin):
             entry = origin[0]
             known[Read(entry.name, entry.key.digest, entry.content)] = None
         else:
@@ -77,10 +77,19 @@ def _frames_in(value: Any, place: str) -> Iterator[tuple[str, Any]]:
             yield from _frames_in(item, f"{place}[{index}]")
 
 
-def _is_still(frame: Any, entry: Entry) -> bool:
+def _is_still(frame: Any, entry: Entry, backend: LocalBackend) -> bool:
     """Tell whether a frame is still what its entry says; queries can not be changed."""
     adapter = adapter_for(frame)
-    return (adapter is not None and adapter.is_lazy) or _content(frame) == entry.content
+    assert adapter is not None  # noqa: S101 - it is a frame
+    if adapter.is_lazy:
+        return True
+    if adapter.kind == entry.kind:
+        return _content(frame) == entry.content
+    # In the form of another library it has another digest: that of the same form, made anew.
+    from usher_pipeline.persistence.conversion import in_form
+
+    packed = backend.load(entry)
+    return packed is not None and _content(frame) == _content(in_form(adapter.kind, packed))
 
 
 def _content(frame: Any) -> str:
@@ -141,7 +150,7 @@ def _provenance_of(frame: Any, shape: tuple[int, int], target: Path) -> dict[str
             # The database is busy, and half of the store is there alone.
             steps = [entry.step().to_json()]
         output |= {"checkpoint": entry.name, "key": entry.key.digest, "content": entry.content}
-        if not _is_still(frame, entry):
+        if not _is_still(frame, entry, backend):
             # Somebody changed the frame in place after it was returned.
             steps += _possible(steps)
             output |= {"content": None, "note": "changed after the checkpoint returned it"}
