@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import duckdb
 import polars as pl
@@ -21,6 +21,7 @@ from usher_pipeline import checkpoint, configure
 from usher_pipeline.persistence import PipelineStore, engine, publisher, tables
 from usher_pipeline.persistence.local import LocalBackend, resolved
 from usher_pipeline.persistence.segments import Segments
+from usher_pipeline.records import utc_now
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -415,3 +416,45 @@ def test_what_an_end_interrupts_is_no_trouble(
     own.errands[Path("store.duckdb"), "seal"] = stopped
     own._work()
     assert [record.levelname for record in caplog.records] == ["WARNING"] * (not is_ending)
+
+
+def test_the_end_does_not_wait_for_what_others_hold(held: Any) -> None:
+    """While others hold the database there is nothing to wait for at the end of a script."""
+    assert call().returncode == 0
+    backend = LocalBackend(resolved(STORE))
+    (entry,) = backend.recent("big")
+    backend.segments.mark(entry, utc_now())
+    own = publisher._Publisher()
+    with held(backend.path):
+        own.ask(backend)
+        thread = own.thread
+        assert thread is not None
+        began = time.monotonic()
+        own._end(thread)
+        assert time.monotonic() - began < publisher._AT_EXIT_S / 2
+    assert len(backend.segments.pending()) == 1
+
+
+def test_the_end_is_patient_with_what_is_large(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The interpreter waits longer for a large table, so that somebody publishes it."""
+    monkeypatch.setattr(publisher, "_AT_EXIT_S", 0.0)
+    own = publisher._Publisher()
+    done = threading.Event()
+
+    class Slow:
+        """A store whose table takes its time."""
+
+        path = Path("store.duckdb")
+
+        def publish(self) -> bool:
+            """Take half a second, unless it is told to end before."""
+            with own.changed:
+                own.changed.wait_for(lambda: own.is_ending, 0.5)
+                if not own.is_ending:
+                    done.set()
+            return True
+
+    own.ask(cast("LocalBackend", Slow()), size_bytes=1_000_000_000)
+    assert own.thread is not None
+    own._end(own.thread)
+    assert done.is_set()

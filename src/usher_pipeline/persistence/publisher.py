@@ -2,9 +2,10 @@
 
 What is to be published is marked on disk before anybody is told of a result, so nothing
 depends on this thread: what it does not get to is done by the next one who opens the store.
-When the main thread ends the interpreter waits for this one, which has a few seconds; then
-its statement is interrupted and rolled back. At the end of an interpreter there is no later
-moment: before its own exit handlers run, DuckDB is told that it may call Python no more.
+When the main thread ends the interpreter waits for this one, which has a few seconds, and
+more for what is large; then its statement is interrupted and rolled back. At the end of an
+interpreter there is no later moment: before its own exit handlers run, DuckDB is told that
+it may call Python no more.
 
 When there is nothing to publish it runs errands, such as sealing again what only a table
 still had: nobody has to wait for these, and those that are left at the end are dropped.
@@ -30,8 +31,11 @@ if TYPE_CHECKING:
 
 __all__ = ["ask", "has_errands", "is_busy", "send", "wait"]
 
-#: How long the interpreter waits at its end for what is being published.
+#: How long the interpreter waits at its end for what is being published; for large tables
+#: as long as they usually take, else no short process would ever get to publish them.
 _AT_EXIT_S: Final = 5.0
+_AT_EXIT_S_PER_GB: Final = 10.0
+_LONGEST_AT_EXIT_S: Final = 60.0
 _FIRST_PAUSE_S: Final = 0.5
 _LOOK_EVERY_S: Final = 0.1
 _LONGEST_PAUSE_S: Final = 30.0
@@ -52,13 +56,15 @@ class _Publisher:
         self.on_errand: Path | None = None
         self.is_pausing = False
         self.is_ending = False
+        self.size_bytes = 0
         self.thread: threading.Thread | None = None
 
-    def ask(self, backend: LocalBackend) -> None:
+    def ask(self, backend: LocalBackend, size_bytes: int = 0) -> None:
         """Publish a store soon."""
         with self.changed:
             if self._is_there():
                 self.waiting[backend.path] = backend
+                self.size_bytes = max(self.size_bytes, size_bytes)
 
     def send(self, path: Path, errand: str, work: Callable[[], None]) -> None:
         """Do some work on a store when there is nothing to publish."""
@@ -73,11 +79,10 @@ class _Publisher:
         """
         if self.is_ending or self.thread is not None:
             return not self.is_ending
-        # The interpreter waits for it, as it does for any thread that is no daemon.
+        # The interpreter waits for both, as it does for any thread that is no daemon: one
+        # that comes back from DuckDB when the interpreter is gone ends the whole process.
         self.thread = threading.Thread(target=self._work, name="usher-publisher")
-        guard = threading.Thread(
-            target=self._guard, args=[self.thread], name="usher-guard", daemon=True
-        )
+        guard = threading.Thread(target=self._guard, args=[self.thread], name="usher-guard")
         try:
             start_apart(self.thread)
             start_apart(guard)
@@ -93,6 +98,7 @@ class _Publisher:
                 self.waiting.clear()
                 self.errands.clear()
             if not (self.waiting or self.errands):
+                self.size_bytes = 0
                 self.thread = None
                 self.changed.notify_all()
                 return None
@@ -129,6 +135,8 @@ class _Publisher:
                 if self.is_ending or time.monotonic() >= ends:
                     return
                 self.is_pausing = True
+                # Whoever waits for the end need not wait for others to let go of a file.
+                self.changed.notify_all()
                 self.changed.wait(pause_s)
                 self.is_pausing = False
             pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
@@ -150,7 +158,7 @@ class _Publisher:
     def _guard(self, thread: threading.Thread) -> None:
         """Wait for the end of the main thread, and see that the other one ends soon after."""
         while thread.is_alive():
-            threading.main_thread().join(_LOOK_EVERY_S)
+            thread.join(_LOOK_EVERY_S)
             if not threading.main_thread().is_alive():
                 self._end(thread)
                 return
@@ -159,8 +167,10 @@ class _Publisher:
         """Let the thread finish within some seconds, else have its work rolled back."""
         with self.changed:
             if not self.is_pausing:
+                patience_s = max(_AT_EXIT_S, _AT_EXIT_S_PER_GB * self.size_bytes / 1e9)
                 self.changed.wait_for(
-                    lambda: self.thread is None or self.is_pausing, _AT_EXIT_S
+                    lambda: self.thread is None or self.is_pausing,
+                    min(patience_s, _LONGEST_AT_EXIT_S),
                 )
             self.is_ending = True
             self.changed.notify_all()
@@ -182,13 +192,15 @@ def _start_again() -> None:
 os.register_at_fork(after_in_child=_start_again)
 
 
-def ask(backend: LocalBackend) -> None:
+def ask(backend: LocalBackend, size_bytes: int = 0) -> None:
     """Publish what is meant in a store, behind the caller.
 
     Args:
         backend: The store.
+        size_bytes: How much that is; a large table may be waited for a little longer at the
+            end of the interpreter.
     """
-    _publisher.ask(backend)
+    _publisher.ask(backend, size_bytes)
 
 
 def send(path: Path, errand: str, work: Callable[[], None]) -> None:
