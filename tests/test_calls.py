@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import functools
+import os
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +24,7 @@ from usher_pipeline.errors import (
     UsherWarning,
 )
 from usher_pipeline.persistence import PipelineStore, ProvenanceTracker
+from usher_pipeline.persistence.local import LocalBackend
 from usher_pipeline.records import Blocked, Hit, Miss
 
 if TYPE_CHECKING:
@@ -383,8 +387,6 @@ def test_a_miss_on_a_credential_suggests_to_ignore_it() -> None:
 
 def test_explain_names_what_is_not_watched() -> None:
     """What could change a result unseen stands under the decision."""
-    import threading
-
     lock = threading.Lock()
 
     @checkpoint(name="locked")
@@ -473,6 +475,89 @@ def test_names_that_differ_in_case_are_refused_at_once() -> None:
             return pl.DataFrame({"a": [1]})
 
     assert upper().height == 1
+
+
+def test_first_calls_at_once_do_not_clash(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The folder of a name that another thread makes just now is no other spelling of it."""
+    plain, seen = os.path.isdir, threading.local()
+    own = tmp_path / "store.checkpoints" / "parallel"
+
+    def isdir(path: Any) -> bool:
+        # The first answer that each call gets is from before the folder was there.
+        if str(path) == str(own) and not seen.is_first:
+            return plain(path)
+        seen.is_first = seen.is_first and str(path) != str(own)
+        return str(path) != str(own) and plain(path)
+
+    monkeypatch.setattr(os.path, "isdir", isdir)
+
+    @checkpoint(name="parallel", version="1")
+    def parallel(n: int) -> pl.DataFrame:
+        return pl.DataFrame({"n": [n]})
+
+    def called(n: int) -> int:
+        seen.is_first = True
+        found: int = parallel(n).item()
+        return found
+
+    with run(store=tmp_path / "store.duckdb"), ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(called, range(12))) == list(range(12))
+        assert len(parallel.entries()) == 12
+
+
+def test_an_error_made_of_the_warning_has_the_frame(tmp_path: Path) -> None:
+    """Who makes warnings errors loses no result that could not be stored."""
+
+    @checkpoint(name="unsaved", version="1")
+    def unsaved() -> pl.DataFrame:
+        pending = tmp_path / "store.checkpoints" / ".pending"
+        pending.parent.mkdir(exist_ok=True)
+        pending.write_text("in the way")
+        return pl.DataFrame({"a": [1]})
+
+    with (
+        run(store=tmp_path / "store.duckdb"),
+        pytest.raises(CheckpointNotSaved, match="could not be stored") as caught,
+    ):
+        unsaved()
+    assert caught.value.frame.equals(pl.DataFrame({"a": [1]}))
+
+
+def test_an_error_made_of_a_change_meanwhile_has_the_frame(tmp_path: Path) -> None:
+    """What was made while a file changed is in the error as well."""
+    path = tmp_path / "genes.txt"
+    path.write_text("USH2A")
+
+    @checkpoint(name="torn")
+    def torn(file: Path) -> pl.DataFrame:
+        file.write_text("MYO7A")
+        return pl.DataFrame({"gene": [file.read_text()]})
+
+    with pytest.raises(CheckpointNotSaved, match=r"genes\.txt' changed") as caught:
+        torn(path)
+    assert caught.value.frame.item() == "MYO7A"
+
+
+def test_publishing_that_fails_costs_no_result(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whatever goes wrong with the table, the caller has its frame and the log the reason."""
+
+    def refuse(*_: object) -> None:
+        raise RuntimeError("what nobody thought of")
+
+    @checkpoint(name="tableless")
+    def tableless() -> pl.DataFrame:
+        return pl.DataFrame({"a": [1]})
+
+    with monkeypatch.context() as patched:
+        patched.setattr(LocalBackend, "publish_soon", refuse)
+        assert tableless().item() == 1
+    assert "tableless has no table for now" in caplog.text
+    assert "what nobody thought of" in caplog.text
+    assert isinstance(tableless.explain(), Hit)
 
 
 def test_refresh_is_not_answered_by_what_began_before(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import time
 import warnings
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, Final, get_args
@@ -14,7 +14,6 @@ from usher_pipeline.config.environment import is_set, variable
 from usher_pipeline.display import duration
 from usher_pipeline.errors import (
     CheckpointMissError,
-    CheckpointNotSaved,
     CodeChangedError,
     ConfigError,
     StoreError,
@@ -25,7 +24,7 @@ from usher_pipeline.exporting import inputs_among, remember_origin
 from usher_pipeline.facts import InForce
 from usher_pipeline.fingerprint.binding import bind
 from usher_pipeline.fingerprint.key import context_of, measure, rekeyed, stands_as
-from usher_pipeline.persistence.reads import Call, current_call
+from usher_pipeline.persistence.reads import Call, calls_around
 from usher_pipeline.planning import (
     CodePolicy,
     Request,
@@ -54,6 +53,7 @@ from usher_pipeline.results import (
     make,
     parts_of,
     restored,
+    warn_unsaved,
 )
 from usher_pipeline.results import bypassed as not_kept
 from usher_pipeline.returned import gather
@@ -71,6 +71,8 @@ if TYPE_CHECKING:
     from usher_pipeline.results import Made
     from usher_pipeline.returned import Returned
     from usher_pipeline.runs import Run
+
+_log: Final = logging.getLogger("usher_pipeline")
 
 __all__ = [
     "Planned",
@@ -356,20 +358,24 @@ def _saved(
 ) -> tuple[Any, Entry | None]:
     """Store what a function returned; return what its caller gets, and what was stored."""
     entry, kept = None, dict[str, Entry]()
-    if changed:
-        _refuse(planned, changed)
-    else:
+    if not changed:
         reading.record_call(planned, made[""].entry)
         kept = keep(planned, returned, made)
         entry = kept.get("")
     # Only now: a query on what is stored may find its connection busy.
     result = handed_out(planned, returned, made, kept, planned.form)
+    if changed:
+        _refuse(planned, changed, result)
     if entry is not None:
         claim(planned, result, kept)
         planned.run.note(planned.backend, entry, "computed")
-        with suppress(OSError, StoreError):
-            # What stays undone is marked on disk, and the next opener does it.
+        try:
             planned.backend.publish_soon()
+        except (OSError, StoreError):
+            # What stays undone is marked on disk, and the next opener does it.
+            pass
+        except Exception:  # noqa: BLE001 - it is stored, and its caller is to have it
+            _log.warning("%s has no table for now", planned.declared.name, exc_info=True)
     return result, entry
 
 
@@ -388,19 +394,18 @@ def _changes(planned: Planned, before: reading.Watched, call: Call) -> list[str]
         return []
 
 
-def _refuse(planned: Planned, changed: Sequence[str]) -> None:
+def _refuse(planned: Planned, changed: Sequence[str], result: Any) -> None:
     """Say that a result is not stored, since what it was made of changed meanwhile."""
     name, what = planned.declared.name, ", ".join(changed)
     planned.run.note_unsaved(name, "not stored", {"changed meanwhile": list(changed)})
-    outer = current_call()
-    if outer is not None:
+    for outer in calls_around():
         outer.torn.append(f"checkpoint {name}, whose result was not stored")
-    warnings.warn(
+    warn_unsaved(
         f"{name} ran, but is not stored: while it ran, {what} changed, so nobody can tell "
         "which version the result was made of. The result was returned. Call again to "
         "have one of the present version kept.",
-        CheckpointNotSaved,
-        stacklevel=6,
+        result,
+        stacklevel=7,
     )
 
 

@@ -26,6 +26,7 @@ from usher_pipeline.errors import (
     UnsupportedFrameError,
 )
 from usher_pipeline.exporting import remember_origin
+from usher_pipeline.fingerprint.content import combine
 from usher_pipeline.frames import adapter_for, adapter_of_kind
 from usher_pipeline.frames.contract import lays_views, require_storable
 from usher_pipeline.persistence.segments import check_name, file_state, schema_text
@@ -55,6 +56,7 @@ __all__ = [
     "parts_of",
     "recalled",
     "restored",
+    "warn_unsaved",
 ]
 
 #: What `restored` returns when nothing can be restored.
@@ -187,7 +189,6 @@ def _entry(
     columns: tuple[Column, ...],
     circumstances: Circumstances,
 ) -> Entry:
-    from usher_pipeline.fingerprint.frames import combine
     from usher_pipeline.frames.views import size_bytes
 
     function = planned.declared.function
@@ -266,15 +267,33 @@ def _tell_unsaved(
     if planned.run.strict:
         raise CheckpointNotSavedError(path, str(problem), result) from problem
     frames = {part: each for part, each in made.items() if part or len(made) == 1}
-    rescued = ", ".join(rescue(each.packed.table, part) for part, each in frames.items())
+    rescued = ", ".join(
+        rescue(each.packed.table, each.packed.schema["sql_names"], part)
+        for part, each in frames.items()
+    )
     planned.run.note_unsaved(name, "not saved", {"problem": str(problem)})
-    warnings.warn(
+    warn_unsaved(
         f"{name} ran, but its result could not be stored in {str(path)!r}: {problem}. The "
         f"result was returned{rescued and f', and {rescued}'}. "
         "Mend the store and call again to have it kept.",
-        CheckpointNotSaved,
-        stacklevel=6,
+        result,
+        stacklevel=7,
     )
+
+
+def warn_unsaved(text: str, frame: Any, stacklevel: int) -> None:
+    """Warn that a result is not stored; who makes an error of it finds the result there.
+
+    Args:
+        text: What happened.
+        frame: What the function returned.
+        stacklevel: Whose line it is, as `warnings.warn` counts from here.
+    """
+    try:
+        warnings.warn(text, CheckpointNotSaved, stacklevel=stacklevel)
+    except CheckpointNotSaved as problem:
+        problem.frame = frame
+        raise
 
 
 def handed_out(
