@@ -23,9 +23,11 @@ __all__ = [
     "CodeChangedError",
     "ConfigError",
     "CriterionMissingError",
+    "DamagedDatabaseError",
     "DamagedResultError",
     "DeclarationError",
     "FingerprintError",
+    "ForeignTableError",
     "InvalidResultError",
     "NameClashError",
     "NotPublishedError",
@@ -80,7 +82,13 @@ class UsherWarning(UserWarning):
 
 
 class CheckpointNotSaved(UsherWarning):
-    """A function ran and its result was returned, but it could not be stored."""
+    """A function ran and its result was returned, but it could not be stored.
+
+    Attributes:
+        frame: What the function returned, for those who make warnings errors.
+    """
+
+    frame: Any = None
 
 
 # --- names ------------------------------------------------------------------------------
@@ -412,7 +420,8 @@ class UnsupportedFrameError(UsherError, TypeError):
         column: The column, or the part of the frame, that stands in the way.
         type_name: Its type.
         cure: What to do.
-        frame: What a checkpointed function had computed; nothing is lost.
+        frame: What a checkpointed function had computed; nothing is lost. Of a generator,
+            the frame that was refused: those before it are where the error says.
     """
 
     def __init__(self, column: str, type_name: str, cure: str) -> None:
@@ -422,7 +431,7 @@ class UnsupportedFrameError(UsherError, TypeError):
         self.cure = cure
         super().__init__(
             f"The frame can not be stored exactly: {column} is {type_name}. "
-            f"Nothing was written. {cure}"
+            f"Nothing was stored. {cure}"
         )
 
 
@@ -514,6 +523,42 @@ class StoreBusyError(StoreError):
             f"the database is held by {holder}; waited {waited_s:.1f} s",
             "Nothing was written. Close that connection, or call again later; "
             "hits do not need the database.",
+        )
+
+
+class ForeignTableError(StoreError):
+    """In the database something else has the name of a table of the library.
+
+    Attributes:
+        path: The store.
+        name: The name.
+    """
+
+    def __init__(self, path: Path | str, name: str) -> None:
+        self.name = name
+        super().__init__(
+            path,
+            f"{name} is not the table that the library makes",
+            f"Nothing was written. Drop or rename {name} in the database if it is yours; "
+            "do not use a store whose maker you do not trust.",
+        )
+
+
+class DamagedDatabaseError(StoreError):
+    """A block of the database is not what DuckDB wrote there.
+
+    Attributes:
+        path: The store.
+        problem: What DuckDB says.
+    """
+
+    def __init__(self, path: Path | str, problem: str) -> None:
+        self.problem = problem
+        super().__init__(
+            path,
+            f"the database is damaged: {problem}",
+            "Nothing was written. Put a copy of the file back, or move it and its .wal away: "
+            "results in the folder beside it stay and get their tables again.",
         )
 
 

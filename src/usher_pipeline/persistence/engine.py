@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from itertools import count
 from typing import TYPE_CHECKING, Any, Final
 
-from usher_pipeline.errors import StoreBusyError, StoreError
+from usher_pipeline.errors import DamagedDatabaseError, StoreBusyError, StoreError
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -52,6 +52,16 @@ _STORAGE_VERSION: Final = "v1.5.0"
 _BUSY: Final = ("Could not set lock on file", "Unique file handle conflict")
 _BUSY_ELSEWHERE: Final = "Can't open a connection to same database file with a different"
 _HOLDER: Final = re.compile(r"Conflicting lock is held in (.+?\(PID \d+\))")
+
+#: What DuckDB says of a file in which something is not what it wrote.
+_DAMAGE: Final = (
+    "Corrupt database file",
+    "Could not read enough bytes",
+    "Serialization Error",
+    "Failed to deserialize",
+)
+#: What it says once an instance is of no use any more.
+_INVALID: Final = "database has been invalidated"
 
 _FIRST_WAIT_S: Final = 0.005
 #: What DuckDB may use while a table is written that may be larger than the memory.
@@ -120,6 +130,11 @@ class _Process:
                 self.instances[place] = _instance({folder}, lean=lean)
             return self.instances[place]
 
+    def drop_instances(self) -> None:
+        """Begin with new instances; who is at work with one of the old keeps it until then."""
+        with self.lock:
+            self.instances.clear()
+
 
 def _instance(folders: Iterable[str], *, lean: bool = False) -> duckdb.DuckDBPyConnection:
     import duckdb
@@ -167,10 +182,12 @@ class Session:
     Attributes:
         connection: The DuckDB connection.
         catalog: The name under which the database is attached.
+        path: The file.
     """
 
     connection: duckdb.DuckDBPyConnection
     catalog: str
+    path: Path
 
     def table(self, name: str) -> str:
         """Return the full SQL name of a table of the store."""
@@ -218,9 +235,9 @@ class Session:
 
         try:
             self.execute(f"CHECKPOINT {quote(self.catalog)}")
-        except duckdb.TransactionException:
-            # It is committed all the same; DuckDB moves it when the others are done. To raise
-            # would tell the caller to do again what is done.
+        except duckdb.Error:
+            # Somebody is at work in it, the disk is full, or the interpreter ends. It is
+            # committed all the same; to raise would tell the caller to do again what is done.
             return
 
     @contextmanager
@@ -277,15 +294,33 @@ def session(
 
     Raises:
         StoreBusyError: Others held the file for longer.
+        DamagedDatabaseError: A block of it is damaged.
         StoreError: The file is no DuckDB database or can not be opened.
     """
+    try:
+        with _session(path, timeout_s, reach, read_only=read_only, lean=lean) as found:
+            yield found
+    except errors() as problem:
+        text = str(problem)
+        is_damage = any(words in text for words in _DAMAGE)
+        if is_damage or _INVALID in text:
+            _process.drop_instances()
+        if is_damage:
+            raise DamagedDatabaseError(path, text.partition("\n")[0]) from problem
+        raise
+
+
+@contextmanager
+def _session(
+    path: Path, timeout_s: float, reach: Sequence[Path], *, read_only: bool, lean: bool
+) -> Iterator[Session]:
     file = _process.file(path)
     with _locked(file, path, timeout_s), ExitStack() as stack:
         if _held(file, path, timeout_s):
             cursor = file.native.cursor()
             stack.callback(cursor.close)
             stack.enter_context(_at_work(file, cursor))
-            yield Session(cursor, file.catalog)
+            yield Session(cursor, file.catalog, path)
             return
         home, others = str(path.parent), {str(folder) for folder in reach}
         if others <= {home}:
@@ -306,9 +341,14 @@ def session(
         _wait(path, lambda: cursor.execute(statement).fetchall(), timeout_s)
         try:
             with _at_work(file, cursor):
-                yield Session(cursor, name)
+                yield Session(cursor, name, path)
         finally:
-            cursor.execute(f"DETACH {quote(name)}").fetchall()
+            try:
+                cursor.execute(f"DETACH {quote(name)}").fetchall()
+            except errors():
+                # On a full disk the log can not be moved into the file, where it is as safe.
+                # The instance is of no use any more, and would keep the file from others.
+                _process.drop_instances()
 
 
 @contextmanager
@@ -497,6 +537,8 @@ def _wait(path: Path, attempt: Any, timeout_s: float) -> Any:
         except duckdb.Error as problem:
             text = str(problem)
             waited_s = time.monotonic() - started
+            if any(words in text for words in _DAMAGE):
+                raise DamagedDatabaseError(path, text.partition("\n")[0]) from problem
             if not any(words in text for words in (*_BUSY, _BUSY_ELSEWHERE)):
                 raise StoreError(path, *_explain(text)) from problem
             if waited_s >= timeout_s:

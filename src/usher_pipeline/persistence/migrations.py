@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from usher_pipeline.errors import ForeignTableError
 from usher_pipeline.persistence.engine import folded
 
 if TYPE_CHECKING:
     from usher_pipeline.persistence.engine import Session
 
-__all__ = ["CHECKPOINTS", "PROVENANCE", "has_table", "migrate", "spelled"]
+__all__ = ["CHECKPOINTS", "PROVENANCE", "has_own", "has_table", "migrate", "spelled"]
 
 #: The table with one row per published checkpoint.
 CHECKPOINTS: Final = "_checkpoints"
@@ -63,10 +64,37 @@ def has_table(session: Session, name: str) -> bool:
     return spelled(session, name) is not None
 
 
+def has_own(session: Session, table: str) -> bool:
+    """Tell whether one of the library's tables is there: a table, with the columns it has.
+
+    In a file of a stranger a view may have its name, which is nothing of ours.
+    """
+    return _is_table(session, table) and _first(table) in _columns(session, table)
+
+
+def _first(table: str) -> str:
+    return _TABLES[table].split()[0]
+
+
+def _is_table(session: Session, table: str) -> bool:
+    kinds = session.rows(
+        "SELECT table_type FROM information_schema.tables WHERE table_catalog = ? "
+        "AND table_schema = 'main' AND table_name = ?",
+        [session.catalog, table],
+    )
+    return kinds == [("BASE TABLE",)]
+
+
 def migrate(session: Session) -> None:
-    """Create the tables of the library, or add the columns that an older file lacks."""
+    """Create the tables of the library, or add the columns that an older file lacks.
+
+    Raises:
+        ForeignTableError: Something else has the name of one of them.
+    """
     for table, columns in _TABLES.items():
         known = _columns(session, table)
+        if known and not has_own(session, table):
+            raise ForeignTableError(session.path, table)
         if not known:
             session.execute(f"CREATE TABLE {session.table(table)} ({columns})")
         for column, kind in _ADDED[table].items():
