@@ -997,3 +997,14 @@ def test_a_closed_store_keeps_no_house(kept: PipelineStore) -> None:
     for ask in asked:
         with pytest.raises(StoreClosedError, match="it is closed"):
             ask()
+
+
+def test_a_table_that_was_set_aside_can_go(tmp_path: Path) -> None:
+    """What `verify` set aside is dropped by its name, and nothing else is."""
+    with PipelineStore(tmp_path / "store.duckdb") as store:
+        store.conn.execute("CREATE TABLE _usher_aside_1_genes AS SELECT 1 AS n")
+        store.conn.execute("CREATE TABLE _usher_aside_2_genes AS SELECT 2 AS n")
+        store.delete_checkpoint("_usher_aside_1_genes")
+        names = store.execute_query("SHOW TABLES")["name"].to_list()
+        assert "_usher_aside_1_genes" not in names
+        assert "_usher_aside_2_genes" in names

@@ -16,11 +16,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from usher_pipeline import checkpoint, configure, load, run
-from usher_pipeline.errors import StoreBusyError, UsherWarning
+from usher_pipeline.errors import NotPublishedError, StoreBusyError, UsherWarning
 from usher_pipeline.persistence import PipelineStore, eviction
 from usher_pipeline.persistence.eviction import evict, evictable, keep_house
 from usher_pipeline.persistence.inventory import Item, size_of
 from usher_pipeline.persistence.local import LocalBackend
+from usher_pipeline.persistence.segments import Segments
 from usher_pipeline.records import Cost, Entry, Hit, Key, utc_now
 
 if TYPE_CHECKING:
@@ -239,6 +240,89 @@ def test_a_dictionary_is_put_together_from_evicted_frames(tmp_path: Path) -> Non
         assert halves()["low"].item() == 1
 
 
+# --- before another table comes ---------------------------------------------------------
+
+
+def rows_in(backend: LocalBackend) -> int:
+    """Return how many rows the table has."""
+    with duckdb.connect(str(backend.path)) as connection:
+        ((count,),) = connection.execute(f"SELECT count(*) FROM {ONE}").fetchall()
+    return int(count)
+
+
+def evicted(backend: LocalBackend) -> Entry:
+    """Take what can go; return the result of 1000 rows, of which only the table is left."""
+    entry = backend.recent(ONE)[0]
+    assert ONE in taken(backend)
+    assert backend.segments.examine(entry) is None
+    return entry
+
+
+CHANGES = {"another result": (5, 5), "a table": (2, 2), "more rows": (2, 1002)}
+
+
+def change(backend: LocalBackend, how: str) -> None:
+    """Have the table hold something else than the result of 1000 rows."""
+    if how == "another result":
+        with run(store=backend.path):
+            numbers(5)
+        return
+    with PipelineStore(backend.path) as store:
+        more = pl.DataFrame({"n": [1, 2]})
+        store.save_dataframe(more, ONE, replace=how == "a table")
+
+
+@pytest.mark.parametrize("how", CHANGES)
+def test_an_evicted_result_is_sealed_again_before_its_table_goes(
+    backend: LocalBackend, how: str
+) -> None:
+    """Whatever comes into the table, the result that only the table held still answers."""
+    entry = evicted(backend)
+    change(backend, how)
+    assert rows_in(backend) == CHANGES[how][1]
+    assert backend.segments.examine(entry)
+    with run(store=backend.path):
+        assert isinstance(numbers.explain(), Hit)
+    packed = backend.load(entry)
+    assert packed is not None
+    assert packed.table.column(0).to_pylist() == list(range(1000))
+
+
+def test_what_somebody_made_of_a_table_is_not_sealed(backend: LocalBackend) -> None:
+    """A table that holds the result no more is no copy of it, and may go."""
+    entry = evicted(backend)
+    with duckdb.connect(str(backend.path)) as connection:
+        connection.execute(f"UPDATE {ONE} SET n = 0 WHERE n = 7")
+    change(backend, "a table")
+    assert rows_in(backend) == 2
+    assert backend.segments.examine(entry) is None
+
+
+@pytest.mark.parametrize("how", ["another result", "a table", "more rows"])
+def test_a_table_that_can_not_be_sealed_again_stays(
+    backend: LocalBackend, how: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the disk is full, the sole copy of a result is not replaced, and it is said why."""
+    entry, older = evicted(backend), backend.recent(ONE)[1]
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    def publish() -> None:
+        backend.mean(older)
+        backend.settle([ONE])
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Segments, "seal", full)
+        with pytest.raises(NotPublishedError, match=r"only copy of a result.*No space"):
+            publish() if how == "another result" else change(backend, how)
+    assert rows_in(backend) == 1000
+    assert backend.recall(entry) is not None
+    publish()
+    assert rows_in(backend) == 900
+    assert backend.segments.examine(entry)
+
+
 # --- after publishing -------------------------------------------------------------------
 
 
@@ -307,3 +391,30 @@ def test_a_big_store_is_warned_of_once(
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         keep_house(backend, 10**9)
+
+
+@checkpoint(name="evicted_labels")
+def labelled(count: int = 2, label: str = "") -> pl.DataFrame:
+    """Return some numbers; the label changes the key, and nothing else."""
+    return pl.DataFrame({"n": list(range(count))})
+
+
+@pytest.fixture
+def labelled_store(tmp_path: Path) -> LocalBackend:
+    """A store with two results of one checkpoint, of two and of three rows."""
+    with run(store=tmp_path / "labelled.duckdb"):
+        labelled(2)
+        labelled(3)
+    return LocalBackend(tmp_path / "labelled.duckdb")
+
+
+def test_every_evicted_result_of_a_content_is_sealed_again(
+    labelled_store: LocalBackend,
+) -> None:
+    """Of two keys with the same content the one whose segment went keeps its result."""
+    entry = labelled_store.recent("evicted_labels")[0]
+    assert len(evict(labelled_store, 0, utc_now() + timedelta(hours=2)).places) == 1
+    with run(store=labelled_store.path):
+        labelled(3, "the same rows under another key")
+        labelled(5)
+    assert labelled_store.load(entry) is not None

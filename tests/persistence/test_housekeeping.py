@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -15,8 +16,9 @@ from usher_pipeline.persistence import PipelineStore, housekeeping
 from usher_pipeline.persistence.housekeeping import prune, stock_of
 from usher_pipeline.persistence.local import LocalBackend
 from usher_pipeline.persistence.pruning import Criteria
+from usher_pipeline.persistence.segments import Segments
 from usher_pipeline.persistence.sweeping import Swept
-from usher_pipeline.records import Hit, Miss, utc_now
+from usher_pipeline.records import Entry, Hit, Miss, utc_now
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -93,7 +95,7 @@ def test_the_current_result_and_pinned_ones_stay(backend: LocalBackend) -> None:
     _, middle, oldest = backend.recent("pruned_numbers")
     with PipelineStore(backend.path) as store:
         store.pin("pruned_numbers", oldest.key.digest)
-        backend.segments.mark("pruned_numbers", middle.key.digest, utc_now())
+        backend.segments.mark(middle, utc_now())
         pruned = prune(backend, ALL, dry_run=False)
         assert (pruned.entries, pruned.held_count) == ((), 3)
         assert rows_of(backend) == [4, 3, 2]
@@ -152,7 +154,7 @@ def test_a_result_that_is_meant_meanwhile_stays(
     def decided(backend: LocalBackend) -> Any:
         stock = stock_of(backend)
         backend.segments.pin("pruned_numbers", oldest.key.digest)
-        backend.segments.mark("pruned_numbers", middle.key.digest, utc_now())
+        backend.segments.mark(middle, utc_now())
         return stock
 
     monkeypatch.setattr(housekeeping, "stock_of", decided)
@@ -229,3 +231,78 @@ def test_what_can_not_be_asked_for_is_refused(backend: LocalBackend) -> None:
         with pytest.raises(CheckpointNameError, match="can not name a checkpoint"):
             store.prune(names=["_checkpoints"], dry_run=False)
     assert rows_of(backend) == [4, 3, 2]
+
+
+# --- several results of one key ---------------------------------------------------------
+
+
+def numbered(backend: LocalBackend, count: int = 3) -> list[Entry]:
+    """Store further results of the oldest key, each as if it was made before the last one."""
+    oldest = backend.recent("pruned_numbers")[-1]
+    packed = backend.load(oldest)
+    assert packed is not None
+    found = [oldest]
+    for days in range(1, count):
+        entry = replace(oldest, created_at=oldest.created_at - timedelta(days=days))
+        sealed = backend.segments.seal(entry.name, packed)
+        found.append(backend.segments.commit(sealed, entry))
+    return found
+
+
+def test_what_answers_after_pruning_is_the_latest(tmp_path: Path) -> None:
+    """What another result was made of stays, and so do the later results of its key."""
+    made: list[int] = []
+
+    @checkpoint(name="pruned_base", version="1", ignore=["made"])
+    def base(made: list[int] = made) -> pl.DataFrame:
+        made.append(len(made))
+        return pl.DataFrame({"n": made})
+
+    @checkpoint(name="pruned_above", version="1")
+    def above(frame: pl.DataFrame) -> pl.DataFrame:
+        return frame
+
+    with run(store=tmp_path / "store.duckdb"):
+        above(base())
+        base.refresh()
+        base.refresh()
+    backend = LocalBackend(tmp_path / "store.duckdb")
+    prune(backend, Criteria(keep_latest=1), dry_run=False)
+    with run(store=backend.path):
+        assert base()["n"].to_list() == [0, 1, 2]
+    assert made == [0, 1, 2]
+
+
+def test_the_lower_numbers_go_first(
+    backend: LocalBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whenever pruning is interrupted, no number is missing below one that is still there."""
+    numbered(backend)
+    plain, order = Segments.remove, list[int]()
+
+    def remove(self: Segments, entry: Entry) -> None:
+        if entry.row_count == 2:
+            order.append(entry.number)
+        plain(self, entry)
+
+    monkeypatch.setattr(Segments, "remove", remove)
+    prune(backend, ALL, dry_run=False)
+    assert order == [1, 2, 3]
+    assert rows_of(backend) == [4]
+
+
+def test_above_a_number_that_stays_after_all_nothing_goes(
+    backend: LocalBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where a result came to be needed meanwhile, the later ones of its key stay as well."""
+    _, middle, latest = numbered(backend)
+
+    def decided(backend: LocalBackend) -> Any:
+        stock = stock_of(backend)
+        backend.segments.note_published(middle.name, middle.stem)
+        return stock
+
+    monkeypatch.setattr(housekeeping, "stock_of", decided)
+    pruned = prune(backend, ALL, dry_run=False)
+    assert [each.number for each in pruned.entries if each.key == middle.key.digest] == [1]
+    assert backend.find(latest.name, latest.key.digest) == latest

@@ -87,8 +87,8 @@ def test_the_current_result_is_told_by_the_folder(held: Any, backend: LocalBacke
 def test_what_is_about_to_be_published_is_current_as_well(backend: LocalBackend) -> None:
     """Every marked result counts, beside the one that the table still is."""
     newest, older = backend.recent("listed_numbers")
-    backend.segments.mark("listed_numbers", newest.key.digest, utc_now())
-    backend.segments.mark("listed_numbers", older.key.digest, utc_now())
+    backend.segments.mark(newest, utc_now())
+    backend.segments.mark(older, utc_now())
     found = currents(backend, items(backend.segments))
     assert found == {("listed_numbers", newest.stem), ("listed_numbers", older.stem)}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -218,6 +219,14 @@ def test_an_older_result_never_answers_again() -> None:
     assert gone(Stock([older, latest], {latest.place}), EVERYTHING) == [older.place]
 
 
+@pytest.mark.parametrize(("kept", "going"), [(1, []), (2, [1]), (3, [1, 2]), (4, [1, 2, 3])])
+def test_no_number_is_missing_above_one_that_stays(kept: int, going: list[int]) -> None:
+    """Of the results of a key only those below all that stay go, so that counting up works."""
+    found = [item(number=number, days=9 - number) for number in (1, 2, 3, 4)]
+    stock = Stock(found, {found[kept - 1].place})
+    assert gone(stock, EVERYTHING) == [found[number - 1].place for number in going]
+
+
 # --- of all stores ----------------------------------------------------------------------
 
 
@@ -285,6 +294,19 @@ def test_what_stays_has_all_it_needs(stock: Stock, criteria: Criteria) -> None:
 
 
 @given(stocks(), CRITERIA)
+def test_what_stays_of_a_key_is_the_newest_in_a_row(stock: Stock, criteria: Criteria) -> None:
+    """No number goes above one of the same key that stays."""
+    going = set(gone(stock, criteria))
+    lowest: dict[Key, int] = {}
+    for each in sorted(stock.items, key=lambda each: each.entry.number):
+        if each.place not in going:
+            lowest.setdefault(each.entry.key, each.entry.number)
+    for each in stock.items:
+        if each.place in going:
+            assert each.entry.number < lowest.get(each.entry.key, 99)
+
+
+@given(stocks(), CRITERIA)
 def test_only_what_may_go_goes(stock: Stock, criteria: Criteria) -> None:
     """What goes is of the names, or the part of something that goes; each is named once."""
     found, held_count = prunable(stock, criteria, NOW)
@@ -321,3 +343,19 @@ def test_the_latest_of_each_name_stay(stock: Stock, count: int) -> None:
     going = Counter(name for name, _ in gone(alone, Criteria(keep_latest=count)))
     for name, number in Counter(each.entry.name for each in stock.items).items():
         assert number - going[name] >= min(count, number)
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "expected"),
+    [
+        ("older_than", 90, "older_than=...) expected a timedelta, got 90"),
+        ("keep_bytes", "5GB", "keep_bytes=...) expected a whole number, got '5GB'"),
+        ("keep_latest", True, "keep_latest=...) expected a whole number, got True"),
+        ("keep_latest", 1.5, "keep_latest=...) expected a whole number, got 1.5"),
+    ],
+)
+def test_a_criterion_is_a_quantity(option: str, value: Any, expected: str) -> None:
+    """What is no length of time, and no whole number, is refused before anything goes."""
+    criteria = Criteria(**{option: value})
+    with pytest.raises(OptionError, match=re.escape(expected)):
+        criteria.require()

@@ -167,6 +167,27 @@ def test_an_orphan_that_just_got_its_entry_stays(
     assert path.exists()
 
 
+def test_an_orphan_is_not_put_back_over_a_new_segment(
+    segments: Segments, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A result that is sealed under the number while the orphan is aside keeps its segment."""
+    path = orphan(segments)
+    before = below(segments.folder)
+    plain = Path.rename
+
+    def overtaken(self: Path, target: Any) -> Path:
+        monkeypatch.setattr(Path, "rename", plain)
+        aside = plain(self, target)
+        self.write_bytes(b"new")
+        made(self.with_suffix(".json"))
+        return aside
+
+    monkeypatch.setattr(Path, "rename", overtaken)
+    assert sweep(segments, now=utc_now() + LATER) == Swept()
+    assert path.read_bytes() == b"new"
+    assert below(segments.folder) == before | {path.with_suffix(".json")}
+
+
 def test_sweeping_leaves_results_as_they_are(segments: Segments, tmp_path: Path) -> None:
     """After sweeping every result is there, and opens."""
     orphan(segments)

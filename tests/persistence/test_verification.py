@@ -16,11 +16,13 @@ from usher_pipeline import checkpoint, load, run
 from usher_pipeline.errors import OptionError, StoreBusyError
 from usher_pipeline.persistence import PipelineStore, publisher
 from usher_pipeline.persistence.local import LocalBackend
+from usher_pipeline.persistence.segments import GONE, Segments
 from usher_pipeline.persistence.sweeping import DAMAGED
 from usher_pipeline.persistence.verification import verify
 from usher_pipeline.records import Acceptance, Entry, Hit, Miss, utc_now
 
 if TYPE_CHECKING:
+    from usher_pipeline.frames import Packed
     from usher_pipeline.persistence.findings import Finding
 
 NAME = "verified_numbers"
@@ -337,10 +339,37 @@ def test_a_damaged_entry_is_written_again_from_the_database(
 def test_a_damaged_entry_that_nobody_mirrors_is_gone(backend: LocalBackend) -> None:
     """Without a mirror entry and segment are set aside, and the call computes."""
     entry = entry_of(backend, 200)
-    backend.segments.segment(entry).with_suffix(".json").write_text("{")
+    path = backend.segments.segment(entry).with_suffix(".json")
+    path.write_text("{")
     assert only(backend).outcome == "gone; the next call computes it"
+    assert not path.exists()
     assert aside(backend) == {f"{entry.stem}.json", f"{entry.stem}.arrow"}
     assert decision(backend, 200) is Miss
+
+
+def test_below_a_newer_result_a_damaged_entry_leaves_its_number_taken(
+    backend: LocalBackend,
+) -> None:
+    """The newest one still answers; what stands in its place is no damage, and is cleared."""
+    with run(store=backend.path):
+        numbers.refresh(200)
+        numbers.refresh(200)
+        numbers(300)
+    latest = entry_of(backend, 200)
+    assert latest.number == 3
+    stem = latest.numbered(2).stem
+    path = backend.segments.segment(latest).with_name(f"{stem}.json")
+    path.write_text("{")
+    assert only(backend).outcome == "gone; the next call computes it"
+    assert aside(backend) == {f"{stem}.json", f"{stem}.arrow"}
+    assert json.loads(path.read_text()) == GONE
+    assert backend.find(NAME, latest.key.digest) == latest
+    assert backend.segments.find(NAME, latest.key.digest) == latest
+    with run(store=backend.path):
+        numbers.refresh(200)
+    assert entry_of(backend, 200).number == 4
+    backend.clear(NAME)
+    assert not path.parent.exists()
 
 
 # --- others -----------------------------------------------------------------------------
@@ -387,6 +416,54 @@ def test_a_result_that_is_removed_meanwhile_is_no_damage(
     assert (verified.is_whole, verified.result_count) == (True, 1)
 
 
+def in_its_place(backend: LocalBackend, entry: Entry) -> Entry:
+    """Remove a result, and store one made later under the same number."""
+    sealed = backend.segments.seal(NAME, loaded(backend, 300))
+    for kind in (".arrow", ".json"):
+        # As long as the old file is there, the disk gives its number to no new one.
+        kept = backend.path.with_suffix(f".kept{kind}")
+        kept.hardlink_to(backend.segments.segment(entry).with_suffix(kind))
+    backend.segments.remove(entry)
+    made_later = replace(entry_of(backend, 300), key=entry.key, created_at=utc_now())
+    new = backend.segments.commit(sealed, made_later)
+    assert new.stem == entry.stem
+    return new
+
+
+def loaded(backend: LocalBackend, rows: int) -> Packed:
+    """Return the frame of the latest entry with so many rows."""
+    packed = backend.load(entry_of(backend, rows))
+    assert packed is not None
+    return packed
+
+
+@pytest.mark.parametrize("moment", ["was looked at", "is set aside"])
+def test_a_result_that_came_meanwhile_is_not_taken_for_the_damaged_one(
+    backend: LocalBackend, moment: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A whole result that got the number of a damaged one stays where it is."""
+    entry = entry_of(backend, 200)
+    flip(backend.segments.segment(entry))
+    name = "examine" if moment == "was looked at" else "set_aside"
+    plain, came = getattr(Segments, name), list[Entry]()
+
+    def overtaken(self: Segments, what: Any, *rest: Any) -> Any:
+        if came or (name == "examine" and what != entry):
+            return plain(self, what, *rest)
+        found = plain(self, what, *rest) if name == "examine" else None
+        came.append(in_its_place(backend, entry))
+        return found if name == "examine" else plain(self, what, *rest)
+
+    monkeypatch.setattr(Segments, name, overtaken)
+    verified = verify(backend)
+    assert verified.is_whole or moment == "is set aside"
+    (new,) = came
+    assert aside(backend) == set()
+    assert backend.segments.read(NAME, new.stem) == new
+    assert backend.segments.examine(new)
+    assert verify(backend).is_whole
+
+
 def test_a_text_is_no_list_of_names(backend: LocalBackend) -> None:
     """One name has to be given as a list of one."""
     with (
@@ -396,3 +473,56 @@ def test_a_text_is_no_list_of_names(backend: LocalBackend) -> None:
         store.verify(names=NAME)
     assert verify(LocalBackend("none.duckdb")).result_count == 0
     assert not Path("none.checkpoints").exists()
+
+
+@checkpoint(name="verified_labels")
+def labelled(count: int = 2, label: str = "") -> pl.DataFrame:
+    """Return some numbers; the label changes the key, and nothing else."""
+    return pl.DataFrame({"n": list(range(count))})
+
+
+@pytest.fixture
+def labelled_store(tmp_path: Path) -> LocalBackend:
+    """A store with two results of one checkpoint, of two and of three rows."""
+    with run(store=tmp_path / "labelled.duckdb"):
+        labelled(2)
+        labelled(3)
+    return LocalBackend(tmp_path / "labelled.duckdb")
+
+
+def test_what_stands_in_the_place_of_an_entry_hides_no_name(
+    labelled_store: LocalBackend,
+) -> None:
+    """A name is listed, and has its table again, also after an entry of it was set aside."""
+    with run(store=labelled_store.path):
+        labelled.refresh(3)
+        labelled.refresh(3)
+    latest = labelled_store.recent("verified_labels")[0]
+    stem = latest.numbered(2).stem
+    labelled_store.segments.segment(latest).with_name(f"{stem}.json").write_text("{")
+    verify(labelled_store)
+    assert labelled_store.segments.names() == ["verified_labels"]
+    assert labelled_store.segments.has("verified_labels")
+    assert [entry.stem for entry in labelled_store.segments.recent("verified_labels", 1)] == [
+        latest.stem
+    ]
+    labelled_store.path.unlink()
+    labelled_store.complete()
+    assert len(labelled_store.segments.pending()) == 1
+
+
+def test_an_older_result_does_not_answer_for_a_damaged_entry(
+    labelled_store: LocalBackend,
+) -> None:
+    """Where the entry of the latest result of a key is damaged the call computes."""
+    with run(store=labelled_store.path):
+        labelled.refresh(3)
+        labelled(2)
+    latest = next(
+        each for each in labelled_store.recent("verified_labels") if each.row_count == 3
+    )
+    assert latest.number == 2
+    labelled_store.segments.segment(latest).with_suffix(".json").write_text("{")
+    verify(labelled_store)
+    with run(store=labelled_store.path):
+        assert isinstance(labelled.explain(3), Miss)

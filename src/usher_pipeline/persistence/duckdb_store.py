@@ -226,10 +226,17 @@ class PipelineStore:
     def delete_checkpoint(self, table_name: str) -> None:
         """Delete a table, its metadata and its sealed results; none is no error.
 
+        Args:
+            table_name: The table; that of a checkpoint, one that was saved by hand, or one
+                that `verify` set aside.
+
         Raises:
             CheckpointNameError: No table can have that name, or the store needs it itself.
         """
         self._require_open()
+        if tables.is_aside(table_name):
+            with self._backend.tables.removing(table_name):
+                return
         check_name(table_name)
         self._backend.clear(table_name)
 
@@ -424,7 +431,8 @@ class PipelineStore:
         self._require_open()
         chosen = _names("prune", names)
         criteria = Criteria(older_than, keep_bytes, keep_latest, chosen)
-        return prune(self._backend, criteria, dry_run=dry_run)
+        with self._backend.changing():
+            return prune(self._backend, criteria, dry_run=dry_run)
 
     def pin(self, name: str, key: str = "") -> str:
         """Keep what a key of a checkpoint has computed, whatever `prune` is asked for.
@@ -446,7 +454,8 @@ class PipelineStore:
             UnknownResultError: There is no such result, or more than one.
         """
         found = self._key_of(name, key)
-        self._backend.segments.pin(name, found)
+        with self._backend.changing():
+            self._backend.segments.pin(name, found)
         return found
 
     def unpin(self, name: str, key: str = "") -> str:
@@ -464,7 +473,8 @@ class PipelineStore:
             UnknownResultError: There is no such result, or more than one.
         """
         found = self._key_of(name, key)
-        self._backend.segments.unpin(name, found)
+        with self._backend.changing():
+            self._backend.segments.unpin(name, found)
         return found
 
     def compact(self) -> Compacted:

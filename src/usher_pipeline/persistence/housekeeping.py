@@ -114,11 +114,22 @@ def _remove(backend: LocalBackend, stock: Stock, places: Sequence[Place]) -> set
     items_by_place = {item.place: item for item in stock.items}
     gone: set[Place] = set()
     held: set[Place] = set()
-    # A dictionary goes before its frames: what is left is never half of one.
-    for place in sorted(places, key=lambda place: not items_by_place[place].is_dict):
-        if place not in held and _removed(backend, items_by_place[place].entry):
+    kept: set[tuple[str, str]] = set()
+
+    def order(place: Place) -> tuple[bool, str, str, int]:
+        # A dictionary goes before its frames: what is left is never half of one. Of a key
+        # the lower numbers go first: none is ever missing below one that is there.
+        item = items_by_place[place]
+        entry = item.entry
+        return not item.is_dict, entry.name, entry.key.digest, entry.number
+
+    for place in sorted(places, key=order):
+        entry = items_by_place[place].entry
+        key = entry.name, entry.key.digest
+        if place not in held and key not in kept and _removed(backend, entry):
             gone.add(place)
         else:
+            kept.add(key)
             held.update(stock.parts.get(place, ()))
     return gone
 

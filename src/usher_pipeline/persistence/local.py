@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import logging
 import threading
 import warnings
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import timedelta
 from functools import partial
@@ -14,7 +15,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 from usher_pipeline.errors import (
     CheckpointNameError,
+    DamagedDatabaseError,
     DamagedResultError,
+    ForeignTableError,
     NameClashError,
     NotPublishedError,
     StoreBusyError,
@@ -32,13 +35,14 @@ from usher_pipeline.persistence.segments import (
     check_name,
     folder_of,
     read_json,
+    safe_name,
     write_json,
 )
 from usher_pipeline.persistence.spools import Spool
 from usher_pipeline.records import utc_from_text, utc_now
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from contextlib import AbstractContextManager
     from datetime import datetime
 
@@ -48,7 +52,7 @@ if TYPE_CHECKING:
     from usher_pipeline.frames.contract import Source
     from usher_pipeline.persistence.flights import Holder
     from usher_pipeline.persistence.segments import Opened
-    from usher_pipeline.persistence.tables import Row, Tables
+    from usher_pipeline.persistence.tables import Row, Stored, Tables
     from usher_pipeline.records import Acceptance, Entry, Key, Read
 
 __all__ = ["SEGMENT_BUDGET_BYTES", "LocalBackend", "resolved"]
@@ -70,6 +74,8 @@ _AT_ONCE_BYTES: Final = 1 << 20
 
 #: A marker without an entry is a save that never ended.
 _ABANDONED: Final = timedelta(hours=1)
+
+_log: Final = logging.getLogger("usher_pipeline")
 
 _IGNORE_ALL: Final = "# The store of checkpoints; it is not meant for version control.\n*\n"
 
@@ -114,7 +120,9 @@ class LocalBackend:
         if self._tables is None:
             from usher_pipeline.persistence.tables import Tables
 
-            self._tables = Tables(self.path, self.timeout_s)
+            self._tables = Tables(
+                self.path, self.timeout_s, self._keep_sole_copy, self.segments.note_database
+            )
         return self._tables
 
     # --- looking ---
@@ -155,7 +163,7 @@ class LocalBackend:
         """Return the entry that a plain name stands for, or soon will, or None."""
         marked = [pending for pending in self.segments.pending() if pending.name == name]
         for pending in reversed(marked):
-            entry = self.segments.find(name, pending.key)
+            entry = self.segments.find(name, pending.key, pending.content)
             if entry is not None:
                 return entry
         published = self.segments.published(name)
@@ -250,7 +258,7 @@ class LocalBackend:
         wait_s = 0.0 if self.segments.folder.is_dir() else self.timeout_s
         try:
             return self.tables.rows(name, wait_s)
-        except StoreBusyError:
+        except (StoreBusyError, DamagedDatabaseError):
             return []
 
     # --- reading ---
@@ -307,21 +315,45 @@ class LocalBackend:
         """Return the frame of an entry from its table alone; None if that does not hold it."""
         return self._from_table(entry) if self.path.is_file() else None
 
-    def _from_table(self, entry: Entry) -> Packed | None:
-        from usher_pipeline.fingerprint.frames import column_digests
-        from usher_pipeline.persistence.tables import restore
+    def _keep_sole_copy(self, row: Row, read: Callable[[], Stored]) -> None:
+        """Seal a result again that nothing but a table holds, which is about to go.
 
-        stored = self.tables.fetch(entry.name)
-        if stored is None or stored.row is None or stored.row.content != entry.content:
+        Its segment may have been evicted, or lost.
+
+        Args:
+            row: The row of the table.
+            read: Reads the table.
+
+        Raises:
+            NotPublishedError: It can not be sealed, and would be lost.
+        """
+        # Two keys may have given the same.
+        lost = [
+            entry
+            for entry in self.segments.entries_in(safe_name(row.table_name))
+            if entry.content == row.content and self.segments.state(entry) is None
+        ]
+        stored = read() if lost else None
+        for entry in lost:
+            packed = _held_in(stored, entry) if stored is not None else None
+            if packed is None:
+                # Somebody changed the table: that result is no longer there.
+                continue
+            try:
+                self.segments.reseal(entry, packed)
+            except OSError as problem:
+                why = f"it has the only copy of a result, which can not be sealed ({problem})"
+                raise NotPublishedError(self.path, entry.name, why) from problem
+
+    def _from_table(self, entry: Entry) -> Packed | None:
+        import pyarrow as pa
+
+        try:
+            stored = self.tables.fetch(entry.name)
+        except (DamagedDatabaseError, *engine.errors(), pa.ArrowException):
+            # A block of the table is damaged, or the whole file.
             return None
-        found = restore(stored)
-        if found is None:
-            return None
-        kind, schema, table = found
-        digests = [column.digest for column in entry.columns]
-        if kind != entry.kind or column_digests(table) != digests:
-            return None
-        return Packed(table=table, schema=schema, kind=kind)
+        return None if stored is None else _held_in(stored, entry)
 
     def _heal(self, entry: Entry, packed: Packed) -> None:
         """Seal again what only the table still had; a store that can not be written stays."""
@@ -348,7 +380,8 @@ class LocalBackend:
         self._require_place()
         self.segments.require_sole(name)
         if self.path.exists():
-            with suppress(StoreBusyError):
+            # A damaged block of the database is no reason not to compute: it is sealed anyhow.
+            with suppress(StoreBusyError, DamagedDatabaseError):
                 self.tables.refuse_clash(name)
 
     def _require_place(self) -> None:
@@ -391,7 +424,11 @@ class LocalBackend:
         is_sealed = spool is not None and spool.is_written
         self.segments.require_sole(entry.name)
         sealed = spool if spool and is_sealed else self.segments.seal(entry.name, packed)
-        marker = self.segments.mark(entry.name, entry.key.digest, entry.created_at)
+        try:
+            marker = self.segments.mark(entry, entry.created_at)
+        except BaseException:
+            sealed.discard()
+            raise
         try:
             entry = self.segments.commit(sealed, entry)
         except BaseException:
@@ -410,6 +447,23 @@ class LocalBackend:
         accepted = replace(entry, key=key, accepted=(*entry.accepted, statement))
         self._prepare()
         return self.segments.adopt(entry, accepted)
+
+    @contextmanager
+    def changing(self) -> Iterator[None]:
+        """Say of which store it is that it can not be written, where the block fails for that.
+
+        Raises:
+            StoreError: A file could not be written or removed; what was done before stays.
+        """
+        try:
+            yield
+        except OSError as problem:
+            raise StoreError(
+                self.path,
+                f"the folder beside it can not be changed: {problem}",
+                "What was done before that stays done. Make the folder writable, or work on a "
+                "copy.",
+            ) from problem
 
     def _require_usable(self) -> None:
         """Refuse a path where no store can be, a file that is no database included."""
@@ -433,8 +487,7 @@ class LocalBackend:
             StoreBusyError: Others held the database for too long; all is as it was.
         """
         with self.tables.removing(entry.name, entry.key.digest) as was_current:
-            while (found := self.segments.find(entry.name, entry.key.digest)) is not None:
-                self.segments.remove(found)
+            self.segments.forget(entry.name, entry.key.digest)
             self._unmark(entry.name, entry.key.digest)
             self.segments.unpin(entry.name, entry.key.digest)
         if was_current:
@@ -469,9 +522,18 @@ class LocalBackend:
             entry: The entry.
             at: Since when (UTC); what was meant later stays. Now unless given.
         """
-        if self.path.is_file() and self.segments.published(entry.name) == entry.stem:
+        if not engine.writable(self.path):
+            # On a disk that can only be read nobody will publish it.
             return
-        self.segments.mark(entry.name, entry.key.digest, at or utc_now())
+        of_name = [each for each in self.segments.pending() if each.name == entry.name]
+        if of_name:
+            is_meant = of_name[-1].content == entry.content
+        else:
+            is_meant = self.segments.is_published(entry, self.path)
+        if is_meant:
+            # It is what the name stands for, or will as soon as somebody gets to it.
+            return
+        self.segments.mark(entry, at or utc_now())
 
     def settle(self, names: Iterable[str]) -> None:
         """Publish what is meant by some names, and wait for it.
@@ -493,11 +555,11 @@ class LocalBackend:
         if not (pending or self._pending_runs()) or not engine.writable(self.path):
             # A process of hits alone has nothing to do here, and loads nothing for it.
             return
-        marked = [self.segments.find(each.name, each.key) for each in pending]
+        marked = [self.segments.find(each.name, each.key, each.content) for each in pending]
         size_bytes = sum(entry.size_bytes for entry in marked if entry is not None)
         is_small = size_bytes <= _AT_ONCE_BYTES and not publisher.is_busy(self.path)
         if not (is_small and self.publish()):
-            publisher.ask(self)
+            publisher.ask(self, size_bytes)
         if self.segments.is_to_be_measured():
             publisher.send(self.path, "housekeeping", self.keep_house)
 
@@ -523,14 +585,14 @@ class LocalBackend:
         for name in dict.fromkeys(pending.name for pending in marked):
             of_name = [pending for pending in marked if pending.name == name]
             for pending in reversed(of_name):
-                entry = self.segments.find(name, pending.key)
+                entry = self.segments.find(name, pending.key, pending.content)
                 if entry is not None:
                     self._publish_entry(entry, pending.meant_at, timeout_s)
                     break
-            else:
-                entry = None
             for pending in of_name:
-                if entry is not None or utc_now() - pending.meant_at > _ABANDONED:
+                # One without its entry may be that of a result that is just being committed.
+                is_abandoned = utc_now() - pending.meant_at > _ABANDONED
+                if is_abandoned or self.segments.find(name, pending.key, pending.content):
                     pending.path.unlink(missing_ok=True)
 
     def complete(self) -> None:
@@ -543,7 +605,7 @@ class LocalBackend:
         for name in self.segments.names():
             if name not in known:
                 for entry in self.segments.recent(name, 1):
-                    self.segments.mark(name, entry.key.digest, entry.created_at)
+                    self.segments.mark(entry, entry.created_at)
 
     def _publish_entry(self, entry: Entry, meant_at: datetime, timeout_s: float) -> None:
         from usher_pipeline.persistence.tables import Row, frame_facts, naive_utc
@@ -575,7 +637,13 @@ class LocalBackend:
             "table_name": entry.name,
             "run_id": entry.run_id,
         }
-        troubles: tuple[type[Exception], ...] = (NameClashError, ValueError, *engine.errors())
+        troubles: tuple[type[Exception], ...] = (
+            NameClashError,
+            DamagedDatabaseError,
+            ForeignTableError,
+            ValueError,
+            *engine.errors(),
+        )
         try:
             done = self.tables.replace(
                 row, packed, provenance, timeout_s=timeout_s, passed=passed
@@ -654,20 +722,38 @@ class LocalBackend:
 
     def _publish_runs(self, timeout_s: float) -> None:
         for path in self._pending_runs():
-            from usher_pipeline.persistence.tables import naive_utc
-
             record = read_json(path)
             if record:
-                columns = {
-                    "version": record["pipeline_version"],
-                    "config_hash": record["config_hash"],
-                    "created_at": naive_utc(utc_from_text(record["created_at"])),
-                    "steps_json": json.dumps(record["processing_steps"]),
-                    "run_id": record["run"]["run_id"],
-                    "metadata_json": json.dumps(record),
-                }
-                self.tables.insert_provenance(columns, timeout_s=timeout_s)
+                self._publish_run(record, timeout_s)
             path.unlink(missing_ok=True)
+
+    def _publish_run(self, record: Mapping[str, Any], timeout_s: float) -> None:
+        from usher_pipeline.persistence.tables import naive_utc
+
+        troubles: tuple[type[Exception], ...] = (
+            ForeignTableError,
+            LookupError,
+            TypeError,
+            ValueError,
+            *engine.errors(),
+        )
+        try:
+            columns = {
+                "version": record["pipeline_version"],
+                "config_hash": record["config_hash"],
+                "created_at": naive_utc(utc_from_text(record["created_at"])),
+                "steps_json": json.dumps(record["processing_steps"]),
+                "run_id": record["run"]["run_id"],
+                "metadata_json": json.dumps(record),
+            }
+            self.tables.insert_provenance(columns, timeout_s=timeout_s)
+        except engine.passing_errors() as problem:
+            line = str(problem).partition("\n")[0]
+            raise NotPublishedError(self.path, "_provenance", line) from problem
+        except troubles as problem:
+            # The record is a file as well, and stays one.
+            run_id = record.get("run", {}).get("run_id")
+            _log.warning("the run %s has no row in _provenance: %s", run_id, problem)
 
     def single_flight(
         self, name: str, key: str, tell: Callable[[Holder | None, float], None] | None = None
@@ -689,6 +775,23 @@ class LocalBackend:
         return single_flight(self.segments.folder / LOCKS, name, key, tell)
 
 
+def _held_in(stored: Stored, entry: Entry) -> Packed | None:
+    """Return the frame of an entry from a table, if that holds just it."""
+    from usher_pipeline.fingerprint.frames import column_digests
+    from usher_pipeline.persistence.tables import restore
+
+    if stored.row is None or stored.row.content != entry.content:
+        return None
+    found = restore(stored)
+    if found is None:
+        return None
+    kind, schema, table = found
+    digests = [column.digest for column in entry.columns]
+    if kind != entry.kind or column_digests(table) != digests:
+        return None
+    return Packed(table=table, schema=schema, kind=kind)
+
+
 class _Scan:
     """The columns of a segment, from its table where the segment is damaged."""
 
@@ -697,6 +800,11 @@ class _Scan:
         self._backend = backend
         self._recovered: pa.Table | None = None
         self.row_count = opened.row_count
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # A query goes to another process by what it reads, and never with the values.
+        entry = self._opened.entry
+        return _scan_anew, (str(self._backend.path), entry.name, entry.stem)
 
     def columns(self, positions: Sequence[int]) -> pa.Table:
         """Return some columns, checked, in the order that is asked for.
@@ -713,6 +821,16 @@ class _Scan:
     def relieve(self) -> None:
         """Let go of the memory of what was read; it is read again where it is still used."""
         self._opened.relieve()
+
+
+def _scan_anew(database: str, name: str, stem: str) -> Source:
+    """Return the columns of an entry in the process that a query was sent to."""
+    backend = LocalBackend(Path(database))
+    entry = backend.segments.read(name, stem)
+    source = None if entry is None else backend.scan(entry)
+    if source is None:
+        raise DamagedResultError(backend.path, name, backend.segments.folder / name / stem)
+    return source
 
 
 class _InMemory:

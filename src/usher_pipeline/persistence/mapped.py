@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ctypes
 import mmap
+import stat
 from typing import TYPE_CHECKING, Any, Final
 
 from usher_pipeline.fingerprint.buffers import buffer_digests, bytes_digest
@@ -45,6 +46,9 @@ class Mapped:
         import pyarrow as pa
 
         self.path = path
+        if not stat.S_ISREG(path.stat().st_mode):
+            # To open a pipe would never return.
+            raise OSError(f"{str(path)!r} is no file")
         with pa.memory_map(str(path)) as source:
             # The mapping outlives the file handle, and what is unlinked stays mapped.
             self._buffer = source.read_buffer()

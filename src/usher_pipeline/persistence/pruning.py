@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from usher_pipeline.display import size
@@ -18,7 +19,7 @@ from usher_pipeline.persistence.inventory import size_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-    from datetime import datetime, timedelta
+    from datetime import datetime
 
     from usher_pipeline.persistence.inventory import Item, Place
 
@@ -51,15 +52,23 @@ class Criteria:
 
         Raises:
             CriterionMissingError: None is stated.
-            OptionError: One is below zero.
+            OptionError: One is below zero, or no such quantity at all.
         """
         if self.has_names_alone and self.names is None:
             raise CriterionMissingError("prune", self.__dataclass_fields__)
-        old_s = self.older_than.total_seconds() if self.older_than is not None else None
-        stated = {"older_than": old_s, "keep_bytes": self.keep_bytes}
-        for option, value in (stated | {"keep_latest": self.keep_latest}).items():
+        old = self.older_than
+        if old is not None and not isinstance(old, timedelta):
+            raise OptionError("prune", "older_than", "a timedelta", repr(old))
+        for option, value in (
+            ("keep_bytes", self.keep_bytes),
+            ("keep_latest", self.keep_latest),
+        ):
+            if value is not None and (isinstance(value, bool) or not isinstance(value, int)):
+                raise OptionError("prune", option, "a whole number", repr(value))
             if value is not None and value < 0:
-                raise OptionError("prune", option, "0 or more", str(getattr(self, option)))
+                raise OptionError("prune", option, "0 or more", str(value))
+        if old is not None and old < timedelta(0):
+            raise OptionError("prune", "older_than", "0 or more", str(old))
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,20 +180,29 @@ def _parts_of(stock: Stock, wholes: Iterable[Place]) -> dict[Place, str]:
 
 
 def _needs(stock: Stock, asked: Collection[str]) -> dict[Place, set[Place]]:
-    """Return what each result needs; what a person asked for by name holds no lineage."""
-    latest: dict[tuple[str, str], Item] = {}
+    """Return what each result needs; what a person asked for by name holds no lineage.
+
+    Each one needs the next newer one of its key: an older one is not to be served in the
+    place of the latest, which is looked for by counting up.
+    """
+    newer: dict[Place, Place] = {}
+    before: dict[tuple[str, str], Place] = {}
     made: dict[tuple[str, str, str], Place] = {}
     for item in sorted(stock.items, key=lambda item: item.entry.number):
         entry = item.entry
-        latest[entry.name, entry.key.digest] = item
+        older = before.get((entry.name, entry.key.digest))
+        if older is not None:
+            newer[older] = item.place
+        before[entry.name, entry.key.digest] = item.place
         # What was read by its name bears no key.
         for key in (entry.key.digest, ""):
             made[entry.name, key, entry.content] = item.place
     needs: dict[Place, set[Place]] = {}
     for item in stock.items:
         entry = item.entry
-        needs[item.place] = {latest[entry.name, entry.key.digest].place}
-        needs[item.place] |= set(stock.parts.get(item.place, ()))
+        needs[item.place] = set(stock.parts.get(item.place, ()))
+        if item.place in newer:
+            needs[item.place].add(newer[item.place])
         needs[item.place] |= {
             made[place]
             for read in (*entry.inputs, *entry.reads)

@@ -14,10 +14,12 @@ import json
 import math
 import os
 import re
+import stat
 import time
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from itertools import islice
 from pathlib import Path
 from shutil import copyfile
 from typing import TYPE_CHECKING, Any, Final
@@ -26,6 +28,7 @@ from uuid import uuid4
 
 from usher_pipeline.errors import CheckpointNameError, NameClashError
 from usher_pipeline.fingerprint.buffers import bytes_digest
+from usher_pipeline.fingerprint.content import combine
 from usher_pipeline.fingerprint.files import signature
 from usher_pipeline.frames.contract import lays_views
 from usher_pipeline.persistence.mapped import Mapped
@@ -64,8 +67,11 @@ _LONGEST_PLAIN: Final = 120
 RECENT_ENTRIES: Final = 64
 _ENTRY_NAME: Final = re.compile(r"(?P<key>[0-9a-f]{32})-(?P<number>\d+)\.json")
 
-#: Which columns of which segment files were compared with their digests.
-_checked: Final[dict[tuple[str, int, int, int], set[int]]] = {}
+#: Where it says how the database was left.
+_DATABASE: Final = ".database"
+
+#: Which columns of which segment files were compared with the digests of which content.
+_checked: Final[dict[tuple[str, int, int, int, str], set[int]]] = {}
 
 _PIN: Final = re.compile(r"[0-9a-f]{32}\.pin")
 
@@ -131,12 +137,14 @@ class Pending:
     Attributes:
         name: The checkpoint.
         key: The digest of the entry's key.
+        content: The digest of the frame; empty for the latest one under the key.
         meant_at: When a run last meant it by the name (UTC).
         path: The file that says so.
     """
 
     name: str
     key: str
+    content: str
     meant_at: datetime
     path: Path
 
@@ -161,22 +169,27 @@ class Segments:
             key: The digest of the key.
             content: Only an entry of this content counts; of any if it is empty.
         """
-        if content:
-            every = self._entries(self.folder / safe_name(name), key)
-            fitting = (e for e in every if (e.name, e.content) == (name, content))
-            return max(fitting, key=lambda entry: entry.number, default=None)
+        latest = self._latest(name, key)
+        if latest is None or content in ("", latest.content):
+            return latest
+        every = self._entries(self.folder / safe_name(name), key)
+        fitting = (e for e in every if (e.name, e.content) == (name, content))
+        return max(fitting, key=lambda entry: entry.number, default=None)
+
+    def _latest(self, name: str, key: str) -> Entry | None:
         folder = f"{self.folder}/{safe_name(name)}"
         number, found = 1, None
         while (entry := read_entry(f"{folder}/{key}-{number}.json")) is not None:
             found, number = entry, number + 1
         if found is not None and not os.path.exists(f"{folder}/{key}-{number}.json"):  # noqa: PTH110 - quick
             return found
-        # A number may be missing: a result was forgotten, or its copy is not complete.
-        return max(
-            (entry for entry in self._entries(Path(folder), key) if entry.name == name),
-            key=lambda entry: entry.number,
-            default=None,
-        )
+        # A number may be missing: a result was forgotten, or its copy is not complete. Where
+        # the latest can not be read, an older one does not stand for it.
+        numbers = [int(match["number"]) for match in _entry_names(Path(folder), key)]
+        if not numbers:
+            return None
+        latest = read_entry(f"{folder}/{key}-{max(numbers)}.json")
+        return latest if latest is not None and latest.name == name else None
 
     def recent(self, name: str, limit: int | None = RECENT_ENTRIES) -> list[Entry]:
         """Return the newest entries of a name, the latest of each key, newest first."""
@@ -213,7 +226,9 @@ class Segments:
         if os.path.isdir(self.folder / safe_name(name)):  # noqa: PTH112
             return ""
         for folder in _folders(self.folder):
-            if unquote(folder.name).casefold() == wanted:
+            # Another thread may have made our own folder just now.
+            is_other = folder.name != safe_name(name)
+            if is_other and unquote(folder.name).casefold() == wanted:
                 return unquote(folder.name)
         return ""
 
@@ -240,10 +255,8 @@ class Segments:
     def _entries(
         self, folder: Path, key: str = "", limit: int | None = None
     ) -> Iterator[Entry]:
-        for path in _newest_files(folder, key)[:limit]:
-            entry = read_entry(path)
-            if entry is not None:
-                yield entry
+        readable = (read_entry(path) for path in _newest_files(folder, key))
+        yield from islice((entry for entry in readable if entry is not None), limit)
 
     # --- reading ---
 
@@ -260,9 +273,11 @@ class Segments:
         if not entry.segment_digest:
             return None
         try:
-            with open(self.segment(entry), "rb") as file:  # noqa: PTH123 - one handle for both
-                facts = os.fstat(file.fileno())
-                if facts.st_uid != os.getuid() or facts.st_size > SMALL_BYTES:
+            number = os.open(self.segment(entry), os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
+            with os.fdopen(number, "rb") as file:
+                facts = os.fstat(number)
+                is_ours = stat.S_ISREG(facts.st_mode) and facts.st_uid == os.getuid()
+                if not is_ours or facts.st_size > SMALL_BYTES:
                     return None
                 data = file.read()
         except OSError:
@@ -280,10 +295,10 @@ class Segments:
         try:
             facts = path.stat()
             opened = Opened(path, entry)
-            state = str(path), facts.st_ino, facts.st_size, facts.st_mtime_ns
+            state = str(path), facts.st_ino, facts.st_size, facts.st_mtime_ns, entry.content
             if state not in _checked and facts.st_uid != os.getuid():
                 opened.table.validate(full=True)
-        except (OSError, pa.ArrowInvalid, pa.ArrowNotImplementedError):
+        except (OSError, ValueError, LookupError, MemoryError, pa.ArrowException):
             return None
         opened.checked = _checked.setdefault(state, set())
         return opened if opened.fits() else None
@@ -311,7 +326,7 @@ class Segments:
         """Take the columns of a segment for checked: its digests were just made from it."""
         state = self.state(entry)
         if state is not None:
-            _checked[state] = set(range(len(entry.columns)))
+            _checked[*state, entry.content] = set(range(len(entry.columns)))
 
     # --- writing ---
 
@@ -374,6 +389,8 @@ class Segments:
             self._place(sealed, folder / f"{entry.stem}.arrow")
             write_json(folder / f"{entry.stem}.json", entry.to_json())
         except BaseException:
+            # A segment that nobody knows would take the space that there was too little of.
+            self._take_back(sealed, folder / f"{entry.stem}.arrow")
             sealed.discard()
             raise
         sealed.release()
@@ -399,11 +416,22 @@ class Segments:
                 sync(temporary)
         numbers = [int(name["number"]) for name in _entry_names(folder, accepted.key.digest)]
         accepted = accepted.numbered(max(numbers, default=0) + 1)
-        if temporary.exists():
-            temporary.replace(folder / f"{accepted.stem}.arrow")
-            sync(folder)
-        write_json(folder / f"{accepted.stem}.json", accepted.to_json())
+        try:
+            if temporary.exists():
+                temporary.replace(folder / f"{accepted.stem}.arrow")
+                sync(folder)
+            write_json(folder / f"{accepted.stem}.json", accepted.to_json())
+        finally:
+            # To rename one name of a file to another name of it does nothing.
+            temporary.unlink(missing_ok=True)
         return accepted
+
+    def _take_back(self, sealed: Spool, final: Path) -> None:
+        """Unlink a segment that was placed and got no entry, if it is still ours."""
+        with suppress(OSError):
+            is_ours = sealed.is_file(final) and not final.with_suffix(".json").exists()
+            if is_ours:
+                final.unlink()
 
     def _place(self, sealed: Spool, final: Path) -> None:
         assert sealed.path is not None  # noqa: S101 - only what is on disk can be placed
@@ -411,18 +439,23 @@ class Segments:
         sync(final.parent)
 
     def remove(self, entry: Entry) -> None:
-        """Unlink an entry, then its segment."""
-        folder = self.folder / safe_name(entry.name)
-        (folder / f"{entry.stem}.json").unlink(missing_ok=True)
-        self.segment(entry).unlink(missing_ok=True)
+        """Unlink an entry and its segment."""
+        _unlink(self.folder / safe_name(entry.name) / f"{entry.stem}.json")
+
+    def forget(self, name: str, key: str) -> None:
+        """Unlink every result under a key, the oldest first."""
+        folder = self.folder / safe_name(name)
+        found = sorted(_entry_names(folder, key), key=lambda match: int(match["number"]))
+        for match in found:
+            if _is_of(folder / match[0], name):
+                _unlink(folder / match[0])
 
     def clear(self, name: str) -> int:
         """Unlink everything of a name; return how many entries went."""
         folder = self.folder / safe_name(name)
         paths = [path for path in _newest_files(folder, "") if _is_of(path, name)]
         for path in paths:
-            path.unlink(missing_ok=True)
-            path.with_suffix(".arrow").unlink(missing_ok=True)
+            _unlink(path)
         for key in self.pins(name):
             self.unpin(name, key)
         self.note_published(name, "")
@@ -462,6 +495,12 @@ class Segments:
         """Return the files of all entries in the folder of a name, readable or not."""
         return _newest_files(self.folder / folder, "")
 
+    def has_others(self, path: Path) -> bool:
+        """Tell whether there is another result of the key of an entry, given its file."""
+        match = _ENTRY_NAME.fullmatch(path.name)
+        every = _entry_names(path.parent, match["key"]) if match else []
+        return any(each[0] != path.name for each in every)
+
     def examine(self, entry: Entry) -> bool | None:
         """Tell whether a segment is whole, read and digested anew; None if there is none."""
         import pyarrow as pa
@@ -474,11 +513,40 @@ class Segments:
             return opened.fits() and opened.digests() == digests
         except FileNotFoundError:
             return None
-        except (OSError, ValueError, pa.ArrowException):
+        except (OSError, ValueError, LookupError, MemoryError, pa.ArrowException):
             return False
 
-    def set_aside(self, path: Path) -> Path | None:
-        """Move a damaged file out of the way; return where it is, or None if it was gone."""
+    def facts(self, entry: Entry) -> tuple[os.stat_result, os.stat_result | None] | None:
+        """Return what the disk says of an entry and of its segment.
+
+        Returns:
+            None if the entry is no longer there, or is another one under its number; and
+            None for a segment that is not there.
+        """
+        path = self.folder / safe_name(entry.name) / f"{entry.stem}.json"
+        try:
+            of_entry, now = path.stat(), entry_anew(path)
+        except OSError:
+            return None
+        made = entry.content, entry.created_at
+        if now is None or (now.content, now.created_at) != made:
+            return None
+        try:
+            return of_entry, self.segment(entry).stat()
+        except OSError:
+            return of_entry, None
+
+    def set_aside(self, path: Path, seen: os.stat_result | None = None) -> Path | None:
+        """Move a damaged file out of the way.
+
+        Args:
+            path: The file.
+            seen: What the disk said of it when it was damaged; another one that came in its
+                place is put back.
+
+        Returns:
+            Where it is; None if it was gone, or is another one.
+        """
         folder = self.folder / ".damaged" / path.parent.name
         _make_folder(self.folder / ".damaged")
         _make_folder(folder)
@@ -486,20 +554,32 @@ class Segments:
         if target.exists():
             target = folder / f"{path.stem}~{uuid4().hex[:8]}{path.suffix}"
         try:
-            return path.rename(target)
+            path.rename(target)
         except FileNotFoundError:
             return None
+        if seen is None or _is_same(seen, target.lstat()):
+            return target
+        put_back(target, path)
+        return None
 
     def reseal(self, entry: Entry, packed: Packed) -> Path | None:
-        """Give an entry a new segment of the same data; return where the damaged one is."""
+        """Give an entry a new segment of the same data, if it is still the entry.
+
+        Returns:
+            Where the damaged one is; None if there was none, or nothing was to be done.
+        """
+        seen, aside = self.facts(entry), None
         sealed = self.seal(entry.name, packed)
         try:
-            aside = self.set_aside(self.segment(entry))
-            self._place(sealed, self.segment(entry))
-        except BaseException:
+            # Sealing takes long: meanwhile another result may have come under the number.
+            if seen is not None and self.facts(entry) is not None:
+                if seen[1] is not None:
+                    aside = self.set_aside(self.segment(entry), seen[1])
+                assert sealed.path is not None  # noqa: S101 - what is sealed is on disk
+                put_back(sealed.path, self.segment(entry))
+                sync(self.segment(entry).parent)
+        finally:
             sealed.discard()
-            raise
-        sealed.release()
         return aside
 
     # --- what nobody may prune ---
@@ -527,14 +607,16 @@ class Segments:
 
     # --- what is meant to be published ---
 
-    def mark(self, name: str, key: str, meant_at: datetime) -> Pending:
-        """Say on disk that the latest result under a key is meant to be published."""
+    def mark(self, entry: Entry, meant_at: datetime) -> Pending:
+        """Say on disk that a result is meant to be published; it may be committed later."""
         folder = self.folder / ".pending"
         _make_folder(self.folder)
         _make_folder(folder)
+        name, key, content = entry.name, entry.key.digest, entry.content
         path = folder / f"{safe_name(name)[:80]}-{uuid4().hex}.json"
-        write_json(path, {"name": name, "key": key, "meant_at": meant_at.isoformat()})
-        return Pending(name, key, meant_at, path)
+        stated = {"name": name, "key": key, "content": content}
+        write_json(path, stated | {"meant_at": meant_at.isoformat()})
+        return Pending(name, key, content, meant_at, path)
 
     def pending(self) -> list[Pending]:
         """Return what is meant to be published, oldest first."""
@@ -547,7 +629,8 @@ class Segments:
             data = read_json(path)
             with suppress(KeyError, TypeError, ValueError):
                 meant_at = utc_from_text(data["meant_at"])
-                found.append(Pending(data["name"], data["key"], meant_at, path))
+                content = data.get("content", "")
+                found.append(Pending(data["name"], data["key"], content, meant_at, path))
         return sorted(found, key=lambda pending: pending.meant_at)
 
     def published(self, name: str) -> str:
@@ -557,6 +640,29 @@ class Segments:
         except (OSError, UnicodeDecodeError):
             return ""
 
+    def is_published(self, entry: Entry, database: Path) -> bool:
+        """Tell whether an entry is what its table holds, as far as this folder knows.
+
+        A database that somebody else wrote to, or put back from a copy, may hold anything.
+
+        Args:
+            entry: The entry.
+            database: The database.
+        """
+        return self.published(entry.name) == entry.stem and self._is_as_noted(database)
+
+    def _is_as_noted(self, database: Path) -> bool:
+        try:
+            noted = (self.folder / _DATABASE).read_text("ascii")
+            return noted == _state_of(database)
+        except (OSError, UnicodeDecodeError):
+            return False
+
+    def note_database(self, database: Path) -> None:
+        """Remember how a database was left by who wrote to it last, if that was one of us."""
+        with suppress(OSError):
+            (self.folder / _DATABASE).write_text(_state_of(database), "ascii")
+
     def note_published(self, name: str, stem: str) -> None:
         """Remember which entry was published; only a hint that saves a look at the database."""
         path = self.folder / safe_name(name) / ".published"
@@ -565,6 +671,11 @@ class Segments:
                 path.write_text(stem, "ascii")
             else:
                 path.unlink(missing_ok=True)
+
+
+def _state_of(database: Path) -> str:
+    facts = database.stat()
+    return f"{facts.st_ino} {facts.st_size} {facts.st_mtime_ns}"
 
 
 def file_state(path: str) -> tuple[str, int, int, int] | None:
@@ -621,11 +732,23 @@ class Opened(Mapped):
         if unknown:
             self.checked |= self._told_by_bytes(unknown)
         left = [position for position in unknown if position not in self.checked]
-        expected = [self.entry.columns[position].digest for position in left]
-        if left and self.digests_of(left) != expected:
+        if left and not self._holds(left):
             return False
         self.checked.update(left)
         return True
+
+    def _holds(self, positions: list[int]) -> bool:
+        """Tell whether some columns have the values that the entry says."""
+        import pyarrow as pa
+
+        try:
+            # What digests a column takes its offsets on trust, and sees no part of a view
+            # but the text that it leads to.
+            self.table.select(positions).validate(full=True)
+            found = self.digests_of(positions)
+        except (OSError, ValueError, LookupError, MemoryError, pa.ArrowException):
+            return False
+        return found == [self.entry.columns[position].digest for position in positions]
 
 
 # --- files ------------------------------------------------------------------------------
@@ -638,7 +761,11 @@ def read_entry(path: Path | str) -> Entry | None:
     as its file stays the same.
     """
     place = os.fspath(path)
-    found = signature(place)
+    try:
+        found = signature(place)
+    except OSError:
+        # The folder of another user.
+        return None
     if found is None:
         return None
     known = _entries.get(place)
@@ -648,7 +775,7 @@ def read_entry(path: Path | str) -> Entry | None:
         entry = Entry.from_json(read_json(Path(place)))
     except ValueError:
         return None
-    if os.path.basename(place) != f"{entry.stem}.json":  # noqa: PTH119 - quick
+    if not _agrees(entry, place):
         return None
     if len(_entries) >= _MOST_ENTRIES:
         _entries.clear()
@@ -663,12 +790,29 @@ def entry_anew(path: Path) -> Entry | None:
         entry = Entry.from_json(read_json(path))
     except ValueError:
         return None
-    from usher_pipeline.fingerprint.frames import combine
+    return entry if _agrees(entry, str(path)) else None
 
-    digests = [column.digest for column in entry.columns]
-    content = combine(entry.kind, entry.schema, digests)
-    is_sound = path.name == f"{entry.stem}.json" and content == entry.content
-    return entry if is_sound and safe_name(entry.name) == path.parent.name else None
+
+def _agrees(entry: Entry, place: str) -> bool:
+    """Tell whether an entry is where it belongs, and says of its frame what is digested."""
+    try:
+        digests = [column.digest for column in entry.columns]
+        ending = f"/{safe_name(entry.name)}/{entry.stem}.json"
+        is_there = place.replace(os.sep, "/").endswith(ending)
+        return is_there and combine(entry.kind, entry.schema, digests) == entry.content
+    except (AttributeError, LookupError, TypeError, ValueError):
+        # Something else stands where a text or a list has to be.
+        return False
+
+
+#: What stands in the place of an entry that was set aside, so that no older one of its key
+#: answers for it, and that a newer one is found by counting up.
+GONE: Final = {"format": ENTRY_FORMAT, "gone": True}
+
+
+def is_gone(path: Path) -> bool:
+    """Tell whether a file stands in the place of an entry that was set aside."""
+    return read_json(path) == GONE
 
 
 def is_of_another_version(path: Path) -> bool:
@@ -685,7 +829,9 @@ _MOST_ENTRIES: Final = 4096
 def read_json(path: Path) -> dict[str, Any]:
     """Return the object in a JSON file; empty if there is none that can be read."""
     try:
-        data = json.loads(path.read_bytes())
+        # A pipe would never answer, and a device never end.
+        is_file = stat.S_ISREG(path.stat().st_mode)
+        data = json.loads(path.read_bytes()) if is_file else {}
     except (OSError, ValueError):
         return {}
     return data if isinstance(data, dict) else {}
@@ -761,5 +907,48 @@ def _is_of(path: Path, name: str) -> bool:
     return entry is None or entry.name == name
 
 
+def _is_same(one: os.stat_result, other: os.stat_result) -> bool:
+    """Tell whether two looks are at one file; a new one may get the inode of one that went."""
+    if not os.path.samestat(one, other):
+        return False
+    return (one.st_size, one.st_mtime_ns) == (other.st_size, other.st_mtime_ns)
+
+
+def put_back(aside: Path, path: Path) -> None:
+    """Give a file its name, unless another one has it by now; its other name is gone then.
+
+    Args:
+        aside: Where it is.
+        path: What it is to be called.
+    """
+    try:
+        path.hardlink_to(aside)
+    except FileExistsError:
+        pass
+    except OSError:
+        # Not every disk can give one file two names.
+        if not path.exists():
+            aside.replace(path)
+    aside.unlink(missing_ok=True)
+
+
+def _unlink(path: Path) -> None:
+    """Unlink an entry with its segment, and with no other one.
+
+    As long as the entry is there nobody gives its number to another result, so the segment
+    goes out of the way before it.
+    """
+    segment = path.with_suffix(".arrow")
+    aside = segment.with_name(f".{uuid4().hex}.arrow.tmp")
+    with suppress(FileNotFoundError):
+        segment.rename(aside)
+    path.unlink(missing_ok=True)
+    aside.unlink(missing_ok=True)
+
+
 def _make_folder(folder: Path) -> None:
+    if folder.is_dir():
+        return
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    # A name that is not on disk would be lost with all that is below it.
+    sync(folder.parent)

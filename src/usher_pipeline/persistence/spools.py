@@ -152,6 +152,12 @@ class Spool:
             return mapped.table
         return pa.Table.from_batches(self._held, self._schema)
 
+    def is_file(self, path: Path) -> bool:
+        """Tell whether a file is the one that was written here, whatever its name is by now."""
+        return self._held_open >= 0 and os.path.samestat(
+            os.fstat(self._held_open), path.lstat()
+        )
+
     def release(self) -> None:
         """Let go of the file, which is done with."""
         if self._held_open >= 0:

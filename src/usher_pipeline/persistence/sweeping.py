@@ -15,7 +15,7 @@ from uuid import uuid4
 
 from usher_pipeline.persistence.flights import LOCKS, NOTES
 from usher_pipeline.persistence.locking import try_hold
-from usher_pipeline.persistence.segments import is_entry_name
+from usher_pipeline.persistence.segments import is_entry_name, put_back
 from usher_pipeline.records import utc_now
 
 if TYPE_CHECKING:
@@ -198,7 +198,7 @@ def _orphan_removed(path: Path, held: os.stat_result) -> bool:
     facts = aside.lstat()
     is_same = (facts.st_dev, facts.st_ino) == (held.st_dev, held.st_ino)
     if not is_same or path.with_suffix(".json").exists():
-        aside.rename(path)
+        put_back(aside, path)
         return False
     aside.unlink()
     return True

@@ -7,11 +7,12 @@ entry and the exact schema, so that the database alone can answer a call.
 from __future__ import annotations
 
 import json
+import re
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from itertools import count
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 from uuid import uuid4
 
 from xxhash import xxh3_128
@@ -23,7 +24,8 @@ from usher_pipeline.errors import (
     StoreError,
     UnknownTableError,
 )
-from usher_pipeline.fingerprint.frames import column_digest, column_digests, combine
+from usher_pipeline.fingerprint.content import combine
+from usher_pipeline.fingerprint.frames import column_digest, column_digests
 from usher_pipeline.frames import adapter_of_kind, row_index, table_schema
 from usher_pipeline.frames.views import size_bytes
 from usher_pipeline.persistence import engine, migrations
@@ -46,6 +48,12 @@ __all__ = ["Row", "Stored", "Tables"]
 
 #: A larger frame goes into its table piece by piece, so that it need not fit into memory.
 _AT_ONCE_BYTES: Final = 1 << 27
+#: By how much the clocks of two machines, or of one before and after it was set, may differ:
+#: what is meant for later than that was meant by a clock that was wrong.
+_CLOCKS: Final = timedelta(minutes=5)
+
+#: Keeps a result that only a table holds: takes its row, and what reads the table.
+Keep: TypeAlias = "Callable[[Row, Callable[[], Stored]], None]"
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,11 +151,22 @@ class Tables:
     Args:
         path: The database file, resolved.
         timeout_s: How long to wait for others to let go of it, in seconds.
+        keep: Called before a table that holds a result is replaced by something else: with
+            its row, and with what reads it. What it raises saves the table.
+        left: Called with the path whenever the database was written to and is closed again.
     """
 
-    def __init__(self, path: Path, timeout_s: float) -> None:
+    def __init__(
+        self,
+        path: Path,
+        timeout_s: float,
+        keep: Keep | None = None,
+        left: Callable[[Path], None] | None = None,
+    ) -> None:
         self.path = path
         self.timeout_s = timeout_s
+        self._keep = keep
+        self._left = left
 
     def exists(self) -> bool:
         """Tell whether the database is there."""
@@ -196,6 +215,8 @@ class Tables:
                 migrations.migrate(session)
                 yield session
             session.flush()
+        if self._left is not None:
+            self._left(self.path)
 
     # --- reading ---
 
@@ -211,7 +232,7 @@ class Tables:
         if not self.exists():
             return False
         with self.reading() as session:
-            if not migrations.has_table(session, CHECKPOINTS):
+            if not migrations.has_own(session, CHECKPOINTS):
                 return False
             sql = f"SELECT 1 FROM {session.table(CHECKPOINTS)} WHERE table_name = ?"
             return bool(session.rows(sql, [name]))
@@ -336,8 +357,9 @@ class Tables:
         with self.writing(timeout_s, lean=lean) as session:
             _refuse_clash(session, row)
             known = _rows(session, row.table_name)
-            if known and row.key and known[0].meant_at > row.meant_at:
+            if known and row.key and row.meant_at < known[0].meant_at < utc_now() + _CLOCKS:
                 return False
+            self._keep_other(session, known, row)
             _create(session, row, first)
             del first
             for piece in pieces:
@@ -369,6 +391,7 @@ class Tables:
                 return
             target = session.table(name)
             rows = _rows(session, name)
+            self._keep_other(session, rows, row)
             known = rows[0].frame if rows else {}
             new = fitted(known, packed, _described(session, target))
             for column in new.dropped:
@@ -382,6 +405,13 @@ class Tables:
             ((count,),) = session.rows(f"SELECT count(*) FROM {target}")
             text = row.description or (rows[0].description if rows else "")
             _put(session, Row(name, utc_now(), count, text, frame=new.frame_of(count)))
+
+    def _keep_other(self, session: Session, known: list[Row], row: Row) -> None:
+        """Have a result kept that a table holds which is about to hold another one."""
+        keep = self._keep
+        if keep is not None and known and known[0].key and known[0].content != row.content:
+            sql = f"SELECT * FROM {session.table(row.table_name)}"
+            keep(known[0], lambda: Stored(session.arrow(sql), known[0]))
 
     @contextmanager
     def removing(self, name: str, key: str = "") -> Iterator[bool]:
@@ -506,7 +536,7 @@ def natural(kind: str, table: pa.Table) -> Any:
 
 
 def _rows(session: Session, name: str | None) -> list[Row]:
-    if not migrations.has_table(session, CHECKPOINTS):
+    if not migrations.has_own(session, CHECKPOINTS):
         return []
     sql = f"SELECT * FROM {session.table(CHECKPOINTS)}"
     found = (
@@ -652,6 +682,18 @@ def _drop_view(session: Session, name: str) -> None:
     )
     if kinds == [("VIEW",)]:
         session.execute(f"DROP VIEW {session.table(name)}")
+
+
+def is_aside(name: object) -> bool:
+    """Tell whether a table has the name of one that was set aside.
+
+    >>> is_aside("_usher_aside_1_genes"), is_aside("genes")
+    (True, False)
+    """
+    return isinstance(name, str) and _ASIDE.match(name) is not None
+
+
+_ASIDE: Final = re.compile(r"_usher_aside_\d+_")
 
 
 def _renamed(session: Session, name: str) -> str:

@@ -11,11 +11,13 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import unquote
 
-from usher_pipeline.errors import StoreBusyError, StoreError
+from usher_pipeline.errors import DamagedDatabaseError, StoreBusyError, StoreError
 from usher_pipeline.persistence import engine
 from usher_pipeline.persistence.findings import Finding, Verified
 from usher_pipeline.persistence.segments import (
+    GONE,
     entry_anew,
+    is_gone,
     is_of_another_version,
     safe_name,
     write_json,
@@ -24,9 +26,11 @@ from usher_pipeline.persistence.sweeping import leftovers
 from usher_pipeline.persistence.tables import entry_of
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Callable, Iterable
     from pathlib import Path
 
+    from usher_pipeline.frames import Packed
     from usher_pipeline.persistence.findings import Half
     from usher_pipeline.persistence.local import LocalBackend
     from usher_pipeline.persistence.tables import Row
@@ -122,9 +126,10 @@ def _table_problem(look: _Look, row: Row | None) -> str:
     if row is None:
         return ""
     look.table_count += 1
+    troubles: tuple[type[Exception], ...] = (DamagedDatabaseError, *engine.errors())
     try:
         stored = look.backend.tables.fetch(row.table_name)
-    except engine.errors() as trouble:
+    except troubles as trouble:
         return f"it can not be read: {str(trouble).partition(chr(10))[0]}"
     if stored is None:
         return "it is not there"
@@ -148,7 +153,7 @@ def _replace_table(look: _Look, row: Row, problem: str, mirrored: list[Entry]) -
         return
     segments.note_published(row.table_name, "")
     if mirrored:
-        segments.mark(row.table_name, row.key, row.meant_at)
+        segments.mark(entry, row.meant_at)
         backend.settle([row.table_name])
     outcome = "published again from its segment" if mirrored else _GONE
     look.found(entry, "table", problem, outcome, aside)
@@ -160,7 +165,7 @@ def _replace_table(look: _Look, row: Row, problem: str, mirrored: list[Entry]) -
 def _entry_in(look: _Look, path: Path, row: Row | None) -> Entry | None:
     """Return the entry in a file, made good from the database if it is damaged."""
     entry = entry_anew(path)
-    if entry is not None or is_of_another_version(path) or not path.exists():
+    if entry is not None or not path.exists() or is_of_another_version(path) or is_gone(path):
         return entry
     segments = look.backend.segments
     mirrored = entry_of(row)
@@ -175,6 +180,8 @@ def _entry_in(look: _Look, path: Path, row: Row | None) -> Entry | None:
     else:
         aside, trouble = _tried(lambda: segments.set_aside(path))
         _tried(lambda: segments.set_aside(path.with_suffix(".arrow")))
+        if not trouble and segments.has_others(path):
+            _tried(lambda: write_json(path, GONE))
     outcome = f"left where it is: {trouble}" if trouble else _GONE
     finding = Finding(name, key, "entry", "it can not be read", outcome, str(aside or ""))
     look.findings.append(finding)
@@ -184,29 +191,27 @@ def _entry_in(look: _Look, path: Path, row: Row | None) -> Entry | None:
 def _is_served(look: _Look, entry: Entry, row: Row | None, table_problem: str) -> bool:
     """Look at the segment of an entry; tell whether the result is there in the end."""
     segments = look.backend.segments
-    path = segments.segment(entry)
+    seen = segments.facts(entry)
     intact = segments.examine(entry)
+    if seen is None or segments.facts(entry) is None:
+        # Somebody removed the result while we looked, or gave its number to another one.
+        return False
     look.result_count += 1
     if intact:
-        look.size_bytes += path.stat().st_size
+        look.size_bytes += seen[1].st_size if seen[1] is not None else 0
         return True
-    if segments.read(entry.name, entry.stem) is None:
-        # Somebody removed the result while we looked.
-        look.result_count -= 1
-        return False
     has_table = not table_problem and row is not None and row.content == entry.content
     if intact is None and has_table:
         look.evicted.append(f"{entry.name}/{entry.stem}")
         return True
     problem = "it is not there" if intact is None else "it is not what was stored"
-    return _heal(look, entry, problem) if has_table else _lose(look, entry, problem)
+    if has_table and (packed := look.backend.recall(entry)) is not None:
+        return _heal(look, entry, packed, problem)
+    return _lose(look, entry, seen, problem)
 
 
-def _heal(look: _Look, entry: Entry, problem: str) -> bool:
+def _heal(look: _Look, entry: Entry, packed: Packed, problem: str) -> bool:
     """Seal a result again from its table, in the place of its damaged segment."""
-    packed = look.backend.recall(entry)
-    if packed is None:
-        return _lose(look, entry, problem)
     segments = look.backend.segments
     aside, trouble = _tried(lambda: segments.reseal(entry, packed))
     outcome = f"left where it is: {trouble}" if trouble else "sealed again from its table"
@@ -214,16 +219,26 @@ def _heal(look: _Look, entry: Entry, problem: str) -> bool:
     return not trouble
 
 
-def _lose(look: _Look, entry: Entry, problem: str) -> bool:
+def _lose(
+    look: _Look,
+    entry: Entry,
+    seen: tuple[os.stat_result, os.stat_result | None],
+    problem: str,
+) -> bool:
     """Set a result aside that nothing can make good."""
     segments = look.backend.segments
     path = segments.segment(entry)
     placed, trouble = None, ""
     if not _has_older(look, entry):
         # The entry first: without it nothing asks for the segment.
-        placed, trouble = _tried(lambda: segments.set_aside(path.with_suffix(".json")))
-    if not trouble:
-        damaged, trouble = _tried(lambda: segments.set_aside(path))
+        beside = path.with_suffix(".json")
+        placed, trouble = _tried(lambda: segments.set_aside(beside, seen[0]))
+        if placed is None and not trouble:
+            # Another result came in its place just now.
+            look.result_count -= 1
+            return False
+    if not trouble and seen[1] is not None:
+        damaged, trouble = _tried(lambda: segments.set_aside(path, seen[1]))
         placed = damaged or placed
     outcome = f"left where it is: {trouble}" if trouble else _GONE
     look.found(entry, "segment", problem, outcome, placed or "")
