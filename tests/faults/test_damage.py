@@ -1,0 +1,108 @@
+"""Whatever byte of a store is another one: an error or the exact frame, never a wrong one."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+DAMAGED: Final = Path(__file__).with_name("damaged.py")
+STORE: Final = "store.duckdb"
+PAGE_BYTES: Final = 4096
+ASK: Final = "from damaged import by_call; by_call()"
+
+
+@pytest.fixture
+def stored() -> None:
+    """A small store with one result and its table, which nobody holds open."""
+    done = subprocess.run(
+        [sys.executable, "-c", ASK],
+        env=environment() | {"PYTHONPATH": searched()},
+        check=False,
+    )
+    assert done.returncode == 0
+
+
+def environment() -> dict[str, str]:
+    """Return the environment of the processes."""
+    return {**os.environ, "USHER_STORE": STORE, "USHER_LOG": "quiet"}
+
+
+def searched() -> str:
+    """Return where Python finds the script, besides what it searches anyhow."""
+    return os.pathsep.join((str(DAMAGED.parent), os.environ.get("PYTHONPATH", "")))
+
+
+def flips(path: Path, seed: int) -> Iterator[tuple[int, int]]:
+    """Yield a place in each page of a file, with what is to be changed there."""
+    chance = random.Random(seed)  # noqa: S311
+    size = path.stat().st_size
+    for begin in range(0, size, PAGE_BYTES):
+        yield chance.randrange(begin, min(begin + PAGE_BYTES, size)), 1 << chance.randrange(8)
+
+
+def answers(questions: list[tuple[str, int, int, str]]) -> list[str]:
+    """Change one byte after the other, and ask; return what came back."""
+    lines = "\n".join(map(json.dumps, questions))
+    done = subprocess.run(
+        [sys.executable, str(DAMAGED)],
+        env=environment(),
+        input=lines,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+def look(path: Path, way: str, times: int = 1) -> Counter[str]:
+    """Change a byte in each page of a file, and ask; return how often there was what."""
+    questions = [(str(path), *flip, way) for seed in range(times) for flip in flips(path, seed)]
+    found = answers(questions)
+    assert len(found) == len(questions)
+    print(f"{path.suffix}: {len(found)} bytes changed, {way}: {dict(Counter(found))}")  # noqa: T201
+    return Counter(found)
+
+
+@pytest.mark.usefixtures("stored")
+def test_a_segment() -> None:
+    """A call gives the exact frame, taken from the table or computed anew."""
+    (segment,) = Path("store.checkpoints").rglob("*.arrow")
+    assert set(look(segment, "call", times=8)) == {"exact"}
+
+
+@pytest.mark.usefixtures("stored")
+def test_a_segment_without_another_copy() -> None:
+    """Without a table the call computes the exact frame."""
+    Path(STORE).unlink()
+    (segment,) = Path("store.checkpoints").rglob("*.arrow")
+    assert set(look(segment, "call", times=8)) == {"exact"}
+
+
+@pytest.mark.usefixtures("stored")
+def test_an_entry() -> None:
+    """A call gives the exact frame, whatever letter of its entry is another one."""
+    (entry,) = Path("store.checkpoints", "damaged_genes").glob("*.json")
+    assert set(look(entry, "call", times=60)) == {"exact"}
+
+
+@pytest.mark.usefixtures("stored")
+@pytest.mark.parametrize("way", ["call", "name"])
+def test_a_database_that_has_the_only_copy(way: str) -> None:
+    """A call computes the exact frame; who reads the table gets that, or is told."""
+    (segment,) = Path("store.checkpoints").rglob("*.arrow")
+    segment.unlink()
+    found = look(Path(STORE), way)
+    assert found["exact"] > 0
+    assert set(found) <= {"exact", "StoreError", "DamagedDatabaseError"}
