@@ -54,6 +54,7 @@ def test_a_wait_that_nobody_sees_is_a_warning_in_the_log(
 ) -> None:
     """A job without a terminal that seems to hang says why, where its log is."""
     stream = io.StringIO()
+    monkeypatch.delitem(sys.modules, "ipykernel", raising=False)
     monkeypatch.setattr(sys, "stderr", stream)
     voice.tell_waiting("genes", "process 7", 2.0)
     assert stream.getvalue() == ""
