@@ -393,26 +393,11 @@ def test_a_big_store_is_warned_of_once(
         keep_house(backend, 10**9)
 
 
-@checkpoint(name="evicted_labels")
-def labelled(count: int = 2, label: str = "") -> pl.DataFrame:
-    """Return some numbers; the label changes the key, and nothing else."""
-    return pl.DataFrame({"n": list(range(count))})
-
-
-@pytest.fixture
-def labelled_store(tmp_path: Path) -> LocalBackend:
-    """A store with two results of one checkpoint, of two and of three rows."""
-    with run(store=tmp_path / "labelled.duckdb"):
-        labelled(2)
-        labelled(3)
-    return LocalBackend(tmp_path / "labelled.duckdb")
-
-
 def test_every_evicted_result_of_a_content_is_sealed_again(
-    labelled_store: LocalBackend,
+    labelled_store: LocalBackend, labelled: Any
 ) -> None:
     """Of two keys with the same content the one whose segment went keeps its result."""
-    entry = labelled_store.recent("evicted_labels")[0]
+    entry = labelled_store.recent("labelled_numbers")[0]
     assert len(evict(labelled_store, 0, utc_now() + timedelta(hours=2)).places) == 1
     with run(store=labelled_store.path):
         labelled(3, "the same rows under another key")

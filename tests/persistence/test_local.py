@@ -475,25 +475,10 @@ def test_a_table_of_runs_that_somebody_changed_costs_no_result(
     assert LocalBackend(path)._pending_runs() == []
 
 
-@checkpoint(name="local_labels")
-def labelled(count: int = 2, label: str = "") -> pl.DataFrame:
-    """Return some numbers; the label changes the key, and nothing else."""
-    return pl.DataFrame({"n": list(range(count))})
-
-
-@pytest.fixture
-def labelled_store(tmp_path: Path) -> LocalBackend:
-    """A store with two results of one checkpoint, of two and of three rows."""
-    with run(store=tmp_path / "labelled.duckdb"):
-        labelled(2)
-        labelled(3)
-    return LocalBackend(tmp_path / "labelled.duckdb")
-
-
 def rows_in(backend: LocalBackend) -> int:
     """Return how many rows the table has."""
     with duckdb.connect(str(backend.path)) as connection:
-        ((count,),) = connection.execute("SELECT count(*) FROM local_labels").fetchall()
+        ((count,),) = connection.execute("SELECT count(*) FROM labelled_numbers").fetchall()
     return int(count)
 
 
@@ -501,15 +486,17 @@ def test_what_is_meant_last_is_published_although_it_was_before(
     labelled_store: LocalBackend,
 ) -> None:
     """A marker of another result takes away what the table says by now."""
-    newest, older = labelled_store.recent("local_labels")
+    newest, older = labelled_store.recent("labelled_numbers")
     labelled_store.mean(older)
     labelled_store.mean(newest)
-    assert labelled_store.current("local_labels") == newest
+    assert labelled_store.current("labelled_numbers") == newest
     assert labelled_store.publish()
     assert rows_in(labelled_store) == 3
 
 
-def test_a_database_over_which_a_copy_was_written_is_published_to(tmp_path: Path) -> None:
+def test_a_database_over_which_a_copy_was_written_is_published_to(
+    tmp_path: Path, labelled: Any
+) -> None:
     """A plain copy back leaves the file what it is and makes it newer."""
     path = tmp_path / "store.duckdb"
     with run(store=path):

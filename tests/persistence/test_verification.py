@@ -475,35 +475,20 @@ def test_a_text_is_no_list_of_names(backend: LocalBackend) -> None:
     assert not Path("none.checkpoints").exists()
 
 
-@checkpoint(name="verified_labels")
-def labelled(count: int = 2, label: str = "") -> pl.DataFrame:
-    """Return some numbers; the label changes the key, and nothing else."""
-    return pl.DataFrame({"n": list(range(count))})
-
-
-@pytest.fixture
-def labelled_store(tmp_path: Path) -> LocalBackend:
-    """A store with two results of one checkpoint, of two and of three rows."""
-    with run(store=tmp_path / "labelled.duckdb"):
-        labelled(2)
-        labelled(3)
-    return LocalBackend(tmp_path / "labelled.duckdb")
-
-
 def test_what_stands_in_the_place_of_an_entry_hides_no_name(
-    labelled_store: LocalBackend,
+    labelled_store: LocalBackend, labelled: Any
 ) -> None:
     """A name is listed, and has its table again, also after an entry of it was set aside."""
     with run(store=labelled_store.path):
         labelled.refresh(3)
         labelled.refresh(3)
-    latest = labelled_store.recent("verified_labels")[0]
+    latest = labelled_store.recent("labelled_numbers")[0]
     stem = latest.numbered(2).stem
     labelled_store.segments.segment(latest).with_name(f"{stem}.json").write_text("{")
     verify(labelled_store)
-    assert labelled_store.segments.names() == ["verified_labels"]
-    assert labelled_store.segments.has("verified_labels")
-    assert [entry.stem for entry in labelled_store.segments.recent("verified_labels", 1)] == [
+    assert labelled_store.segments.names() == ["labelled_numbers"]
+    assert labelled_store.segments.has("labelled_numbers")
+    assert [entry.stem for entry in labelled_store.segments.recent("labelled_numbers", 1)] == [
         latest.stem
     ]
     labelled_store.path.unlink()
@@ -512,14 +497,14 @@ def test_what_stands_in_the_place_of_an_entry_hides_no_name(
 
 
 def test_an_older_result_does_not_answer_for_a_damaged_entry(
-    labelled_store: LocalBackend,
+    labelled_store: LocalBackend, labelled: Any
 ) -> None:
     """Where the entry of the latest result of a key is damaged the call computes."""
     with run(store=labelled_store.path):
         labelled.refresh(3)
         labelled(2)
     latest = next(
-        each for each in labelled_store.recent("verified_labels") if each.row_count == 3
+        each for each in labelled_store.recent("labelled_numbers") if each.row_count == 3
     )
     assert latest.number == 2
     labelled_store.segments.segment(latest).with_suffix(".json").write_text("{")

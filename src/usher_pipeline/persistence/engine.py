@@ -333,12 +333,15 @@ def _session(
         stack.callback(cursor.close)
         name = f"usher_store_{next(_numbers)}"
         options = ["READ_ONLY"] if read_only else []
-        if not path.exists():
+        is_new = not path.exists()
+        if is_new:
             # An older file keeps its version, and a newer one can not be lowered.
             options.append(f"STORAGE_VERSION {_text(_STORAGE_VERSION)}")
         listed = f" ({', '.join(options)})" if options else ""
         statement = f"ATTACH {_text(path)} AS {quote(name)}{listed}"
         _wait(path, lambda: cursor.execute(statement).fetchall(), timeout_s)
+        if is_new:
+            _keep_private(path)
         try:
             with _at_work(file, cursor):
                 yield Session(cursor, name, path)
@@ -480,11 +483,20 @@ def _open(file: _File, path: Path, timeout_s: float) -> None:
     import duckdb
 
     config: dict[str, Any] = {}
-    if not path.exists():
+    is_new = not path.exists()
+    if is_new:
         config["storage_compatibility_version"] = _STORAGE_VERSION
     read_only = not writable(path)
     file.native = _wait(path, lambda: duckdb.connect(str(path), read_only, config), timeout_s)
+    if is_new:
+        _keep_private(path)
     (file.catalog,) = file.native.execute("SELECT current_database()").fetchall()[0]
+
+
+def _keep_private(path: Path) -> None:
+    """Let a database that was just made be one for its owner alone, as all of a store is."""
+    with suppress(OSError):
+        path.chmod(0o600)
 
 
 def _held(file: _File, path: Path, timeout_s: float) -> bool:

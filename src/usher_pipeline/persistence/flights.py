@@ -163,10 +163,12 @@ def _taken(
     """Hold the lock of a call during the block; nothing if there can be none."""
     from filelock import FileLock
 
-    lock = FileLock(folder / f"{call.lock}.lock", thread_local=False)
+    lock = FileLock(folder / f"{call.lock}.lock", mode=0o600, thread_local=False)
     is_locked = True
     try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        # The mode of a folder above is not that which is asked for the last one.
+        for each in (folder.parent, folder):
+            each.mkdir(mode=0o700, parents=True, exist_ok=True)
         if not _try(lock, 0.0, _QUICK_S):
             _wait(folder, lock, call, around, tell)
     except OSError as problem:

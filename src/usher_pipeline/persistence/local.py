@@ -476,7 +476,7 @@ class LocalBackend:
         if not self.segments.folder.is_dir():
             self._require_usable()
         folder = self.path.parent
-        folder.mkdir(mode=0o755, parents=True, exist_ok=True)
+        folder.mkdir(mode=0o700 if self.private else 0o755, parents=True, exist_ok=True)
         if self.private and not (folder / ".gitignore").exists():
             (folder / ".gitignore").write_text(_IGNORE_ALL, "utf-8")
 

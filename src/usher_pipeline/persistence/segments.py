@@ -661,14 +661,14 @@ class Segments:
     def note_database(self, database: Path) -> None:
         """Remember how a database was left by who wrote to it last, if that was one of us."""
         with suppress(OSError):
-            (self.folder / _DATABASE).write_text(_state_of(database), "ascii")
+            _write_note(self.folder / _DATABASE, _state_of(database))
 
     def note_published(self, name: str, stem: str) -> None:
         """Remember which entry was published; only a hint that saves a look at the database."""
         path = self.folder / safe_name(name) / ".published"
         with suppress(OSError):
             if stem:
-                path.write_text(stem, "ascii")
+                _write_note(path, stem)
             else:
                 path.unlink(missing_ok=True)
 
@@ -835,6 +835,13 @@ def read_json(path: Path) -> dict[str, Any]:
     except (OSError, ValueError):
         return {}
     return data if isinstance(data, dict) else {}
+
+
+def _write_note(path: Path, text: str) -> None:
+    """Write a few letters that nobody would miss."""
+    number = os.open(path, os.O_CREAT | os.O_TRUNC | os.O_WRONLY, 0o600)
+    with os.fdopen(number, "w", encoding="ascii") as file:
+        file.write(text)
 
 
 def write_json(path: Path, data: object, *, indent: int = 1, mode: int = 0o600) -> None:
