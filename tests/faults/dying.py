@@ -1,8 +1,9 @@
 """Processes that save results until they are killed.
 
-A script: ``dying.py``, in the folder of a store that the environment names. For each line on
-its input, the number of a round, it forks a child that computes one result after another,
-kills it at a random moment, and prints a line of JSON: what the child had told until then.
+A script: ``dying.py SIGNAL``, in the folder of a store that the environment names. For each
+line on its input, the number of a round, it forks a child that computes one result after
+another, sends it the signal at a random moment, and prints a line of JSON: what the child had
+told until then.
 The libraries are loaded once, and the parent itself never asks for anything.
 """
 
@@ -12,7 +13,6 @@ import json
 import math
 import os
 import random
-import signal
 import sys
 import time
 
@@ -60,8 +60,8 @@ def live(round_number: int, pipe: int) -> None:
         os.write(pipe, b"r\n")
 
 
-def watch(round_number: int) -> dict[str, object]:
-    """Let a child live for a while; return what it told until it was killed."""
+def watch(round_number: int, number: int) -> dict[str, object]:
+    """Let a child live for a while; return what it told until it got the signal."""
     reading, writing = os.pipe()
     child = os.fork()
     if child == 0:
@@ -74,7 +74,7 @@ def watch(round_number: int) -> dict[str, object]:
     # From its first word on, so that what it takes to fork is no part of its life.
     told = os.read(reading, 1)
     time.sleep(random.Random(-round_number - 1).uniform(0, MOST_S))  # noqa: S311
-    os.kill(child, signal.SIGKILL)
+    os.kill(child, number)
     _, status = os.waitpid(child, 0)
     while piece := os.read(reading, 1 << 16):
         told += piece
@@ -91,4 +91,4 @@ def watch(round_number: int) -> dict[str, object]:
 
 if __name__ == "__main__":
     for line in sys.stdin:
-        print(json.dumps(watch(int(line))), flush=True)  # noqa: T201
+        print(json.dumps(watch(int(line), int(sys.argv[1]))), flush=True)  # noqa: T201

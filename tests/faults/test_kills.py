@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -15,6 +16,8 @@ import duckdb
 
 from usher_pipeline.persistence import PipelineStore, publisher
 from usher_pipeline.persistence.local import LocalBackend, resolved
+from usher_pipeline.persistence.sweeping import leftovers, sweep
+from usher_pipeline.records import utc_now
 
 if TYPE_CHECKING:
     from usher_pipeline.records import Entry
@@ -94,12 +97,21 @@ class Witness:
         assert self.known[int(least)] == count
 
 
-def test_two_hundred_kills_at_random_moments() -> None:
-    """After each kill all that was returned is stored, whole, and no half can be seen."""
+def rounds(number: int, count: int) -> tuple[Witness, int, int]:
+    """Let processes die, one after the other; return what was seen.
+
+    Args:
+        number: The signal that they get.
+        count: How many of them.
+
+    Returns:
+        The witness, how many were met between the end of a function and its return, and
+        how many of these after the commit.
+    """
     environment = {**os.environ, "USHER_STORE": str(STORE)}
     witness, met, committed = Witness(), 0, 0
     with subprocess.Popen(
-        [sys.executable, str(DYING)],
+        [sys.executable, str(DYING), str(number)],
         env=environment,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
@@ -107,25 +119,49 @@ def test_two_hundred_kills_at_random_moments() -> None:
     ) as nursery:
         assert nursery.stdin is not None
         assert nursery.stdout is not None
-        for number in range(ROUNDS):
-            nursery.stdin.write(f"{number}\n")
+        for turn in range(count):
+            nursery.stdin.write(f"{turn}\n")
             nursery.stdin.flush()
             told = json.loads(nursery.stdout.readline())
-            assert told["signal"] == signal.SIGKILL
+            assert told["signal"] == (number if number == signal.SIGKILL else 0)
             was_committed = witness.look(told)
             met += told["was_saving"]
             committed += told["was_saving"] and was_committed
         nursery.stdin.close()
-    print(  # noqa: T201 - what the kills met is a part of the result
-        f"{ROUNDS} kills, {len(witness.known)} results stored; {met} kills met a save, "
+    print(  # noqa: T201 - what the signals met is a part of the result
+        f"{count} signals {number}, {len(witness.known)} results stored; {met} met a save, "
         f"{committed} of them after its commit"
     )
-    assert met >= LEAST_MET
-    assert 0 < committed < met
+    return witness, met, committed
 
-    # The next one who opens the store does what was left undone.
+
+def look_once_more(witness: Witness) -> None:
+    """Open the store, which does what was left undone, and look through all of it."""
     with PipelineStore(STORE) as store:
         assert store.verify().is_whole
         last = max(witness.backend.recent("dying", None), key=lambda each: each.created_at)
         assert store.load_dataframe("dying").height == last.row_count
     assert publisher.wait(resolved(STORE), 30)
+
+
+def test_two_hundred_kills_at_random_moments() -> None:
+    """After each kill all that was returned is stored, whole, and no half can be seen."""
+    witness, met, committed = rounds(signal.SIGKILL, ROUNDS)
+    assert met >= LEAST_MET
+    assert 0 < committed < met
+    look_once_more(witness)
+
+
+def test_whoever_is_interrupted_leaves_next_to_nothing_behind() -> None:
+    """Ctrl-C ends the process, and the store is as whole as after a kill.
+
+    Files are left over only where the signal came within an instant; all can be swept.
+    """
+    witness, met, _ = rounds(signal.SIGINT, ROUNDS // 5)
+    assert met >= LEAST_MET // 5
+    look_once_more(witness)
+    segments = witness.backend.segments
+    assert len(list(leftovers(segments))) <= met // 3
+    later = utc_now() + timedelta(seconds=1)
+    sweep(segments, older_than=timedelta(0), now=later)
+    assert list(leftovers(segments)) == []

@@ -11,7 +11,7 @@ import duckdb
 import pyarrow as pa
 import pytest
 
-from usher_pipeline.errors import StoreBusyError, StoreError
+from usher_pipeline.errors import DamagedDatabaseError, StoreBusyError, StoreError
 from usher_pipeline.persistence import engine
 
 if TYPE_CHECKING:
@@ -236,3 +236,26 @@ def test_parameters_by_place_and_name(tmp_path: Path) -> None:
         assert engine.to_arrow(connection, "CREATE TABLE t (a INT)").num_rows == 0
     finally:
         engine.release(tmp_path / "a.duckdb")
+
+
+def test_ctrl_c_within_a_statement_is_ctrl_c(tmp_path: Path) -> None:
+    """DuckDB makes a plain error of the signal; it ends the program as it does anywhere."""
+    with pytest.raises(KeyboardInterrupt), engine.session(tmp_path / "s.duckdb", timeout_s=1):
+        raise RuntimeError("Query interrupted")
+    with (
+        pytest.raises(RuntimeError, match="another"),
+        engine.session(tmp_path / "s.duckdb", timeout_s=1),
+    ):
+        raise RuntimeError("another")
+
+
+def test_damage_is_an_error_of_its_own_and_costs_no_later_session(tmp_path: Path) -> None:
+    """What DuckDB says of a damaged block is told plainly, and the next session is a new one."""
+    path = tmp_path / "s.duckdb"
+    with (
+        pytest.raises(DamagedDatabaseError, match="is damaged: .*Corrupt database file"),
+        engine.session(path, timeout_s=1),
+    ):
+        raise duckdb.Error("Corrupt database file: computed checksum 1")
+    with engine.session(path, timeout_s=1) as session:
+        assert session.rows("SELECT 1") == [(1,)]

@@ -60,6 +60,8 @@ _DAMAGE: Final = (
     "Serialization Error",
     "Failed to deserialize",
 )
+#: What it raises, as a plain error, where a signal came while it was at work.
+_CTRL_C: Final = "Query interrupted"
 #: What it says once an instance is of no use any more.
 _INVALID: Final = "database has been invalidated"
 
@@ -300,6 +302,11 @@ def session(
     try:
         with _session(path, timeout_s, reach, read_only=read_only, lean=lean) as found:
             yield found
+    except RuntimeError as problem:
+        if _CTRL_C in str(problem):
+            # Else somebody takes for an error what a person wanted to end.
+            raise KeyboardInterrupt from problem
+        raise
     except errors() as problem:
         text = str(problem)
         is_damage = any(words in text for words in _DAMAGE)
