@@ -250,10 +250,10 @@ def test_ctrl_c_within_a_statement_is_ctrl_c(tmp_path: Path) -> None:
 
 
 def test_damage_is_an_error_of_its_own_and_costs_no_later_session(tmp_path: Path) -> None:
-    """What DuckDB says of a damaged block is told plainly, and the next session is a new one."""
+    """What DuckDB says of a damaged block is told plainly; the next session is a new one."""
     path = tmp_path / "s.duckdb"
     with (
-        pytest.raises(DamagedDatabaseError, match="is damaged: .*Corrupt database file"),
+        pytest.raises(DamagedDatabaseError, match=r"is damaged: .*Corrupt database file"),
         engine.session(path, timeout_s=1),
     ):
         raise duckdb.Error("Corrupt database file: computed checksum 1")
