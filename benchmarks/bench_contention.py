@@ -113,6 +113,43 @@ def test_hits_beside_a_publisher(
     say(f"hits, {who}", ", ".join(figures))
 
 
+@by_report
+def test_no_hit_waits_for_the_database(
+    benchmark: BenchmarkFixture, say: Callable[..., None], tmp_path: Path
+) -> None:
+    """Hits of eight processes wait for neither a publisher nor who holds a connection."""
+    answered(tmp_path, "fill", "small", RESULTS)
+    hits: list[Spec] = [("hit", "usher")] * ASKERS
+    found: dict[str, list[float]] = {}
+
+    def watch(name: str, *others: Spec, wait_for: int = 0) -> None:
+        processes = together(tmp_path, [*hits, *others])
+        if wait_for:
+            answer_of(processes[wait_for])
+        else:
+            time.sleep(QUIET_S)
+        (tmp_path / DONE).touch()
+        answers = [answer_of(process) for process in processes if not process.stdout.closed]
+        found[name] = [taken for answer in answers for taken in answer.get("taken_s", ())]
+
+    def beside() -> None:
+        watch("beside a publisher", ("publish", "usher"), wait_for=ASKERS)
+        watch("beside a holder", ("hold", "usher"))
+        passed(max(found["beside a holder"]))
+
+    watch("alone")
+    benchmark.pedantic(beside, rounds=1)
+    for name, taken in found.items():
+        longest_s = max(taken)
+        measured = f"p99 {short(percentile(taken, 99))}, longest {short(longest_s)}"
+        say(
+            f"hits of eight, {name}",
+            f"{measured} of {len(taken):,}",
+            "≤ 50 ms",
+            0.05 / longest_s,
+        )
+
+
 def rows_of(folder: Path) -> int:
     """Return how many rows the big table has; none if it is not there."""
     query = "SELECT estimated_size FROM duckdb_tables() WHERE table_name = ?"

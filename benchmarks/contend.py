@@ -6,6 +6,7 @@ A script: ``contend.py ROLE WHO ...``, in the folder of the store, where WHO is 
 
 - ``hit WHO NAME``: ask for small results that are stored until there is a file ``done``.
 - ``publish WHO NAME``: store one big result and wait for its table.
+- ``hold usher NAME``: hold a connection to the database until there is a file ``done``.
 - ``same WHO NAME WORK_S``: ask for one result that takes work.
 - ``store WHO NAME FIRST COUNT``: store so many small results of one's own.
 """
@@ -21,7 +22,8 @@ import kept
 from figures import seconds_of
 from fill import DEPTH, GENE
 from mixed import mixed
-from processes import report, seen
+from processes import STORE, report, seen
+from usher_pipeline.persistence import PipelineStore
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -71,6 +73,16 @@ def publish(function: Callable[..., Any], name: str) -> None:
     assert result.equals(frame)
 
 
+def hold(function: Callable[..., Any], name: str) -> None:
+    """Hold the database, as a notebook does."""
+    assert function(GENE, 0, DEPTH).height == kept.SMALL
+    with PipelineStore(STORE) as store:
+        rows = store.conn.execute("SELECT count(*) FROM bench_small").fetchone()
+        begin(name)
+        seen(DONE)
+    report(rows=rows)
+
+
 def same(function: Callable[..., Any], name: str, work_s: str) -> None:
     """Ask for what all the others ask for as well."""
     expected = mixed(kept.SMALL, 1)
@@ -92,6 +104,7 @@ def store(function: Callable[..., Any], name: str, first: str, count: str) -> No
 ROLES: Final[dict[str, tuple[Callable[..., None], Any]]] = {
     "hit": (hit, kept.small),
     "publish": (publish, kept.as_polars),
+    "hold": (hold, kept.small),
     "same": (same, kept.worked),
     "store": (store, kept.small),
 }
