@@ -458,3 +458,25 @@ def test_the_end_is_patient_with_what_is_large(monkeypatch: pytest.MonkeyPatch) 
     assert own.thread is not None
     own._end(own.thread)
     assert done.is_set()
+
+
+AT_THE_END: Final = """if True:
+    import atexit, threading, time
+    from pathlib import Path
+    from usher_pipeline.persistence import publisher
+    from usher_pipeline.persistence.local import LocalBackend
+
+    def late():
+        publisher.ask(LocalBackend(Path("store.duckdb").absolute()))
+        publisher.send(Path("store.duckdb"), "nothing", lambda: None)
+        print([thread.name for thread in threading.enumerate() if "usher" in thread.name])
+
+    atexit.register(late)
+"""
+
+
+def test_a_handler_of_the_end_starts_no_thread() -> None:
+    """What is asked for when nobody waits for threads any more is left to the next opener."""
+    command = [sys.executable, "-W", "error", "-c", AT_THE_END]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "[]\n", "")

@@ -79,6 +79,10 @@ class _Publisher:
         """
         if self.is_ending or self.thread is not None:
             return not self.is_ending
+        if not threading.main_thread().is_alive():
+            # Nobody would wait for a thread that is started now, in a handler of the end:
+            # it would come back from DuckDB when there is no interpreter any more.
+            return False
         # The interpreter waits for both, as it does for any thread that is no daemon: one
         # that comes back from DuckDB when the interpreter is gone ends the whole process.
         self.thread = threading.Thread(target=self._work, name="usher-publisher")
