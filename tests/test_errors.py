@@ -11,7 +11,7 @@ from typing import Any, Final
 import pytest
 
 from usher_pipeline import errors
-from usher_pipeline.persistence.segments import check_name
+from usher_pipeline.persistence.places import check_name
 
 #: For every class the arguments of one instance.
 MADE: Final[dict[str, tuple[Any, ...]]] = {

@@ -23,7 +23,7 @@ from usher_pipeline.config.environment import is_set, variable
 from usher_pipeline.display import preview
 from usher_pipeline.errors import DeclarationError
 from usher_pipeline.fingerprint.binding import LOOK_UP, Declaration
-from usher_pipeline.persistence.segments import check_name
+from usher_pipeline.persistence.places import check_name
 from usher_pipeline.planning import CodePolicy
 from usher_pipeline.records import Bypass, Entry, Reason, SettingRef, SourceRef
 

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 from usher_pipeline import results, runs
 from usher_pipeline.config import settings
 from usher_pipeline.exporting import remember_origin
+from usher_pipeline.persistence.places import safe_name
 from usher_pipeline.persistence.reads import current_call
-from usher_pipeline.persistence.segments import safe_name
 from usher_pipeline.records import Hit
 
 if TYPE_CHECKING:

@@ -29,7 +29,9 @@ from usher_pipeline.exporting import remember_origin
 from usher_pipeline.fingerprint.content import combine
 from usher_pipeline.frames import adapter_for, adapter_of_kind
 from usher_pipeline.frames.contract import lays_views, require_storable
-from usher_pipeline.persistence.segments import check_name, file_state, schema_text
+from usher_pipeline.persistence.entries import schema_text
+from usher_pipeline.persistence.places import check_name
+from usher_pipeline.persistence.segments import file_state
 from usher_pipeline.records import INDEX_TYPE, Column, Entry, utc_now
 from usher_pipeline.returned import WHOLE, gather, rescue, unsupported
 

@@ -53,7 +53,7 @@ def _of_a_stranger(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "getuid", lambda: 4_000_000)
     # What this process wrote itself it need not look at again.
     monkeypatch.setattr("usher_pipeline.persistence.segments._checked", {})
-    monkeypatch.setattr("usher_pipeline.persistence.segments._entries", {})
+    monkeypatch.setattr("usher_pipeline.persistence.entries._entries", {})
     monkeypatch.setattr("usher_pipeline.results._memory._frames", OrderedDict())
 
 

@@ -17,8 +17,8 @@ from usher_pipeline.errors import CheckpointCycleError, CheckpointNameError
 from usher_pipeline.fingerprint.content import combine
 from usher_pipeline.fingerprint.frames import column_digests
 from usher_pipeline.frames import Packed, adapter_for, adapter_of_kind
+from usher_pipeline.persistence.entries import schema_text
 from usher_pipeline.persistence.local import LocalBackend
-from usher_pipeline.persistence.segments import schema_text
 from usher_pipeline.records import Acceptance, Column, Cost, Entry, Key, Read, utc_now
 
 if TYPE_CHECKING:

@@ -20,7 +20,8 @@ from usher_pipeline import checkpoint, run
 from usher_pipeline.errors import StoreBusyError, StoreClosedError, StoreError
 from usher_pipeline.persistence import PipelineStore, compaction, engine, publisher
 from usher_pipeline.persistence.compaction import Compacted, compact, is_worth_it
-from usher_pipeline.persistence.segments import Segments, folder_of
+from usher_pipeline.persistence.places import folder_of
+from usher_pipeline.persistence.segments import Segments
 from usher_pipeline.persistence.spools import sync
 from usher_pipeline.persistence.sweeping import sweep
 from usher_pipeline.records import utc_now

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import stat
-from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,23 +12,14 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from usher_pipeline.errors import CheckpointNameError, NameClashError
+from usher_pipeline.errors import NameClashError
 from usher_pipeline.fingerprint.content import combine
 from usher_pipeline.fingerprint.frames import column_digests
 from usher_pipeline.frames import Packed
 from usher_pipeline.persistence import segments as segments_module
-from usher_pipeline.persistence.segments import (
-    Opened,
-    Segments,
-    check_name,
-    folder_of,
-    put_back,
-    safe_name,
-    schema_text,
-)
+from usher_pipeline.persistence.entries import schema_text
+from usher_pipeline.persistence.segments import Opened, Segments, put_back
 from usher_pipeline.persistence.spools import sync
 from usher_pipeline.records import Column, Cost, Entry, Key, utc_now
 
@@ -198,47 +188,6 @@ def test_pending_markers_read_back_in_order(segments: Segments) -> None:
     sooner = segments.mark(entry_for(), datetime(2026, 1, 1, tzinfo=UTC))
     assert segments.pending() == [sooner, later]
     assert Segments(segments.folder / "nowhere").pending() == []
-
-
-def test_the_folder_lies_beside_the_database(tmp_path: Path) -> None:
-    """`X.duckdb` has `X.checkpoints`; another ending is kept, so that two never share."""
-    assert folder_of(tmp_path / "a.duckdb").name == "a.checkpoints"
-    assert folder_of(tmp_path / "a.db").name == "a.db.checkpoints"
-
-
-def is_usable(name: str) -> bool:
-    """Tell whether a checkpoint can have a name."""
-    with suppress(CheckpointNameError):
-        return check_name(name) == name
-    return False
-
-
-NAMES = st.text(st.characters(exclude_categories=["Cs"]), min_size=1).filter(is_usable)
-
-
-@given(NAMES)
-def test_any_name_becomes_one_safe_component(name: str) -> None:
-    """A folder's name never leaves its folder, hides, or grows beyond what disks take."""
-    safe = safe_name(name)
-    assert "/" not in safe
-    assert not safe.startswith(".")
-    assert safe.isascii()
-    assert 0 < len(safe) <= 120
-
-
-@given(st.lists(NAMES, unique=True))
-def test_different_names_have_different_folders(names: list[str]) -> None:
-    """No two names that differ by more than case share a folder."""
-    folded = {name.casefold(): name for name in names}
-    assert len({safe_name(name) for name in folded.values()}) == len(folded)
-
-
-@pytest.mark.parametrize("name", ["", " ", "_checkpoints", "_usher_x", "a\0", None])
-def test_names_that_can_not_be(name: Any) -> None:
-    """An empty, reserved or unquotable name is refused, and has no folder either."""
-    for ask in (check_name, safe_name):
-        with pytest.raises(CheckpointNameError, match="can not name a checkpoint"):
-            ask(name)
 
 
 @pytest.mark.parametrize("kind", ["polars.DataFrame", "pandas.DataFrame"])

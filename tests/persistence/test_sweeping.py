@@ -13,7 +13,8 @@ import pytest
 from usher_pipeline import checkpoint, run
 from usher_pipeline.persistence.local import LocalBackend
 from usher_pipeline.persistence.locking import hold
-from usher_pipeline.persistence.segments import Segments, folder_of
+from usher_pipeline.persistence.places import folder_of
+from usher_pipeline.persistence.segments import Segments
 from usher_pipeline.persistence.sweeping import (
     DAMAGED,
     Swept,

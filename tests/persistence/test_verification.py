@@ -15,8 +15,9 @@ import pytest
 from usher_pipeline import checkpoint, load, run
 from usher_pipeline.errors import OptionError, StoreBusyError
 from usher_pipeline.persistence import PipelineStore, publisher
+from usher_pipeline.persistence.entries import GONE
 from usher_pipeline.persistence.local import LocalBackend
-from usher_pipeline.persistence.segments import GONE, Segments
+from usher_pipeline.persistence.segments import Segments
 from usher_pipeline.persistence.sweeping import DAMAGED
 from usher_pipeline.persistence.verification import verify
 from usher_pipeline.records import Acceptance, Entry, Hit, Miss, utc_now

@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from usher_pipeline.errors import SchemaMismatchError
 from usher_pipeline.frames import adapter_of_kind, arrays, row_index, table_schema
-from usher_pipeline.persistence.segments import schema_from_text, schema_text
+from usher_pipeline.persistence.entries import schema_from_text, schema_text
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence

@@ -20,7 +20,7 @@ from usher_pipeline.display import size
 from usher_pipeline.errors import StoreBusyError, StoreError
 from usher_pipeline.persistence import engine
 from usher_pipeline.persistence.locking import hold
-from usher_pipeline.persistence.segments import folder_of
+from usher_pipeline.persistence.places import folder_of
 from usher_pipeline.persistence.spools import sync
 from usher_pipeline.persistence.sweeping import copy_name
 from usher_pipeline.persistence.usage import database_size

@@ -29,10 +29,10 @@ from usher_pipeline.persistence.compaction import compact
 from usher_pipeline.persistence.conversion import as_kind
 from usher_pipeline.persistence.housekeeping import prune
 from usher_pipeline.persistence.local import LocalBackend
+from usher_pipeline.persistence.places import check_name, safe_name
 from usher_pipeline.persistence.provenance import described, write_sidecar
 from usher_pipeline.persistence.pruning import Criteria
 from usher_pipeline.persistence.reads import current_call, meant_in, record
-from usher_pipeline.persistence.segments import check_name, safe_name
 from usher_pipeline.persistence.usage import measure
 from usher_pipeline.persistence.verification import verify
 from usher_pipeline.records import Read, utc_now

@@ -28,16 +28,10 @@ from usher_pipeline.fingerprint import values
 from usher_pipeline.fingerprint.files import know_store, signature
 from usher_pipeline.frames import Packed
 from usher_pipeline.persistence import engine, publisher, reads
+from usher_pipeline.persistence.entries import read_json, write_json
 from usher_pipeline.persistence.flights import LOCKS, single_flight
-from usher_pipeline.persistence.segments import (
-    RECENT_ENTRIES,
-    Segments,
-    check_name,
-    folder_of,
-    read_json,
-    safe_name,
-    write_json,
-)
+from usher_pipeline.persistence.places import check_name, folder_of, safe_name
+from usher_pipeline.persistence.segments import RECENT_ENTRIES, Segments
 from usher_pipeline.persistence.spools import Spool
 from usher_pipeline.records import utc_from_text, utc_now
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from usher_pipeline._version import __version__
 from usher_pipeline.errors import ProvenanceError, StoreError
-from usher_pipeline.persistence.segments import write_json
+from usher_pipeline.persistence.entries import write_json
 from usher_pipeline.records import Step, utc_now
 
 if TYPE_CHECKING:

@@ -8,9 +8,6 @@ a database.
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import json
 import math
 import os
 import re
@@ -18,22 +15,29 @@ import stat
 import time
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from itertools import islice
 from pathlib import Path
 from shutil import copyfile
-from typing import TYPE_CHECKING, Any, Final
-from urllib.parse import quote, unquote
+from typing import TYPE_CHECKING, Final
+from urllib.parse import unquote
 from uuid import uuid4
 
-from usher_pipeline.errors import CheckpointNameError, NameClashError
+from usher_pipeline.errors import NameClashError
 from usher_pipeline.fingerprint.buffers import bytes_digest
-from usher_pipeline.fingerprint.content import combine
-from usher_pipeline.fingerprint.files import signature
 from usher_pipeline.frames.contract import lays_views
+from usher_pipeline.persistence.entries import (
+    ENTRY_NAME,
+    entry_anew,
+    read_entry,
+    read_json,
+    schema_text,
+    write_json,
+    write_note,
+)
 from usher_pipeline.persistence.mapped import Mapped
+from usher_pipeline.persistence.places import safe_name
 from usher_pipeline.persistence.spools import SMALL_BYTES, Spool, sync
-from usher_pipeline.records import ENTRY_FORMAT, Entry, utc_from_text, utc_now
+from usher_pipeline.records import Entry, utc_from_text, utc_now
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -41,7 +45,6 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
-    from usher_pipeline.fingerprint.files import Signature
     from usher_pipeline.frames import Packed
 
 __all__ = [
@@ -49,23 +52,15 @@ __all__ = [
     "Opened",
     "Pending",
     "Segments",
-    "check_name",
     "file_state",
-    "folder_of",
-    "safe_name",
 ]
 
-#: Tables of our own, and names that a database can not have in its main schema.
-_RESERVED: Final = frozenset({"_checkpoints", "_provenance"})
-_RESERVED_PREFIX: Final = "_usher_"
 
 #: The folder is measured at most this often, by all processes together.
 _MEASURED_EVERY_S: Final = 60.0
 
-_LONGEST_PLAIN: Final = 120
 #: How many files of a name are looked at for the nearest result.
 RECENT_ENTRIES: Final = 64
-_ENTRY_NAME: Final = re.compile(r"(?P<key>[0-9a-f]{32})-(?P<number>\d+)\.json")
 
 #: Where it says how the database was left.
 _DATABASE: Final = ".database"
@@ -74,60 +69,6 @@ _DATABASE: Final = ".database"
 _checked: Final[dict[tuple[str, int, int, int, str], set[int]]] = {}
 
 _PIN: Final = re.compile(r"[0-9a-f]{32}\.pin")
-
-
-def check_name(name: object) -> str:
-    """Return the name of a checkpoint or table if it can be used.
-
-    Raises:
-        CheckpointNameError: It is empty, no text, reserved, or holds NUL.
-
-    >>> check_name("gene universe/v1")
-    'gene universe/v1'
-    """
-    if not isinstance(name, str):
-        raise CheckpointNameError(name, f"expected text, got {type(name).__name__}")
-    if not name.strip():
-        raise CheckpointNameError(name, "it is empty")
-    if name.casefold() in _RESERVED or name.casefold().startswith(_RESERVED_PREFIX):
-        raise CheckpointNameError(name, "the store uses that table for itself")
-    if "\0" in name:
-        raise CheckpointNameError(name, "it holds a NUL character, which SQL can not quote")
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        raise CheckpointNameError(name, "it holds half of a surrogate pair") from None
-    return name
-
-
-@lru_cache(maxsize=1024)
-def safe_name(name: str) -> str:
-    """Return the name of a checkpoint's folder: one path component on every system.
-
-    Raises:
-        CheckpointNameError: The name can not be one of a checkpoint.
-
-    >>> safe_name("genes"), safe_name("../genes: v1")
-    ('genes', '%2E.%2Fgenes%3A%20v1')
-    """
-    safe = quote(check_name(name), safe="")
-    if safe[0] == ".":
-        safe = "%2E" + safe[1:]
-    if len(safe) > _LONGEST_PLAIN:
-        mark = hashlib.sha256(name.casefold().encode()).hexdigest()[:16]
-        safe = f"{safe[: _LONGEST_PLAIN - 17]}~{mark}"
-    return safe
-
-
-def folder_of(database: Path) -> Path:
-    """Return the folder of checkpoints that lies beside a database.
-
-    >>> from pathlib import Path
-    >>> folder_of(Path("out/store.duckdb")).name
-    'store.checkpoints'
-    """
-    name = database.stem if database.suffix == ".duckdb" else database.name
-    return database.with_name(f"{name}.checkpoints")
 
 
 @dataclass(frozen=True, slots=True)
@@ -497,7 +438,7 @@ class Segments:
 
     def has_others(self, path: Path) -> bool:
         """Tell whether there is another result of the key of an entry, given its file."""
-        match = _ENTRY_NAME.fullmatch(path.name)
+        match = ENTRY_NAME.fullmatch(path.name)
         every = _entry_names(path.parent, match["key"]) if match else []
         return any(each[0] != path.name for each in every)
 
@@ -661,14 +602,14 @@ class Segments:
     def note_database(self, database: Path) -> None:
         """Remember how a database was left by who wrote to it last, if that was one of us."""
         with suppress(OSError):
-            _write_note(self.folder / _DATABASE, _state_of(database))
+            write_note(self.folder / _DATABASE, _state_of(database))
 
     def note_published(self, name: str, stem: str) -> None:
         """Remember which entry was published; only a hint that saves a look at the database."""
         path = self.folder / safe_name(name) / ".published"
         with suppress(OSError):
             if stem:
-                _write_note(path, stem)
+                write_note(path, stem)
             else:
                 path.unlink(missing_ok=True)
 
@@ -754,127 +695,6 @@ class Opened(Mapped):
 # --- files ------------------------------------------------------------------------------
 
 
-def read_entry(path: Path | str) -> Entry | None:
-    """Return the entry in a file; None if there is none that can be read.
-
-    An entry is written once and never changed: one that was read is remembered for as long
-    as its file stays the same.
-    """
-    place = os.fspath(path)
-    try:
-        found = signature(place)
-    except OSError:
-        # The folder of another user.
-        return None
-    if found is None:
-        return None
-    known = _entries.get(place)
-    if known is not None and known[0] == found[0]:
-        return known[1]
-    try:
-        entry = Entry.from_json(read_json(Path(place)))
-    except ValueError:
-        return None
-    if not _agrees(entry, place):
-        return None
-    if len(_entries) >= _MOST_ENTRIES:
-        _entries.clear()
-    if found[1]:
-        _entries[place] = found[0], entry
-    return entry
-
-
-def entry_anew(path: Path) -> Entry | None:
-    """Return the entry in a file as it is now, if it agrees with itself; None if not."""
-    try:
-        entry = Entry.from_json(read_json(path))
-    except ValueError:
-        return None
-    return entry if _agrees(entry, str(path)) else None
-
-
-def _agrees(entry: Entry, place: str) -> bool:
-    """Tell whether an entry is where it belongs, and says of its frame what is digested."""
-    try:
-        digests = [column.digest for column in entry.columns]
-        ending = f"/{safe_name(entry.name)}/{entry.stem}.json"
-        is_there = place.replace(os.sep, "/").endswith(ending)
-        return is_there and combine(entry.kind, entry.schema, digests) == entry.content
-    except (AttributeError, LookupError, TypeError, ValueError):
-        # Something else stands where a text or a list has to be.
-        return False
-
-
-#: What stands in the place of an entry that was set aside, so that no older one of its key
-#: answers for it, and that a newer one is found by counting up.
-GONE: Final = {"format": ENTRY_FORMAT, "gone": True}
-
-
-def is_gone(path: Path) -> bool:
-    """Tell whether a file stands in the place of an entry that was set aside."""
-    return read_json(path) == GONE
-
-
-def is_of_another_version(path: Path) -> bool:
-    """Tell whether a file holds an entry in a format that this library does not read."""
-    found = read_json(path).get("format")
-    return isinstance(found, int) and found != ENTRY_FORMAT
-
-
-#: The entries that were read last, each with the state of its file.
-_entries: Final[dict[str, tuple[Signature, Entry]]] = {}
-_MOST_ENTRIES: Final = 4096
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """Return the object in a JSON file; empty if there is none that can be read."""
-    try:
-        # A pipe would never answer, and a device never end.
-        is_file = stat.S_ISREG(path.stat().st_mode)
-        data = json.loads(path.read_bytes()) if is_file else {}
-    except (OSError, ValueError):
-        return {}
-    return data if isinstance(data, dict) else {}
-
-
-def _write_note(path: Path, text: str) -> None:
-    """Write a few letters that nobody would miss."""
-    number = os.open(path, os.O_CREAT | os.O_TRUNC | os.O_WRONLY, 0o600)
-    with os.fdopen(number, "w", encoding="ascii") as file:
-        file.write(text)
-
-
-def write_json(path: Path, data: object, *, indent: int = 1, mode: int = 0o600) -> None:
-    """Write a JSON file so that it is there in full or not at all."""
-    temporary = path.with_name(f".{uuid4().hex}.json.tmp")
-    text = json.dumps(data, ensure_ascii=False, indent=indent) + "\n"
-    try:
-        number = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, mode)
-        with os.fdopen(number, "wb") as file:
-            file.write(text.encode("utf-8", "surrogatepass"))
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-        sync(path.parent)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-
-
-def schema_text(schema: pa.Schema) -> str:
-    """Return an Arrow schema as base64 text of its IPC message, whatever the layout of text."""
-    from usher_pipeline.frames.views import plain_schema
-
-    return base64.b64encode(plain_schema(schema).serialize().to_pybytes()).decode("ascii")
-
-
-def schema_from_text(text: str) -> pa.Schema:
-    """Return the Arrow schema that `schema_text` wrote."""
-    import pyarrow as pa
-
-    return pa.ipc.read_schema(pa.py_buffer(base64.b64decode(text)))
-
-
 def _folders(folder: Path) -> list[Path]:
     try:
         return sorted(p for p in folder.iterdir() if p.is_dir() and p.name[0] != ".")
@@ -887,17 +707,8 @@ def _entry_names(folder: Path, key: str) -> list[re.Match[str]]:
         names = os.listdir(folder)  # noqa: PTH208 - names are enough, and there may be many
     except OSError:
         return []
-    found = [match for name in names if (match := _ENTRY_NAME.fullmatch(name))]
+    found = [match for name in names if (match := ENTRY_NAME.fullmatch(name))]
     return [match for match in found if key in ("", match["key"])]
-
-
-def is_entry_name(name: str) -> bool:
-    """Tell whether a file of this name is an entry.
-
-    >>> is_entry_name("0123456789abcdef0123456789abcdef-1.json"), is_entry_name("notes.json")
-    (True, False)
-    """
-    return _ENTRY_NAME.fullmatch(name) is not None
 
 
 def _newest_files(folder: Path, key: str) -> list[Path]:

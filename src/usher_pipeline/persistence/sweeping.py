@@ -13,9 +13,10 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 from uuid import uuid4
 
+from usher_pipeline.persistence.entries import is_entry_name
 from usher_pipeline.persistence.flights import LOCKS, NOTES
 from usher_pipeline.persistence.locking import try_hold
-from usher_pipeline.persistence.segments import is_entry_name, put_back
+from usher_pipeline.persistence.segments import put_back
 from usher_pipeline.records import utc_now
 
 if TYPE_CHECKING:

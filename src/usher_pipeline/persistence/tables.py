@@ -30,8 +30,8 @@ from usher_pipeline.frames import adapter_of_kind, row_index, table_schema
 from usher_pipeline.frames.views import size_bytes
 from usher_pipeline.persistence import engine, migrations
 from usher_pipeline.persistence.appending import exact, fitted
+from usher_pipeline.persistence.entries import schema_from_text, schema_text
 from usher_pipeline.persistence.migrations import CHECKPOINTS, PROVENANCE
-from usher_pipeline.persistence.segments import schema_from_text, schema_text
 from usher_pipeline.records import Entry, utc_now
 
 if TYPE_CHECKING:

@@ -13,15 +13,15 @@ from urllib.parse import unquote
 
 from usher_pipeline.errors import DamagedDatabaseError, StoreBusyError, StoreError
 from usher_pipeline.persistence import engine
-from usher_pipeline.persistence.findings import Finding, Verified
-from usher_pipeline.persistence.segments import (
+from usher_pipeline.persistence.entries import (
     GONE,
     entry_anew,
     is_gone,
     is_of_another_version,
-    safe_name,
     write_json,
 )
+from usher_pipeline.persistence.findings import Finding, Verified
+from usher_pipeline.persistence.places import safe_name
 from usher_pipeline.persistence.sweeping import leftovers
 from usher_pipeline.persistence.tables import entry_of
 

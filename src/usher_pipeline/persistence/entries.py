@@ -1,0 +1,172 @@
+"""The files of entries: how they are called, written, read, and when one is believed."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import re
+import stat
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+from uuid import uuid4
+
+from usher_pipeline.fingerprint.content import combine
+from usher_pipeline.fingerprint.files import signature
+from usher_pipeline.persistence.places import safe_name
+from usher_pipeline.persistence.spools import sync
+from usher_pipeline.records import ENTRY_FORMAT, Entry
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from usher_pipeline.fingerprint.files import Signature
+
+__all__ = [
+    "ENTRY_NAME",
+    "GONE",
+    "entry_anew",
+    "is_entry_name",
+    "is_gone",
+    "is_of_another_version",
+    "read_entry",
+    "read_json",
+    "schema_from_text",
+    "schema_text",
+    "write_json",
+    "write_note",
+]
+
+ENTRY_NAME: Final = re.compile(r"(?P<key>[0-9a-f]{32})-(?P<number>\d+)\.json")
+
+
+def is_entry_name(name: str) -> bool:
+    """Tell whether a file of this name is an entry.
+
+    >>> is_entry_name("0123456789abcdef0123456789abcdef-1.json"), is_entry_name("notes.json")
+    (True, False)
+    """
+    return ENTRY_NAME.fullmatch(name) is not None
+
+
+def read_entry(path: Path | str) -> Entry | None:
+    """Return the entry in a file; None if there is none that can be read.
+
+    An entry is written once and never changed: one that was read is remembered for as long
+    as its file stays the same.
+    """
+    place = os.fspath(path)
+    try:
+        found = signature(place)
+    except OSError:
+        # The folder of another user.
+        return None
+    if found is None:
+        return None
+    known = _entries.get(place)
+    if known is not None and known[0] == found[0]:
+        return known[1]
+    try:
+        entry = Entry.from_json(read_json(Path(place)))
+    except ValueError:
+        return None
+    if not _agrees(entry, place):
+        return None
+    if len(_entries) >= _MOST_ENTRIES:
+        _entries.clear()
+    if found[1]:
+        _entries[place] = found[0], entry
+    return entry
+
+
+def entry_anew(path: Path) -> Entry | None:
+    """Return the entry in a file as it is now, if it agrees with itself; None if not."""
+    try:
+        entry = Entry.from_json(read_json(path))
+    except ValueError:
+        return None
+    return entry if _agrees(entry, str(path)) else None
+
+
+def _agrees(entry: Entry, place: str) -> bool:
+    """Tell whether an entry is where it belongs, and says of its frame what is digested."""
+    try:
+        digests = [column.digest for column in entry.columns]
+        ending = f"/{safe_name(entry.name)}/{entry.stem}.json"
+        is_there = place.replace(os.sep, "/").endswith(ending)
+        return is_there and combine(entry.kind, entry.schema, digests) == entry.content
+    except (AttributeError, LookupError, TypeError, ValueError):
+        # Something else stands where a text or a list has to be.
+        return False
+
+
+#: What stands in the place of an entry that was set aside, so that no older one of its key
+#: answers for it, and that a newer one is found by counting up.
+GONE: Final = {"format": ENTRY_FORMAT, "gone": True}
+
+
+def is_gone(path: Path) -> bool:
+    """Tell whether a file stands in the place of an entry that was set aside."""
+    return read_json(path) == GONE
+
+
+def is_of_another_version(path: Path) -> bool:
+    """Tell whether a file holds an entry in a format that this library does not read."""
+    found = read_json(path).get("format")
+    return isinstance(found, int) and found != ENTRY_FORMAT
+
+
+#: The entries that were read last, each with the state of its file.
+_entries: Final[dict[str, tuple[Signature, Entry]]] = {}
+
+
+_MOST_ENTRIES: Final = 4096
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Return the object in a JSON file; empty if there is none that can be read."""
+    try:
+        # A pipe would never answer, and a device never end.
+        is_file = stat.S_ISREG(path.stat().st_mode)
+        data = json.loads(path.read_bytes()) if is_file else {}
+    except (OSError, ValueError):
+        return {}
+    return data if isinstance(data, dict) else {}
+
+
+def write_note(path: Path, text: str) -> None:
+    """Write a few letters that nobody would miss."""
+    number = os.open(path, os.O_CREAT | os.O_TRUNC | os.O_WRONLY, 0o600)
+    with os.fdopen(number, "w", encoding="ascii") as file:
+        file.write(text)
+
+
+def write_json(path: Path, data: object, *, indent: int = 1, mode: int = 0o600) -> None:
+    """Write a JSON file so that it is there in full or not at all."""
+    temporary = path.with_name(f".{uuid4().hex}.json.tmp")
+    text = json.dumps(data, ensure_ascii=False, indent=indent) + "\n"
+    try:
+        number = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, mode)
+        with os.fdopen(number, "wb") as file:
+            file.write(text.encode("utf-8", "surrogatepass"))
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+        sync(path.parent)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def schema_text(schema: pa.Schema) -> str:
+    """Return an Arrow schema as base64 text of its IPC message, whatever the layout of text."""
+    from usher_pipeline.frames.views import plain_schema
+
+    return base64.b64encode(plain_schema(schema).serialize().to_pybytes()).decode("ascii")
+
+
+def schema_from_text(text: str) -> pa.Schema:
+    """Return the Arrow schema that `schema_text` wrote."""
+    import pyarrow as pa
+
+    return pa.ipc.read_schema(pa.py_buffer(base64.b64decode(text)))
