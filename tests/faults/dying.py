@@ -13,6 +13,7 @@ import json
 import math
 import os
 import random
+import signal
 import sys
 import time
 
@@ -26,6 +27,8 @@ from usher_pipeline import checkpoint
 
 #: How many rows a result has at most, and how long a child lives at most.
 MOST_ROWS, MOST_S = 1_000_000, 0.35
+#: How often a signal is sent at most, and how long a child has each time to end.
+PRESSES, PATIENCE_S = 10, 3.0
 
 
 def frame_of(number: int, rows: int) -> pl.DataFrame:
@@ -60,6 +63,23 @@ def live(round_number: int, pipe: int) -> None:
         os.write(pipe, b"r\n")
 
 
+def ended(child: int, number: int) -> int:
+    """Send a signal until the child ends, as an impatient person does; return its status.
+
+    Python drops an exception that comes within a callback, Ctrl-C as any other.
+    """
+    for _ in range(PRESSES):
+        os.kill(child, number)
+        until_s = time.monotonic() + PATIENCE_S
+        while time.monotonic() < until_s:
+            found, status = os.waitpid(child, os.WNOHANG)
+            if found:
+                return status
+            time.sleep(0.002)
+    os.kill(child, signal.SIGKILL)
+    return os.waitpid(child, 0)[1]
+
+
 def watch(round_number: int, number: int) -> dict[str, object]:
     """Let a child live for a while; return what it told until it got the signal."""
     reading, writing = os.pipe()
@@ -74,8 +94,7 @@ def watch(round_number: int, number: int) -> dict[str, object]:
     # From its first word on, so that what it takes to fork is no part of its life.
     told = os.read(reading, 1)
     time.sleep(random.Random(-round_number - 1).uniform(0, MOST_S))  # noqa: S311
-    os.kill(child, number)
-    _, status = os.waitpid(child, 0)
+    status = ended(child, number)
     while piece := os.read(reading, 1 << 16):
         told += piece
     os.close(reading)

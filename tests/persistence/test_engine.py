@@ -259,3 +259,9 @@ def test_damage_is_an_error_of_its_own_and_costs_no_later_session(tmp_path: Path
         raise duckdb.Error("Corrupt database file: computed checksum 1")
     with engine.session(path, timeout_s=1) as session:
         assert session.rows("SELECT 1") == [(1,)]
+
+
+def test_ctrl_c_while_duckdb_reads_from_us_is_ctrl_c(tmp_path: Path) -> None:
+    """What DuckDB makes of the signal in a scan is an error that only names it."""
+    with pytest.raises(KeyboardInterrupt), engine.session(tmp_path / "s.duckdb", timeout_s=1):
+        raise duckdb.InvalidInputException("Python exception: KeyboardInterrupt: <EMPTY>")

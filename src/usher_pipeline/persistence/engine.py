@@ -309,6 +309,9 @@ def session(
         raise
     except errors() as problem:
         text = str(problem)
+        if KeyboardInterrupt.__name__ in text:
+            # The signal came while DuckDB read what we gave it.
+            raise KeyboardInterrupt from problem
         is_damage = any(words in text for words in _DAMAGE)
         if is_damage or _INVALID in text:
             _process.drop_instances()
