@@ -8,7 +8,6 @@ import os
 import signal
 import subprocess
 import sys
-from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -16,8 +15,6 @@ import duckdb
 
 from usher_pipeline.persistence import PipelineStore, publisher
 from usher_pipeline.persistence.local import LocalBackend, resolved
-from usher_pipeline.persistence.sweeping import leftovers, sweep
-from usher_pipeline.records import utc_now
 
 if TYPE_CHECKING:
     from usher_pipeline.records import Entry
@@ -150,18 +147,3 @@ def test_two_hundred_kills_at_random_moments() -> None:
     assert met >= LEAST_MET
     assert 0 < committed < met
     look_once_more(witness)
-
-
-def test_whoever_is_interrupted_leaves_next_to_nothing_behind() -> None:
-    """Ctrl-C ends the process, and the store is as whole as after a kill.
-
-    Files are left over only where the signal came within an instant; all can be swept.
-    """
-    witness, met, _ = rounds(signal.SIGINT, ROUNDS // 5)
-    assert met >= LEAST_MET // 5
-    look_once_more(witness)
-    segments = witness.backend.segments
-    assert len(list(leftovers(segments))) <= met // 3
-    later = utc_now() + timedelta(seconds=1)
-    sweep(segments, older_than=timedelta(0), now=later)
-    assert list(leftovers(segments)) == []
