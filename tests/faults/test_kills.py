@@ -22,8 +22,9 @@ if TYPE_CHECKING:
 DYING: Final = Path(__file__).with_name("dying.py")
 STORE: Final = Path("store.duckdb")
 ROUNDS: Final = 200
-#: So many rounds have to be killed between the end of a function and its return.
-LEAST_MET: Final = ROUNDS // 10
+#: So many rounds have to be killed between the end of a function and its return, on however
+#: slow a machine.
+LEAST_MET: Final = ROUNDS // 25
 
 
 def loaded(path: Path) -> Any:
