@@ -74,7 +74,11 @@ def test_who_wants_it_quiet_is_told_nothing(
     assert levels(caplog) == [(logging.INFO, LINE)]
 
 
-def test_a_terminal_that_was_closed_ends_no_wait(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What can not be printed is not printed."""
+def test_a_terminal_that_was_closed_ends_no_wait(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What can not be printed is in the log all the same."""
     monkeypatch.setattr(sys, "stderr", Closed())
-    voice.tell_waiting("genes", "process 7", 2.0)
+    with caplog.at_level(logging.INFO, "usher_pipeline"):
+        voice.tell_waiting("genes", "process 7", 2.0)
+    assert levels(caplog) == [(logging.INFO, LINE)]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 from pathlib import Path
@@ -11,25 +10,17 @@ from typing import TYPE_CHECKING, Any, Final
 import pytest
 
 if TYPE_CHECKING:
-    from types import ModuleType
+    from collections.abc import Callable
 
 FILLING: Final = Path(__file__).with_name("filling.py")
 #: From no room at all to room for all but the last step; a page is 4096 bytes.
 SLACKS: Final = [0, 4096, 12_288, 65_536, 400_000, 480_000, 500_000, 520_000, 900_000]
 
 
-def disks() -> ModuleType:
-    """Return the module that makes small disks."""
-    spec = importlib.util.spec_from_file_location("disks", FILLING.with_name("disks.py"))
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 @pytest.mark.parametrize("kind", ["frame", "pages", "lazy"])
-def test_a_disk_that_is_full_at_each_step(tmp_path: Path, kind: str) -> None:
+def test_a_disk_that_is_full_at_each_step(
+    tmp_path: Path, script: Callable[[str], Any], kind: str
+) -> None:
     """Wherever the disk is full, frames and older results are exact, and nothing is left over.
 
     Once there is room the result is stored, and its table is there.
@@ -41,7 +32,7 @@ def test_a_disk_that_is_full_at_each_step(tmp_path: Path, kind: str) -> None:
         other.mkdir()
         environment = {**os.environ, "TMPDIR": str(other), "USHER_LOG": "quiet"}
         steps = [[str(FILLING), str(slack), kind]]
-        done = disks().on_a_disk(disk, "12m", steps, environment)
+        done = script("disks").on_a_disk(disk, "12m", steps, environment)
         assert done.returncode == 0, (slack, done.stderr)
         outcomes[slack] = json.loads(done.stdout)
     print({slack: each["warned"] for slack, each in outcomes.items()})  # noqa: T201

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import signal
@@ -17,24 +16,17 @@ from usher_pipeline.persistence import PipelineStore, publisher
 from usher_pipeline.persistence.local import LocalBackend, resolved
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import polars as pl
+
     from usher_pipeline.records import Entry
 
 DYING: Final = Path(__file__).with_name("dying.py")
 STORE: Final = Path("store.duckdb")
 ROUNDS: Final = 200
-#: So many rounds have to be killed between the end of a function and its return, on however
-#: slow a machine.
-LEAST_MET: Final = ROUNDS // 25
-
-
-def loaded(path: Path) -> Any:
-    """Import a script as a module."""
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+#: So many rounds have to be killed between the end of a function and its return.
+LEAST_MET: Final = ROUNDS // 10
 
 
 def number_of(entry: Entry) -> int:
@@ -46,13 +38,16 @@ def number_of(entry: Entry) -> int:
 class Witness:
     """Compares a store with what the killed processes had told.
 
+    Args:
+        frame_of: Returns the frame that a result has, from its number and its height.
+
     Attributes:
         known: Number of a result → its rows, for those that are known to be stored.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, frame_of: Callable[[int, int], pl.DataFrame]) -> None:
         self.backend = LocalBackend(resolved(STORE))
-        self.frame_of = loaded(DYING).frame_of
+        self.frame_of = frame_of
         self.known: dict[int, int] = {}
 
     def look(self, told: dict[str, Any]) -> bool:
@@ -95,21 +90,12 @@ class Witness:
         assert self.known[int(least)] == count
 
 
-def rounds(number: int, count: int) -> tuple[Witness, int, int]:
-    """Let processes die, one after the other; return what was seen.
-
-    Args:
-        number: The signal that they get.
-        count: How many of them.
-
-    Returns:
-        The witness, how many were met between the end of a function and its return, and
-        how many of these after the commit.
-    """
+def test_two_hundred_kills_at_random_moments(script: Callable[[str], Any]) -> None:
+    """After each kill all that was returned is stored, whole, and no half can be seen."""
     environment = {**os.environ, "USHER_STORE": str(STORE)}
-    witness, met, committed = Witness(), 0, 0
+    witness, met, committed = Witness(script("dying").frame_of), 0, 0
     with subprocess.Popen(
-        [sys.executable, str(DYING), str(number)],
+        [sys.executable, str(DYING)],
         env=environment,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
@@ -117,34 +103,25 @@ def rounds(number: int, count: int) -> tuple[Witness, int, int]:
     ) as nursery:
         assert nursery.stdin is not None
         assert nursery.stdout is not None
-        for turn in range(count):
-            nursery.stdin.write(f"{turn}\n")
+        for number in range(ROUNDS):
+            nursery.stdin.write(f"{number}\n")
             nursery.stdin.flush()
             told = json.loads(nursery.stdout.readline())
-            assert told["signal"] == (number if number == signal.SIGKILL else 0)
+            assert told["signal"] == signal.SIGKILL
             was_committed = witness.look(told)
             met += told["was_saving"]
             committed += told["was_saving"] and was_committed
         nursery.stdin.close()
-    print(  # noqa: T201 - what the signals met is a part of the result
-        f"{count} signals {number}, {len(witness.known)} results stored; {met} met a save, "
+    print(  # noqa: T201 - what the kills met is a part of the result
+        f"{ROUNDS} kills, {len(witness.known)} results stored; {met} kills met a save, "
         f"{committed} of them after its commit"
     )
-    return witness, met, committed
+    assert met >= LEAST_MET
+    assert 0 < committed < met
 
-
-def look_once_more(witness: Witness) -> None:
-    """Open the store, which does what was left undone, and look through all of it."""
+    # The next one who opens the store does what was left undone.
     with PipelineStore(STORE) as store:
         assert store.verify().is_whole
         last = max(witness.backend.recent("dying", None), key=lambda each: each.created_at)
         assert store.load_dataframe("dying").height == last.row_count
     assert publisher.wait(resolved(STORE), 30)
-
-
-def test_two_hundred_kills_at_random_moments() -> None:
-    """After each kill all that was returned is stored, whole, and no half can be seen."""
-    witness, met, committed = rounds(signal.SIGKILL, ROUNDS)
-    assert met >= LEAST_MET
-    assert 0 < committed < met
-    look_once_more(witness)

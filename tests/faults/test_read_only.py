@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 READING: Final = Path(__file__).with_name("reading.py")
 
 
-def read(disk: Path, environment: dict[str, str]) -> dict[str, Any]:
+def read(disks: Any, disk: Path, environment: dict[str, str]) -> dict[str, Any]:
     """Fill a store on a disk of its own, protect the disk, and return what is read there."""
-    spec = importlib.util.spec_from_file_location("disks", READING.with_name("disks.py"))
-    assert spec is not None
-    assert spec.loader is not None
-    disks = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(disks)
     protect = ["!", "mount", "-o", "remount,ro", str(disk)]
     steps = [[str(READING), "fill"], protect, [str(READING), "read"]]
     done = disks.on_a_disk(disk, "12m", steps, environment)
@@ -26,12 +23,12 @@ def read(disk: Path, environment: dict[str, str]) -> dict[str, Any]:
     return answer
 
 
-def test_a_disk_that_can_only_be_read(tmp_path: Path) -> None:
+def test_a_disk_that_can_only_be_read(tmp_path: Path, script: Callable[[str], Any]) -> None:
     """Hits and tables are served without a word; each way to write is an error that says so."""
     disk, other = tmp_path / "disk", tmp_path / "other"
     disk.mkdir()
     other.mkdir()
-    found = read(disk, {**os.environ, "TMPDIR": str(other)})
+    found = read(script("disks"), disk, {**os.environ, "TMPDIR": str(other)})
     assert found["hits"] == [2, 3, 3, 2, 2, 3]
     assert found["of_hits"] == []
     assert found["tables"] == [1, 3]

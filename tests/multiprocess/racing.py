@@ -137,7 +137,7 @@ def read(rounds: int, versions: int) -> list[Any]:
 
     Args:
         rounds: How many calls there are at least.
-        versions: How many versions have to pass by, however fast the calls are.
+        versions: How many versions have to be seen, however fast the calls are.
 
     Returns:
         For each call its reader, the version that was published before it, the one that it
@@ -150,8 +150,7 @@ def read(rounds: int, versions: int) -> list[Any]:
         warnings.simplefilter("error")
         # What changed while it was read is returned, and not stored.
         warnings.simplefilter("ignore", CheckpointNotSaved)
-        last = _told() + versions
-        while len(seen) < rounds or _told() < last:
+        while len(seen) < rounds or len({inside for _, _, inside, _ in seen}) < versions:
             reader = READERS[len(seen) % len(READERS)]
             before = _told()
             inside = _number(reader())

@@ -103,8 +103,7 @@ def test_a_result_stands_on_what_was_read() -> None:
     assert [call for call in race if not call[1] <= call[2] <= call[3] + 1] == []
     last = int(Path("written").read_text())
     numbers = {digest(version(number)): number for number in range(1, last + 1)}
-    assert race[-1][3] - race[0][1] >= VERSIONS
-    assert len({call[2] for call in race}) > 2
+    assert len({call[2] for call in race}) > 5
 
     readers = {call[0] for call in race}
     assert readers == {"from_store", "by_query", "by_name", "by_conn"}

@@ -45,6 +45,15 @@ def start(folder: Path, log: Path, held_s: float) -> subprocess.Popen[bytes]:
     return subprocess.Popen(arguments)
 
 
+def started(folder: Path) -> subprocess.Popen[bytes]:
+    """Start a process that holds the key for long; return it once it does."""
+    log = folder / "log"
+    holder = start(folder, log, 60)
+    while not log.exists() and holder.poll() is None:
+        time.sleep(0.01)
+    return holder
+
+
 def _work(folder: Path, log: Path, name: str = "genes", held_s: float = 0.05) -> None:
     with single_flight(folder, name, "k"):
         with log.open("a") as file:
@@ -104,14 +113,11 @@ def test_a_failure_inside_frees_the_key(tmp_path: Path) -> None:
 
 def test_a_killed_holder_frees_the_key(tmp_path: Path) -> None:
     """A process that is killed while it computes does not block the next one."""
-    log = tmp_path / "log"
-    holder = start(tmp_path, log, 60)
-    while not log.exists() and holder.poll() is None:
-        time.sleep(0.01)
+    holder = started(tmp_path)
     holder.kill()
     assert holder.wait() == -signal.SIGKILL
     with single_flight(tmp_path, "genes", "k"):
-        assert log.read_text() == "in "
+        assert (tmp_path / "log").read_text() == "in "
 
 
 # --- where nothing can be written -------------------------------------------------------
@@ -181,10 +187,7 @@ def told(folder: Path, name: str, key: str, until: Any) -> list[tuple[Holder | N
 
 def test_a_waiter_says_whom_it_waits_for(tmp_path: Path) -> None:
     """After two seconds a waiter tells the process, the machine, and since when."""
-    log = tmp_path / "log"
-    holder = start(tmp_path, log, 60)
-    while not log.exists() and holder.poll() is None:
-        time.sleep(0.01)
+    holder = started(tmp_path)
     ((found, waited_s),) = told(tmp_path, "genes", "k", holder.kill)
     holder.wait()
     assert waited_s >= 2
@@ -197,10 +200,7 @@ def test_a_waiter_says_whom_it_waits_for(tmp_path: Path) -> None:
 def test_a_waiter_does_not_need_a_note(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Who computes may be unknown, since a note is lost or nonsense; the wait is the same."""
     monkeypatch.setattr(flights, "_TOLD_AFTER_S", 0.1)
-    log = tmp_path / "log"
-    holder = start(tmp_path, log, 60)
-    while not log.exists() and holder.poll() is None:
-        time.sleep(0.01)
+    holder = started(tmp_path)
     (note,) = tmp_path.glob("*.json")
     note.write_text('{"pid": "four"}')
     ((found, _),) = told(tmp_path, "genes", "k", holder.kill)

@@ -30,7 +30,7 @@ from usher_pipeline.frames import Packed
 from usher_pipeline.persistence import engine, publisher, reads
 from usher_pipeline.persistence.entries import read_json, write_json
 from usher_pipeline.persistence.flights import LOCKS, single_flight
-from usher_pipeline.persistence.places import check_name, folder_of, safe_name
+from usher_pipeline.persistence.places import check_name, folder_of
 from usher_pipeline.persistence.segments import RECENT_ENTRIES, Segments
 from usher_pipeline.persistence.spools import Spool
 from usher_pipeline.records import utc_from_text, utc_now
@@ -322,11 +322,8 @@ class LocalBackend:
             NotPublishedError: It can not be sealed, and would be lost.
         """
         # Two keys may have given the same.
-        lost = [
-            entry
-            for entry in self.segments.entries_in(safe_name(row.table_name))
-            if entry.content == row.content and self.segments.state(entry) is None
-        ]
+        alone = self.segments.without_segment(row.table_name)
+        lost = [entry for entry in alone if entry.content == row.content]
         stored = read() if lost else None
         for entry in lost:
             packed = _held_in(stored, entry) if stored is not None else None

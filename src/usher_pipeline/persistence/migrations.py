@@ -69,20 +69,7 @@ def has_own(session: Session, table: str) -> bool:
 
     In a file of a stranger a view may have its name, which is nothing of ours.
     """
-    return _is_table(session, table) and _first(table) in _columns(session, table)
-
-
-def _first(table: str) -> str:
-    return _TABLES[table].split()[0]
-
-
-def _is_table(session: Session, table: str) -> bool:
-    kinds = session.rows(
-        "SELECT table_type FROM information_schema.tables WHERE table_catalog = ? "
-        "AND table_schema = 'main' AND table_name = ?",
-        [session.catalog, table],
-    )
-    return kinds == [("BASE TABLE",)]
+    return _TABLES[table].split()[0] in _columns(session, table)
 
 
 def migrate(session: Session) -> None:
@@ -93,9 +80,9 @@ def migrate(session: Session) -> None:
     """
     for table, columns in _TABLES.items():
         known = _columns(session, table)
-        if known and not has_own(session, table):
-            raise ForeignTableError(session.path, table)
-        if not known:
+        if columns.split()[0] not in known:
+            if known or has_table(session, table):
+                raise ForeignTableError(session.path, table)
             session.execute(f"CREATE TABLE {session.table(table)} ({columns})")
         for column, kind in _ADDED[table].items():
             if column not in known:
@@ -105,9 +92,11 @@ def migrate(session: Session) -> None:
 
 
 def _columns(session: Session, table: str) -> set[str]:
+    """Return the columns of a table; none of a view."""
     rows = session.rows(
-        "SELECT column_name FROM information_schema.columns WHERE table_catalog = ? "
-        "AND table_schema = 'main' AND table_name = ?",
+        "SELECT column_name FROM information_schema.columns JOIN information_schema.tables "
+        "USING (table_catalog, table_schema, table_name) WHERE table_catalog = ? "
+        "AND table_schema = 'main' AND table_name = ? AND table_type = 'BASE TABLE'",
         [session.catalog, table],
     )
     return {name for (name,) in rows}

@@ -28,6 +28,7 @@ from usher_pipeline.frames.contract import lays_views
 from usher_pipeline.persistence.entries import (
     ENTRY_NAME,
     entry_anew,
+    is_entry_name,
     read_entry,
     read_json,
     schema_text,
@@ -191,6 +192,18 @@ class Segments:
         """Yield every entry in the folder of a name, however often its key was computed."""
         for entry in self._entries(self.folder / folder):
             if safe_name(entry.name) == folder:
+                yield entry
+
+    def without_segment(self, name: str) -> Iterator[Entry]:
+        """Yield the entries of a name whose segment is not there, by its file names alone."""
+        folder = self.folder / safe_name(name)
+        try:
+            names = set(os.listdir(folder))  # noqa: PTH208 - names are enough
+        except OSError:
+            return
+        for stem in (each.removesuffix(".json") for each in names if is_entry_name(each)):
+            entry = None if f"{stem}.arrow" in names else self.read(name, stem)
+            if entry is not None:
                 yield entry
 
     def _entries(
@@ -394,7 +407,7 @@ class Segments:
     def clear(self, name: str) -> int:
         """Unlink everything of a name; return how many entries went."""
         folder = self.folder / safe_name(name)
-        paths = [path for path in _newest_files(folder, "") if _is_of(path, name)]
+        paths = [Path(path) for path in _newest_files(folder, "") if _is_of(path, name)]
         for path in paths:
             _unlink(path)
         for key in self.pins(name):
@@ -434,7 +447,7 @@ class Segments:
 
     def entry_files(self, folder: str) -> list[Path]:
         """Return the files of all entries in the folder of a name, readable or not."""
-        return _newest_files(self.folder / folder, "")
+        return [Path(path) for path in _newest_files(self.folder / folder, "")]
 
     def has_others(self, path: Path) -> bool:
         """Tell whether there is another result of the key of an entry, given its file."""
@@ -711,16 +724,18 @@ def _entry_names(folder: Path, key: str) -> list[re.Match[str]]:
     return [match for match in found if key in ("", match["key"])]
 
 
-def _newest_files(folder: Path, key: str) -> list[Path]:
+def _newest_files(folder: Path, key: str) -> list[str]:
+    """Return the files of entries, newest first; as texts, since there may be very many."""
     dated = []
     for match in _entry_names(folder, key):
-        path = folder / match[0]
+        path = f"{folder}/{match[0]}"
         with suppress(OSError):
-            dated.append((path.stat().st_mtime_ns, int(match["number"]), path))
+            facts = os.stat(path)  # noqa: PTH116 - on the way of every miss
+            dated.append((facts.st_mtime_ns, int(match["number"]), path))
     return [path for _, _, path in sorted(dated, reverse=True)]
 
 
-def _is_of(path: Path, name: str) -> bool:
+def _is_of(path: Path | str, name: str) -> bool:
     entry = read_entry(path)
     return entry is None or entry.name == name
 
