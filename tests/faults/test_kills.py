@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import duckdb
+import pytest
 
 from usher_pipeline.persistence import PipelineStore, publisher
 from usher_pipeline.persistence.local import LocalBackend, resolved
@@ -27,6 +28,8 @@ STORE: Final = Path("store.duckdb")
 ROUNDS: Final = 200
 #: So many rounds have to be killed between the end of a function and its return.
 LEAST_MET: Final = ROUNDS // 10
+
+pytestmark = pytest.mark.exhaustive
 
 
 def number_of(entry: Entry) -> int:

@@ -49,7 +49,7 @@ def started(folder: Path) -> subprocess.Popen[bytes]:
     """Start a process that holds the key for long; return it once it does."""
     log = folder / "log"
     holder = start(folder, log, 60)
-    while not log.exists() and holder.poll() is None:
+    while not (log.exists() and log.read_text()) and holder.poll() is None:
         time.sleep(0.01)
     return holder
 
