@@ -17,6 +17,7 @@ FILLING: Final = Path(__file__).with_name("filling.py")
 SLACKS: Final = [0, 4096, 12_288, 65_536, 400_000, 480_000, 500_000, 520_000, 900_000]
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("kind", ["frame", "pages", "lazy"])
 def test_a_disk_that_is_full_at_each_step(
     tmp_path: Path, script: Callable[[str], Any], kind: str
