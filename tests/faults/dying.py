@@ -1,10 +1,10 @@
-"""Processes that save results until they are killed.
+"""Processes that save results until a signal ends them.
 
-A script: ``dying.py``, in the folder of a store that the environment names. For each line on
-its input, the number of a round, it forks a child that computes one result after another,
-kills it at a random moment, and prints a line of JSON: what the child had told until then.
-Every other round the moment is one shortly after a function has ended, so that a kill meets
-saves however slow the machine is.
+A script: ``dying.py SIGNAL``, in the folder of a store that the environment names. For each
+line on its input, the number of a round, it forks a child that computes one result after
+another, sends it the signal at a random moment, and prints a line of JSON: what the child had
+told until it ended. Every other round the moment is one shortly after a function has ended,
+so that a signal meets saves however slow the machine is.
 The libraries are loaded once, and the parent itself never asks for anything.
 """
 
@@ -18,9 +18,12 @@ import signal
 import sys
 import time
 
+# What is not used here would take each child up to half a second, for DuckDB 1 most of all.
 import numpy as np
+import pandas as pd  # noqa: F401
 import polars as pl
-import pyarrow.compute  # noqa: F401 - it would take each child a tenth of a second
+import pyarrow.compute
+import pyarrow.dataset  # noqa: F401
 
 import usher_pipeline.calls
 import usher_pipeline.persistence.tables  # noqa: F401 - the same
@@ -30,6 +33,8 @@ from usher_pipeline import checkpoint
 MOST_ROWS, MOST_S = 1_000_000, 0.35
 #: After how many saves begin the moment may be that is near one, and how near.
 MOST_SAVES, NEAR_S = 4, 0.03
+#: How often somebody presses Ctrl-C, and waits for how long, before a child is killed.
+PRESSES, PATIENCE_S = 4, 5.0
 
 
 def frame_of(number: int, rows: int) -> pl.DataFrame:
@@ -54,7 +59,7 @@ def dying(number: int, rows: int, pipe: int) -> pl.DataFrame:
 
 
 def live(round_number: int, pipe: int) -> None:
-    """Compute results of random sizes, small ones most of all, until somebody kills us."""
+    """Compute results of random sizes, small ones most of all, until somebody ends us."""
     chance = random.Random(round_number)  # noqa: S311
     for turn in range(1000):
         rows = int(math.exp(chance.uniform(0, math.log(MOST_ROWS))))
@@ -64,8 +69,25 @@ def live(round_number: int, pipe: int) -> None:
         os.write(pipe, b"r\n")
 
 
-def watch(round_number: int) -> dict[str, object]:
-    """Let a child live for a while; return what it told until it was killed."""
+def ended(child: int, number: int) -> int:
+    """Send a signal until the child ends, as an impatient person does; return its status.
+
+    Python drops an exception that comes within a callback, Ctrl-C as any other.
+    """
+    for _ in range(PRESSES):
+        os.kill(child, number)
+        until_s = time.monotonic() + PATIENCE_S
+        while time.monotonic() < until_s:
+            found, status = os.waitpid(child, os.WNOHANG)
+            if found:
+                return status
+            time.sleep(0.002)
+    os.kill(child, signal.SIGKILL)
+    return os.waitpid(child, 0)[1]
+
+
+def watch(round_number: int, number: int) -> dict[str, object]:
+    """Let a child live for a while; return what it told until a signal ended it."""
     reading, writing = os.pipe()
     child = os.fork()
     if child == 0:
@@ -85,8 +107,7 @@ def watch(round_number: int) -> dict[str, object]:
         time.sleep(chance.uniform(0, NEAR_S))
     else:
         time.sleep(chance.uniform(0, MOST_S))
-    os.kill(child, signal.SIGKILL)
-    _, status = os.waitpid(child, 0)
+    status = ended(child, number)
     while piece := os.read(reading, 1 << 16):
         told += piece
     os.close(reading)
@@ -102,4 +123,4 @@ def watch(round_number: int) -> dict[str, object]:
 
 if __name__ == "__main__":
     for line in sys.stdin:
-        print(json.dumps(watch(int(line))), flush=True)  # noqa: T201
+        print(json.dumps(watch(int(line), int(sys.argv[1]))), flush=True)  # noqa: T201

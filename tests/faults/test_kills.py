@@ -1,4 +1,4 @@
-"""A process that is killed at any moment leaves a whole store, and loses nothing."""
+"""A process that is killed or interrupted at any moment leaves all it stored, whole."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -15,6 +16,8 @@ import pytest
 
 from usher_pipeline.persistence import PipelineStore, publisher
 from usher_pipeline.persistence.local import LocalBackend, resolved
+from usher_pipeline.persistence.sweeping import leftovers, sweep
+from usher_pipeline.records import utc_now
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -93,12 +96,22 @@ class Witness:
         assert self.known[int(least)] == count
 
 
-def test_two_hundred_kills_at_random_moments(script: Callable[[str], Any]) -> None:
-    """After each kill all that was returned is stored, whole, and no half can be seen."""
+def rounds(witness: Witness, number: int, count: int) -> tuple[int, int]:
+    """Let processes die, one after the other, and a witness look after each.
+
+    Args:
+        witness: Sees the store.
+        number: The signal that they get.
+        count: How many of them.
+
+    Returns:
+        How many were met between the end of a function and its return, and how many of
+        these after the commit.
+    """
     environment = {**os.environ, "USHER_STORE": str(STORE)}
-    witness, met, committed = Witness(script("dying").frame_of), 0, 0
+    met, committed = 0, 0
     with subprocess.Popen(
-        [sys.executable, str(DYING)],
+        [sys.executable, str(DYING), str(number)],
         env=environment,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
@@ -106,25 +119,53 @@ def test_two_hundred_kills_at_random_moments(script: Callable[[str], Any]) -> No
     ) as nursery:
         assert nursery.stdin is not None
         assert nursery.stdout is not None
-        for number in range(ROUNDS):
-            nursery.stdin.write(f"{number}\n")
+        for turn in range(count):
+            nursery.stdin.write(f"{turn}\n")
             nursery.stdin.flush()
             told = json.loads(nursery.stdout.readline())
-            assert told["signal"] == signal.SIGKILL
+            # Ctrl-C is an exception, which ends the child in its own way.
+            assert told["signal"] == (0 if number == signal.SIGINT else number)
             was_committed = witness.look(told)
             met += told["was_saving"]
             committed += told["was_saving"] and was_committed
         nursery.stdin.close()
-    print(  # noqa: T201 - what the kills met is a part of the result
-        f"{ROUNDS} kills, {len(witness.known)} results stored; {met} kills met a save, "
-        f"{committed} of them after its commit"
+    print(  # noqa: T201 - what the signals met is a part of the result
+        f"{count} × {signal.Signals(number).name}, {len(witness.known)} results stored; "
+        f"{met} met a save, {committed} of them after its commit"
     )
-    assert met >= LEAST_MET
-    assert 0 < committed < met
+    return met, committed
 
-    # The next one who opens the store does what was left undone.
+
+def look_once_more(witness: Witness) -> None:
+    """Open the store, which does what was left undone, and look through all of it."""
     with PipelineStore(STORE) as store:
         assert store.verify().is_whole
         last = max(witness.backend.recent("dying", None), key=lambda each: each.created_at)
         assert store.load_dataframe("dying").height == last.row_count
     assert publisher.wait(resolved(STORE), 30)
+
+
+def test_two_hundred_kills_at_random_moments(script: Callable[[str], Any]) -> None:
+    """After each kill all that was returned is stored, whole, and no half can be seen."""
+    witness = Witness(script("dying").frame_of)
+    met, committed = rounds(witness, signal.SIGKILL, ROUNDS)
+    assert met >= LEAST_MET
+    assert 0 < committed < met
+    look_once_more(witness)
+
+
+def test_whoever_is_interrupted_leaves_next_to_nothing_behind(
+    script: Callable[[str], Any],
+) -> None:
+    """Ctrl-C ends the process, and the store is as whole as after a kill.
+
+    Files are left over only where the signal came within an instant; all can be swept.
+    """
+    witness = Witness(script("dying").frame_of)
+    met, _ = rounds(witness, signal.SIGINT, ROUNDS // 5)
+    assert met >= LEAST_MET // 5
+    look_once_more(witness)
+    segments = witness.backend.segments
+    assert len(list(leftovers(segments))) <= met // 3
+    sweep(segments, older_than=timedelta(0), now=utc_now() + timedelta(seconds=1))
+    assert list(leftovers(segments)) == []

@@ -16,6 +16,7 @@ import threading
 import time
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
+from importlib import import_module
 from itertools import count
 from typing import TYPE_CHECKING, Any, Final
 
@@ -141,6 +142,7 @@ class _Process:
 def _instance(folders: Iterable[str], *, lean: bool = False) -> duckdb.DuckDBPyConnection:
     import duckdb
 
+    _load_ahead(duckdb.__version__)
     connection = duckdb.connect(":memory:")
     shown = ", ".join(_text(folder) for folder in sorted(folders))
     for setting in (
@@ -160,6 +162,17 @@ def _instance(folders: Iterable[str], *, lean: bool = False) -> duckdb.DuckDBPyC
 
 
 _process = _Process()
+
+
+def _load_ahead(version: str) -> None:
+    """Load what DuckDB loads anyhow when it is given its first value.
+
+    It loses a signal that comes meanwhile: Ctrl-C would end nothing.
+    """
+    names = ("pandas", "pyarrow.dataset") if version.startswith("1.") else ("numpy.ma",)
+    for name in names:
+        with suppress(ImportError):
+            import_module(name)
 
 
 def _start_again() -> None:
