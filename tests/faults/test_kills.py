@@ -169,3 +169,24 @@ def test_whoever_is_interrupted_leaves_next_to_nothing_behind(
     assert len(list(leftovers(segments))) <= met // 3
     sweep(segments, older_than=timedelta(0), now=utc_now() + timedelta(seconds=1))
     assert list(leftovers(segments)) == []
+
+
+def test_a_notebook_goes_on_after_each_interrupt() -> None:
+    """Whenever Ctrl-C comes in a process that goes on, it keeps the store from nobody."""
+    with subprocess.Popen(
+        [sys.executable, str(DYING.with_name("interrupted.py")), str(ROUNDS)],
+        env={**os.environ, "USHER_STORE": str(STORE)},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as notebook:
+        assert notebook.stdout is not None
+        told = json.loads(notebook.stdout.readline())
+        assert told["others"] == []
+        assert told["is_published"]
+        with duckdb.connect(str(STORE)) as connection:
+            seen = connection.execute("SELECT DISTINCT number FROM interrupted").fetchall()
+        assert seen == [(told["last"],)]
+        notebook.communicate("")
+    with PipelineStore(STORE) as store:
+        assert store.verify().is_whole

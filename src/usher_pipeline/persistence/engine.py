@@ -16,14 +16,16 @@ import threading
 import time
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from importlib import import_module
 from itertools import count
 from typing import TYPE_CHECKING, Any, Final
 
 from usher_pipeline.errors import DamagedDatabaseError, StoreBusyError, StoreError
+from usher_pipeline.interrupts import held_back
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     import duckdb
@@ -104,13 +106,23 @@ def _text(value: str | Path) -> str:
 
 @dataclass(slots=True)
 class _File:
-    """What this process knows of one database file."""
+    """What this process knows of one database file.
+
+    Attributes:
+        lock: Taken by who works in it.
+        native: The connection that `native` gave; whoever else works in it has a cursor of it.
+        catalog: The name that the file has there.
+        users: How many were given it.
+        cursor: Of who works in it now.
+        is_attached: A session attached it, and did not let go of it yet.
+    """
 
     lock: threading.RLock = field(default_factory=threading.RLock)
     native: Any = None
     catalog: str = ""
     users: int = 0
     cursor: Any = None
+    is_attached: bool = False
 
 
 class _Process:
@@ -125,18 +137,20 @@ class _Process:
         with self.lock:
             return self.files.setdefault(str(path), _File())
 
-    def instance(self, folder: str, *, lean: bool = False) -> duckdb.DuckDBPyConnection:
-        """Return the closed in-memory instance that can reach just one folder."""
+    def cursor(self, folder: str, *, lean: bool = False) -> duckdb.DuckDBPyConnection:
+        """Return a cursor of the closed in-memory instance that can reach just one folder."""
         place = (folder, lean)
         with self.lock:
             if place not in self.instances:
                 self.instances[place] = _instance({folder}, lean=lean)
-            return self.instances[place]
+            return self.instances[place].cursor()
 
     def drop_instances(self) -> None:
         """Begin with new instances; who is at work with one of the old keeps it until then."""
         with self.lock:
-            self.instances.clear()
+            while self.instances:
+                # Closed, it keeps no file from others, whoever may still point to it.
+                self.instances.popitem()[1].close()
 
 
 def _instance(folders: Iterable[str], *, lean: bool = False) -> duckdb.DuckDBPyConnection:
@@ -347,12 +361,15 @@ def _session(
             return
         home, others = str(path.parent), {str(folder) for folder in reach}
         if others <= {home}:
-            instance = _process.instance(home, lean=lean)
+            if file.is_attached and file.cursor is None:
+                # Ctrl-C kept somebody from letting go of it.
+                _process.drop_instances()
+            cursor = _process.cursor(home, lean=lean)
         else:
             # Kept, one for each folder would pile up with all its threads.
             instance = _instance({home, *others})
             stack.callback(instance.close)
-        cursor = instance.cursor()
+            cursor = instance.cursor()
         stack.callback(cursor.close)
         name = f"usher_store_{next(_numbers)}"
         options = ["READ_ONLY"] if read_only else []
@@ -362,19 +379,45 @@ def _session(
             options.append(f"STORAGE_VERSION {_text(_STORAGE_VERSION)}")
         listed = f" ({', '.join(options)})" if options else ""
         statement = f"ATTACH {_text(path)} AS {quote(name)}{listed}"
-        _wait(path, lambda: cursor.execute(statement).fetchall(), timeout_s)
-        if is_new:
-            _keep_private(path)
-        try:
+        attach = partial(_wait, path, partial(_run, cursor, statement), timeout_s)
+        with _attached(file, cursor, name, attach):
+            if is_new:
+                _keep_private(path)
             with _at_work(file, cursor):
                 yield Session(cursor, name, path)
-        finally:
+
+
+def _run(cursor: Any, statement: str) -> None:
+    """Run a statement to its end: one that Ctrl-C stops may be done all the same, or go on.
+
+    DuckDB 1 keeps it until its cursor is given another one, and a file with it.
+    """
+    with held_back():
+        cursor.execute(statement).fetchall()
+
+
+@contextmanager
+def _attached(
+    file: _File, cursor: Any, name: str, attach: Callable[[], None]
+) -> Iterator[None]:
+    """Have a file attached for the block, and not longer, whenever Ctrl-C comes."""
+    file.is_attached = True
+    try:
+        try:
+            attach()
+        except StoreError:
+            file.is_attached = False
+            raise
+        yield
+    finally:
+        if file.is_attached:
             try:
-                cursor.execute(f"DETACH {quote(name)}").fetchall()
+                _run(cursor, f"DETACH DATABASE IF EXISTS {quote(name)}")
             except errors():
                 # On a full disk the log can not be moved into the file, where it is as safe.
                 # The instance is of no use any more, and would keep the file from others.
                 _process.drop_instances()
+            file.is_attached = False
 
 
 @contextmanager
@@ -572,6 +615,8 @@ def _wait(path: Path, attempt: Any, timeout_s: float) -> Any:
         except duckdb.Error as problem:
             text = str(problem)
             waited_s = time.monotonic() - started
+            if KeyboardInterrupt.__name__ in text:
+                raise
             if any(words in text for words in _DAMAGE):
                 raise DamagedDatabaseError(path, text.partition("\n")[0]) from problem
             if not any(words in text for words in (*_BUSY, _BUSY_ELSEWHERE)):
