@@ -545,7 +545,7 @@ class ForeignTableError(StoreError):
 
 
 class DamagedDatabaseError(StoreError):
-    """A block of the database is not what DuckDB wrote there.
+    """A block of the database, or of its log, is not what DuckDB wrote there.
 
     Attributes:
         path: The store.
@@ -554,11 +554,17 @@ class DamagedDatabaseError(StoreError):
 
     def __init__(self, path: Path | str, problem: str) -> None:
         self.problem = problem
+        cure = (
+            "Put copies of the database and its .wal back, or move the .wal away: the last "
+            "changes of the database are lost with it, but"
+            if ".wal" in problem
+            else "Put a copy of the file back, or move it and its .wal away:"
+        )
         super().__init__(
             path,
             f"the database is damaged: {problem}",
-            "Nothing was written. Put a copy of the file back, or move it and its .wal away: "
-            "results in the folder beside it stay and get their tables again.",
+            f"Nothing was written. {cure} results in the folder beside it stay and get their "
+            "tables again.",
         )
 
 

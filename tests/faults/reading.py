@@ -1,6 +1,6 @@
-"""A process that works on a store on a disk that can only be read.
+"""A process that works on a store that it may not change, or not even read.
 
-A script: ``reading.py fill|read``, in a folder on a disk of its own.
+A script: ``reading.py fill|read|look``, in a folder on a disk of its own.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from usher_pipeline import checkpoint, configure, entries, load, run
-from usher_pipeline.errors import CheckpointNotSavedError, UsherError
+from usher_pipeline.errors import CheckpointNotSavedError, UsherError, UsherWarning
 from usher_pipeline.persistence import PipelineStore
 
 if TYPE_CHECKING:
@@ -100,7 +100,30 @@ def read() -> dict[str, Any]:
     }
 
 
+def look() -> dict[str, Any]:
+    """Ask for an older result, a new one and a table, of a store that lost some rights."""
+
+    def by_name() -> str:
+        with PipelineStore(STORE) as store:
+            store.load_dataframe("readable")
+        return "table"
+
+    def answer(ask: Callable[[], Any]) -> Any:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UsherWarning)
+            try:
+                return ask()
+            except UsherError as problem:
+                return type(problem).__name__
+
+    return {
+        "hit": answer(lambda: genes(2).height),
+        "miss": answer(lambda: genes(9).height),
+        "table": answer(by_name),
+    }
+
+
 if __name__ == "__main__":
     os.environ["USHER_LOG"] = "quiet"
     configure(store=STORE)
-    json.dump({"fill": fill, "read": read}[sys.argv[1]](), sys.stdout)
+    json.dump({"fill": fill, "read": read, "look": look}[sys.argv[1]](), sys.stdout)

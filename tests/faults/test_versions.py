@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 import subprocess
@@ -13,6 +14,7 @@ import duckdb
 import polars as pl
 import pytest
 
+from usher_pipeline.errors import StoreError
 from usher_pipeline.persistence import PipelineStore, publisher
 from usher_pipeline.persistence.local import resolved
 
@@ -25,6 +27,15 @@ from shared_format import genes
 from usher_pipeline.records import Hit
 was_hit = isinstance(genes.explain(int(sys.argv[1])), Hit)
 print(json.dumps([was_hit, genes(int(sys.argv[1])).height]))
+"""
+REFUSED: Final = """
+import json, sys
+from shared_format import genes
+from usher_pipeline.errors import StoreError
+try:
+    print(genes(int(sys.argv[1])).height)
+except StoreError as problem:
+    print(json.dumps(type(problem).__name__))
 """
 
 
@@ -95,3 +106,20 @@ def test_a_newer_version_goes_on_with_what_an_older_one_stored() -> None:
     assert python("-c", ASK, "5") == [False, 5]
     python(str(HERE / "newer.py"))
     assert python("-c", ASK, "5") == [True, 5]
+
+
+def test_a_file_of_a_newer_duckdb_is_named_as_such() -> None:
+    """A DuckDB that is too old for the file says so before a function runs; hits go on.
+
+    The file was made by DuckDB 2.0.1: ``ATTACH '...' (STORAGE_VERSION 'v2.0.0')``.
+    """
+    assert python("-c", ASK, "5") == [False, 5]
+    packed = (HERE / "of_duckdb_2.duckdb.gz").read_bytes()
+    STORE.write_bytes(gzip.decompress(packed))
+    assert python("-c", ASK, "5") == [True, 5]
+    if duckdb.__version__.startswith("1."):
+        with pytest.raises(StoreError, match=r"newer DuckDB than 1\..*Use the newer DuckDB"):
+            PipelineStore(STORE)
+        assert python("-c", REFUSED, "6") == "StoreError"
+    else:
+        assert python("-c", ASK, "6") == [False, 6]

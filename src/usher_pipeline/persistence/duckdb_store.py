@@ -99,7 +99,7 @@ class PipelineStore:
         if not path.exists():
             with self._backend.tables.writing():
                 pass
-        with suppress(StoreBusyError):
+        with self._backend.as_far_as_permitted(), suppress(StoreBusyError):
             self._backend.complete()
         self._backend.publish_soon()
 
@@ -561,8 +561,9 @@ class PipelineStore:
 
     def _publish(self) -> None:
         """Bring the tables up to what the present run means by their names."""
-        for entry, at in meant_in(self._backend.path):
-            self._backend.mean(entry, at)
+        with self._backend.as_far_as_permitted():
+            for entry, at in meant_in(self._backend.path):
+                self._backend.mean(entry, at)
         self._backend.publish()
 
     def _record_query(self, cursor: duckdb.DuckDBPyConnection, query: str) -> None:

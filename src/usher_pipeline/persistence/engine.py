@@ -62,6 +62,7 @@ _DAMAGE: Final = (
     "Could not read enough bytes",
     "Serialization Error",
     "Failed to deserialize",
+    "Failure while replaying WAL",
 )
 #: What it raises, as a plain error, where a signal came while it was at work.
 _CTRL_C: Final = "Query interrupted"
@@ -640,6 +641,13 @@ def _explain(text: str) -> tuple[str, str]:
         return (
             "the file is not a DuckDB database",
             "Nothing was written. Give the path of a DuckDB file, or one that does not exist.",
+        )
+    if "database file with version number" in text:
+        import duckdb
+
+        return (
+            f"the file is of a newer DuckDB than {duckdb.__version__}: {first_line}",
+            "Nothing was written. Use the newer DuckDB, or copy the tables with it.",
         )
     if "Is a directory" in text:
         return "it is a folder, not a file", "Nothing was written. Give the path of a file."

@@ -542,6 +542,10 @@ class LocalBackend:
 
     def publish_soon(self) -> None:
         """Publish what is small at once, and all else behind the caller."""
+        with self.as_far_as_permitted():
+            self._publish_soon()
+
+    def _publish_soon(self) -> None:
         pending = self.segments.pending()
         if not (pending or self._pending_runs()) or not engine.writable(self.path):
             # A process of hits alone has nothing to do here, and loads nothing for it.
@@ -564,12 +568,24 @@ class LocalBackend:
         """Publish what is meant to be; what the database is too busy for stays marked."""
         if not engine.writable(self.path):
             return False
-        try:
+        with self.as_far_as_permitted(), suppress(StoreBusyError, NotPublishedError):
             self._publish_results(timeout_s)
             self._publish_runs(timeout_s)
-        except (StoreBusyError, NotPublishedError):
-            return False
-        return True
+            return True
+        return False
+
+    @contextmanager
+    def as_far_as_permitted(self) -> Iterator[None]:
+        """Warn where the folder does not let us do what can be left to the next opener."""
+        try:
+            yield
+        except OSError as problem:
+            message = (
+                f"In the store {str(self.path)!r} results may lack their tables: {problem}. "
+                "They stay marked for it. Let this user read and write the folder beside the "
+                "database; whoever opens it next goes on."
+            )
+            warnings.warn(message, UsherWarning, stacklevel=4)
 
     def _publish_results(self, timeout_s: float) -> None:
         marked = self.segments.pending()
