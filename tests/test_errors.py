@@ -22,6 +22,7 @@ MADE: Final[dict[str, tuple[Any, ...]]] = {
     "CheckpointNotSavedError": (Path("s.duckdb"), "the disk is full", [1, 2]),
     "CodeChangedError": ("genes", ["sized()"], "3 rows that took 2 h", 7200.0, None),
     "ConfigError": (Path("config.yaml"), "it is empty (line 3)"),
+    "CursorError": ("pages", "(1, 2)"),
     "CriterionMissingError": ("prune", ["older_than", "names"]),
     "DeclarationError": ("pipeline.genes", "it is a generator"),
     "ForeignTableError": ("store.duckdb", "_checkpoints"),

@@ -13,11 +13,13 @@ from usher_pipeline._version import __version__
 if TYPE_CHECKING:
     from usher_pipeline.decorator import Checkpointed, checkpoint, setting, source
     from usher_pipeline.exporting import export
+    from usher_pipeline.resuming import Resume
     from usher_pipeline.runs import Run, configure, current_run, run
     from usher_pipeline.stored import entries, load
 
 __all__ = [
     "Checkpointed",
+    "Resume",
     "Run",
     "__version__",
     "checkpoint",
@@ -33,6 +35,7 @@ __all__ = [
 
 _HOMES = {
     "Checkpointed": "decorator",
+    "Resume": "resuming",
     "Run": "runs",
     "checkpoint": "decorator",
     "configure": "runs",

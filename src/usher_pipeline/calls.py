@@ -5,11 +5,12 @@ from __future__ import annotations
 import logging
 import time
 import warnings
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, Final, get_args
 
-from usher_pipeline import reading, recall, registry, runs
+from usher_pipeline import reading, recall, registry, resuming, runs
 from usher_pipeline.config.environment import is_set, variable
 from usher_pipeline.display import duration
 from usher_pipeline.errors import (
@@ -56,17 +57,19 @@ from usher_pipeline.results import (
     warn_unsaved,
 )
 from usher_pipeline.results import bypassed as not_kept
+from usher_pipeline.resuming import Work
 from usher_pipeline.returned import gather
 from usher_pipeline.saying import voice
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from datetime import datetime
 
     from usher_pipeline.fingerprint.binding import Bound, Declaration
     from usher_pipeline.fingerprint.key import Measured
     from usher_pipeline.fingerprint.ownership import Ownership
     from usher_pipeline.persistence.local import LocalBackend
+    from usher_pipeline.persistence.unfinished import SealedPart, Unfinished
     from usher_pipeline.records import Decision, Key
     from usher_pipeline.results import Made
     from usher_pipeline.returned import Returned
@@ -83,6 +86,7 @@ __all__ = [
     "key",
     "plan",
     "stored_frame",
+    "stored_part",
 ]
 
 _LOST: Final = Reason("the stored result is lost or damaged")
@@ -213,6 +217,27 @@ def answer(
         return _compute(planned, refresh, asked, started)
 
 
+def stored_part(
+    planned: Planned, read: Callable[[Unfinished, Sequence[SealedPart]], Any]
+) -> Any:
+    """Return the rows that are committed of a result that is not finished.
+
+    Args:
+        planned: The call.
+        read: Makes a frame or a query of them.
+
+    Raises:
+        CheckpointMissError: Nothing of it is stored.
+    """
+    declared = planned.declared
+    unfinished = planned.backend.unfinished(declared.name, planned.measured.digest)
+    parts = unfinished.parts()
+    if not parts:
+        reason = "nothing of it is unfinished"
+        raise CheckpointMissError(declared.name, reason)
+    return read(unfinished, parts)
+
+
 @dataclass(frozen=True, slots=True)
 class _Asked:
     """When a call asked, and which result its key had then."""
@@ -325,9 +350,13 @@ def _compute(planned: Planned, refresh: str, asked: _Asked, started: float) -> A
     origins = inputs_among({**planned.bound.arguments, **reading.frames_held(planned)})
     started_at, clock = utc_now(), time.perf_counter()
     call = Call(declared.name, declared.config, declared.inputs, planned.backend.path)
+    work = _work(planned, call, refresh) if declared.handed_in else None
     try:
-        with call, planned.measured.at_work():
-            result = declared.function(*planned.bound.args, **planned.bound.kwargs)
+        with call, planned.measured.at_work(), ExitStack() as stack:
+            result = _begun(planned, work)
+            if work is not None:
+                # What was yielded is committed before anybody hears of an error.
+                stack.callback(result.close)
             # A query is run once, and a generator asked for all that it has, as part of
             # the work of the function.
             returned = gather(
@@ -341,16 +370,50 @@ def _compute(planned: Planned, refresh: str, asked: _Asked, started: float) -> A
         )
         raise
     cost = Cost(started_at, time.perf_counter() - clock)
+    if work is not None:
+        cost = work.cost(cost)
     planned.key = replace(planned.key, untracked=planned.measured.not_watched)
     inputs, unknown = origins
-    facts = Circumstances(cost, str(reason), call.reads, tuple(inputs), tuple(unknown))
+    accepted = work.unfinished.accepted if work is not None else ()
+    facts = Circumstances(
+        cost, str(reason), call.reads, tuple(inputs), tuple(unknown), accepted
+    )
     try:
         made = make(planned, returned, facts)
-        result, entry = _saved(planned, returned, made, _changes(planned, before, call))
+        changed = _changes(planned, before, call)
+        result, entry = _saved(planned, returned, made, changed)
+        if work is not None and (entry is not None or changed):
+            # Stored, or made of what is no longer so.
+            work.unfinished.discard()
     finally:
         returned.discard()
     voice.say(declared.name, Miss(reason), entry, time.perf_counter() - started)
     return result
+
+
+def _work(planned: Planned, call: Call, refresh: str) -> Work:
+    """Return the work of a call that may go on where an earlier one was stopped.
+
+    Raises:
+        CodeChangedError: Only code changed, and what is stored took long to compute.
+    """
+    unfinished = resuming.find(
+        planned, "recompute" if refresh else _code_policy(planned.declared)
+    )
+    if refresh:
+        unfinished.discard()
+    return Work(planned, unfinished, call)
+
+
+def _begun(planned: Planned, work: Work | None) -> Any:
+    """Run the function of a call; one that goes on begins when its frames are asked for."""
+    function, bound = planned.declared.function, planned.bound
+    if work is None:
+        return function(*bound.args, **bound.kwargs)
+    (parameter,) = planned.declared.handed_in
+    return work.frames(
+        lambda resume: function(*bound.args, **{**bound.kwargs, parameter: resume})
+    )
 
 
 def _saved(
@@ -431,6 +494,8 @@ def accept(declared: Declaration, args: Any, kwargs: Any) -> int:
             reason = Reason("code changed", compare(entry.key, planned.key))
             _accepted(planned, entry, reason, "accept()")
             return 1
+    if resuming.accept(planned):
+        return 1
     reason = planned.decision.reason if isinstance(planned.decision, Miss) else _LOST
     raise CheckpointMissError(declared.name, f"not even with older code ({reason})")
 

@@ -18,14 +18,14 @@ from typing import (
     overload,
 )
 
-from usher_pipeline import calls, reading, registry, results, runs, stored
+from usher_pipeline import calls, reading, registry, results, resuming, runs, stored
 from usher_pipeline.config.environment import is_set, variable
 from usher_pipeline.display import preview
 from usher_pipeline.errors import DeclarationError
 from usher_pipeline.fingerprint.binding import LOOK_UP, Declaration
 from usher_pipeline.persistence.places import check_name
 from usher_pipeline.planning import CodePolicy
-from usher_pipeline.records import Bypass, Entry, Reason, SettingRef, SourceRef
+from usher_pipeline.records import Bypass, Entry, HandedIn, Reason, SettingRef, SourceRef
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator
@@ -197,6 +197,7 @@ def checkpoint(  # noqa: PLR0913 - the options are the face
             # The object counts as an argument, and its class with it.
             instance, function = (function.__self__,), function.__func__
         signature = inspect.signature(function)
+        _require_resumable(function, signature)
         declared = Declaration(
             name=check_name(name if name is not None else _own_name(function)),
             function=function,
@@ -235,6 +236,14 @@ def _require_function(function: Any) -> None:
         )
     if not hasattr(function, "__qualname__") or isinstance(function, type):
         raise DeclarationError(repr(function), "expected a function")
+
+
+def _require_resumable(function: Any, signature: inspect.Signature) -> None:
+    """Refuse a function that could not go on from a cursor, although it wants one."""
+    wanted = [p.name for p in signature.parameters.values() if isinstance(p.default, HandedIn)]
+    if len(wanted) > 1 or (wanted and not inspect.isgeneratorfunction(function)):
+        problem = f"{' and '.join(wanted)} is Resume(); expected one, of a generator function"
+        raise DeclarationError(registry.place(function), problem)
 
 
 def _own_name(function: Any) -> str:
@@ -372,10 +381,29 @@ class Checkpointed(Generic[P, R]):
     def load(self, *args: P.args, **kwargs: P.kwargs) -> R:
         """Return the stored result of this call; never run the function.
 
+        With ``partial=True``, of a function that has no parameter of this name, return the
+        rows that are committed of a result that is not finished: see `partial`.
+
         Raises:
             CheckpointMissError: Nothing stored matches; the error says why.
         """
+        if kwargs.get("partial") is True and "partial" not in self._declared.known:
+            rest = {name: value for name, value in kwargs.items() if name != "partial"}
+            frame: R = calls.stored_part(self._planned(args, rest), resuming.stored_frame)
+            return frame
         return calls.stored_frame(self._planned(args, kwargs))  # type: ignore[no-any-return]
+
+    def partial(self, *args: P.args, **kwargs: P.kwargs) -> pl.LazyFrame:
+        """Return the rows that are committed of a result that is not finished.
+
+        That is of a generator with `Resume`, in whatever process it runs or was stopped.
+
+        Raises:
+            CheckpointMissError: Nothing of it is stored.
+        """
+        planned = self._planned(args, kwargs)
+        query: pl.LazyFrame = calls.stored_part(planned, resuming.stored_rows)
+        return query
 
     def lazy(self, *args: P.args, **kwargs: P.kwargs) -> pl.LazyFrame:
         """Return the result of this call as a query of polars, which reads what it needs.
@@ -460,14 +488,17 @@ class Checkpointed(Generic[P, R]):
         return calls.key(self._declared, (*self._instance, *args), kwargs)
 
     def forget(self, *args: P.args, **kwargs: P.kwargs) -> bool:
-        """Remove what is stored for this call; tell whether there was anything."""
+        """Remove what is stored for this call, finished or not; tell whether there was any."""
         planned = self._planned(args, kwargs)
         entry = planned.backend.find(self.name, planned.measured.digest)
         if entry is not None:
             for part in list(results.parts_of(planned.backend, entry)):
                 planned.backend.forget(part)
             planned.backend.forget(entry)
-        return entry is not None
+        was_begun = planned.backend.unfinished(self.name, planned.measured.digest)
+        is_anything = entry is not None or bool(was_begun.parts())
+        was_begun.discard()
+        return is_anything
 
     def clear(self) -> int:
         """Remove every stored result of this checkpoint; return how many there were."""

@@ -23,6 +23,7 @@ __all__ = [
     "CodeChangedError",
     "ConfigError",
     "CriterionMissingError",
+    "CursorError",
     "DamagedDatabaseError",
     "DamagedResultError",
     "DeclarationError",
@@ -151,6 +152,24 @@ class DeclarationError(UsherError, TypeError):
         super().__init__(
             f"@checkpoint can not wrap {function}: {problem}. Nothing was registered. "
             "Mend the line of the decorator."
+        )
+
+
+class CursorError(UsherError, TypeError):
+    """A part was given a cursor that can not be stored exactly.
+
+    Attributes:
+        name: The checkpoint.
+        cursor: What was given, in short.
+    """
+
+    def __init__(self, name: str, cursor: str) -> None:
+        self.name = name
+        self.cursor = cursor
+        super().__init__(
+            f"{name} can not go on from the cursor {cursor} one day: expected text, a number, "
+            "or lists and dictionaries of these, which JSON gives back as they were. This "
+            "part was not stored, those before it are. Give such a cursor to resume.part(...)."
         )
 
 

@@ -24,6 +24,8 @@ from usher_pipeline.planning import still_answers
 from usher_pipeline.records import Hit, Read
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from usher_pipeline.calls import Planned
     from usher_pipeline.fingerprint.files import Noticed
     from usher_pipeline.persistence.local import LocalBackend
@@ -63,6 +65,15 @@ class Versions:
     def stand_for(self, entry: Entry) -> bool:
         """Tell whether all that an entry read leads to the same versions now."""
         return still_answers(entry, self.of(entry))
+
+    def stand(self, reads: Iterable[Read], reader: str) -> bool:
+        """Tell whether some reads lead to what they led to.
+
+        Args:
+            reads: The reads.
+            reader: The checkpoint that made them.
+        """
+        return all(self._now(read, reader) == read.content for read in reads)
 
     def _now(self, read: Read, reader: str) -> str:
         planned, backend = self.planned, self._backend_of(read)

@@ -25,6 +25,7 @@ __all__ = [
     "Decision",
     "Difference",
     "Entry",
+    "HandedIn",
     "Hit",
     "Key",
     "Miss",
@@ -113,6 +114,10 @@ def versions_in(
             if version not in known:
                 known.append(version)
     return {name: known[0] if len(known) == 1 else known for name, known in used.items()}
+
+
+class HandedIn:
+    """The default of a parameter that the library hands in; it counts for no key."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -396,7 +401,8 @@ class Entry:
     @property
     def known_at(self) -> datetime:
         """When it became a result of its key: computed, or last accepted (UTC)."""
-        return self.accepted[-1].accepted_at if self.accepted else self.created_at
+        # What is gone on with may have been accepted before it was finished.
+        return max([self.created_at, *(each.accepted_at for each in self.accepted[-1:])])
 
     @property
     def name(self) -> str:

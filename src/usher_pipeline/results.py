@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from usher_pipeline.frames import Adapter, Packed
     from usher_pipeline.persistence.local import LocalBackend
     from usher_pipeline.persistence.spools import Spool
-    from usher_pipeline.records import Cost, Read
+    from usher_pipeline.records import Acceptance, Cost, Read
     from usher_pipeline.returned import Held, Returned
 
 __all__ = [
@@ -81,6 +81,7 @@ class Circumstances:
         reads: What the function read from stores.
         inputs: The results that were handed to it.
         unknown: The arguments that held frames of unknown origin.
+        accepted: The statements by which parts that older code made hold.
     """
 
     cost: Cost
@@ -88,6 +89,7 @@ class Circumstances:
     reads: tuple[Read, ...]
     inputs: tuple[Read, ...]
     unknown: tuple[str, ...]
+    accepted: tuple[Acceptance, ...] = ()
 
 
 class Made(NamedTuple):
@@ -216,6 +218,7 @@ def _entry(
         reason=circumstances.reason,
         config_hash=planned.facts.config.config_hash(),
         unknown=circumstances.unknown,
+        accepted=circumstances.accepted,
     )
 
 

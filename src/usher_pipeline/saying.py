@@ -59,6 +59,20 @@ class _Voice:
             with suppress(OSError, ValueError):
                 print(line, file=sys.stderr)  # noqa: T201
 
+    def tell_resumed(self, name: str, stored: str, cursor: object) -> None:
+        """Say that a function goes on where it was stopped.
+
+        Args:
+            name: The checkpoint.
+            stored: What is stored of it, in words.
+            cursor: Where it goes on.
+        """
+        line = f"{name} · goes on after {stored} · cursor {display.preview(cursor)}"
+        _log.info(line)
+        if self._is_heard():
+            with suppress(OSError, ValueError):
+                print(line, file=sys.stderr)  # noqa: T201
+
     @staticmethod
     def _is_heard() -> bool:
         if _is_quiet():

@@ -13,7 +13,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
 from usher_pipeline import display
-from usher_pipeline.records import PartKind, SettingRef, SourceRef
+from usher_pipeline.records import HandedIn, PartKind, SettingRef, SourceRef
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -149,8 +149,14 @@ class Declaration:
                 is_shared=sources.count(getattr(parameter.default, "name", "")) > 1,
             )
             for parameter in parameters
-            if parameter.name not in self.ignore
+            if parameter.name not in self.ignore and parameter.name not in self.handed_in
         )
+
+    @cached_property
+    def handed_in(self) -> tuple[str, ...]:
+        """The parameters that the library hands in; callers give them nothing."""
+        found = (name for name, each in self.defaults.items() if isinstance(each, HandedIn))
+        return tuple(found)
 
     @cached_property
     def ignores_self(self) -> bool:
@@ -199,7 +205,8 @@ _PLAIN: Final = frozenset((str, bytes, int, float, bool, type(None)))
 
 def _is_lasting(default: Any) -> bool:
     """Tell whether a default stays the same for ever, or stands for a value of the config."""
-    return type(default) in _PLAIN or isinstance(default, (SettingRef, SourceRef))
+    known = (HandedIn, SettingRef, SourceRef)
+    return type(default) in _PLAIN or isinstance(default, known)
 
 
 class Bound(NamedTuple):
@@ -236,6 +243,9 @@ def bind(
         UnknownSourceError: Nobody states the version of a `source(...)`.
     """
     arguments = _arguments(declared, args, kwargs)
+    for name in declared.handed_in:
+        if arguments[name] is not declared.defaults[name]:
+            raise TypeError(f"{declared.name}() is handed its {name} by the library; omit it")
     if not declared.has_references:
         return Bound(arguments, _NO_ORIGINS, args, kwargs)
     origins: dict[str, str] = {}

@@ -16,9 +16,11 @@ from usher_pipeline.persistence.tables import natural, restore
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    import polars as pl
+
     from usher_pipeline.persistence.tables import Stored
 
-__all__ = ["as_kind", "in_form"]
+__all__ = ["as_kind", "in_form", "stacked"]
 
 
 def as_kind(kind: str, stored: Stored) -> Any:
@@ -111,3 +113,15 @@ def _signed(column: pa.ChunkedArray) -> pa.ChunkedArray:
         for chunk in column.chunks
     ]
     return pa.chunked_array(chunks, pa.dictionary(pa.int32(), kind.value_type, kind.ordered))
+
+
+def stacked(parts: Sequence[Packed]) -> pl.LazyFrame:
+    """Return packed frames as one query of polars, one below the other.
+
+    Args:
+        parts: The frames; a query without columns if there are none.
+    """
+    import polars as pl
+
+    frames = [in_form("polars.LazyFrame", packed) for packed in parts]
+    return pl.concat(frames) if frames else pl.LazyFrame()

@@ -33,6 +33,7 @@ from usher_pipeline.persistence.flights import LOCKS, single_flight
 from usher_pipeline.persistence.places import check_name, folder_of
 from usher_pipeline.persistence.segments import RECENT_ENTRIES, Segments
 from usher_pipeline.persistence.spools import Spool
+from usher_pipeline.persistence.unfinished import Unfinished, works
 from usher_pipeline.records import utc_from_text, utc_now
 
 if TYPE_CHECKING:
@@ -471,6 +472,15 @@ class LocalBackend:
         if self.private and not (folder / ".gitignore").exists():
             (folder / ".gitignore").write_text(_IGNORE_ALL, "utf-8")
 
+    def unfinished(self, name: str, key: str) -> Unfinished:
+        """Return what was yielded so far of a result that is not finished.
+
+        Args:
+            name: The checkpoint.
+            key: The digest of the key.
+        """
+        return Unfinished(self.segments.folder, name, key)
+
     def forget(self, entry: Entry) -> None:
         """Remove every result under the key of an entry, in both halves.
 
@@ -497,6 +507,8 @@ class LocalBackend:
         with self.tables.removing(name):
             self.segments.clear(name)
             self._unmark(name)
+            for work in works(self.segments.folder, name):
+                work.discard()
         return count
 
     def _unmark(self, name: str, key: str = "") -> None:

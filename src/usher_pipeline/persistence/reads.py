@@ -71,6 +71,12 @@ class Call:
             elif known.content != read.content and (read.content or read.kind != "call"):
                 self.torn.append(f"{read.kind} {read.name}" if read.name else "the tables")
 
+    def remember(self, reads: Iterable[Read]) -> None:
+        """Note what it had read already in a process before this one."""
+        with self._lock:
+            for read in reads:
+                self._reads.setdefault(read.place, read)
+
     def __enter__(self) -> Self:
         self.is_running = True
         self._token = _calls.set(self)

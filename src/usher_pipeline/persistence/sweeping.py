@@ -2,7 +2,7 @@
 
 A file goes only when it is older than an hour and nobody holds it: whoever writes one
 holds it until the commit. Lock files stay, since to unlink one that others wait for would
-give two holders; and so does the folder of unfinished work.
+give two holders; and so do the parts of work that is not finished.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from usher_pipeline.persistence.entries import is_entry_name
 from usher_pipeline.persistence.flights import LOCKS, NOTES
 from usher_pipeline.persistence.locking import try_hold
 from usher_pipeline.persistence.segments import put_back
+from usher_pipeline.persistence.unfinished import UNFINISHED, Unfinished
 from usher_pipeline.records import utc_now
 
 if TYPE_CHECKING:
@@ -86,10 +87,25 @@ def leftovers(segments: Segments) -> Iterator[Leftover]:
     for path in _paths(segments.folder / DAMAGED, deep=True):
         yield from _leftover(path, "damaged")
     # Copies of the database of a compaction that did not end.
+    yield from _finished(segments)
     stem = segments.folder.name.removesuffix(".checkpoints")
     for path in _paths(segments.folder.parent):
         if is_copy_name(path.name, stem):
             yield from _leftover(path, "temporary")
+
+
+def _finished(segments: Segments) -> Iterator[Leftover]:
+    """Yield the parts of work that became a result, whose process was killed right then."""
+    for place in _paths(segments.folder / UNFINISHED):
+        for folder in _paths(place):
+            work = Unfinished.at(folder)
+            parts = work.parts()
+            entry = segments.find(work.name, work.digest) if parts else None
+            # Of a refresh that is under way there are parts as well, and an older result.
+            is_stored = entry is not None and entry.created_at > parts[-1].made_at
+            if is_stored or work.is_discarded:
+                for path in _paths(folder):
+                    yield from _leftover(path, "temporary")
 
 
 def copy_name(stem: str) -> str:

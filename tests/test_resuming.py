@@ -1,0 +1,566 @@
+"""A generator that is handed `Resume` goes on where it was stopped, row by row."""
+
+from __future__ import annotations
+
+import errno
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+import polars as pl
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from usher_pipeline import Resume, checkpoint, configure, load, resuming, run
+from usher_pipeline.errors import (
+    CheckpointMissError,
+    CheckpointNotSaved,
+    CodeChangedError,
+    CursorError,
+    DeclarationError,
+    UnsupportedFrameError,
+    UsherWarning,
+)
+from usher_pipeline.persistence import PipelineStore, unfinished
+from usher_pipeline.records import Hit, Miss
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+STORE = Path("store.duckdb")
+UNFINISHED = Path("store.checkpoints", ".unfinished")
+
+
+class Api:
+    """Pages that are asked one by one; it fails where it is told to."""
+
+    def __init__(self) -> None:
+        self.asked: list[int] = []
+        self.fails_at: set[int] = set()
+        self.error: Callable[[], BaseException] = lambda: ConnectionError("the line is dead")
+
+    def page(self, number: int) -> pl.DataFrame:
+        """Return a page of three rows."""
+        self.asked.append(number)
+        if number in self.fails_at:
+            raise self.error()
+        return pl.DataFrame({"page": [number] * 3, "row": [0, 1, 2]})
+
+
+@pytest.fixture(autouse=True)
+def _store(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Each part is worth a commit of its own.
+    monkeypatch.setattr(resuming, "_TIMES_COST", 0.0)
+    monkeypatch.setattr(resuming, "_SHARE_OF_LOSS", 0.0)
+    configure(store=STORE)
+
+
+@pytest.fixture
+def api() -> Api:
+    """An API that answers."""
+    return Api()
+
+
+def paged(api: Api, count: int = 6) -> Any:
+    """Return a checkpoint of all pages of an API."""
+
+    @checkpoint(name="pages", ignore=["of"])
+    def pages(
+        term: str = "x", *, of: Api = api, resume: Resume[int] = Resume()
+    ) -> Iterator[pl.DataFrame]:
+        for number in range(resume.cursor or 0, count):
+            yield resume.part(of.page(number), cursor=number + 1)
+
+    return pages
+
+
+def expected(count: int = 6) -> pl.DataFrame:
+    """Return all pages."""
+    return pl.concat([Api().page(number) for number in range(count)])
+
+
+# --- going on ---------------------------------------------------------------------------
+
+
+def test_it_goes_on_after_the_last_committed_part(api: Api) -> None:
+    """What was committed is not asked again; the result is that of one undisturbed call."""
+    pages = paged(api)
+    api.fails_at = {3}
+    with pytest.raises(ConnectionError, match="the line is dead") as caught:
+        pages()
+    assert "9 rows" in caught.value.__notes__[0]
+    assert "Call it again with the same arguments" in caught.value.__notes__[0]
+    api.fails_at = set()
+    assert pages().equals(expected())
+    assert api.asked == [0, 1, 2, 3, 3, 4, 5]
+    assert isinstance(pages.explain(), Hit)
+    assert pages().equals(expected())
+    assert not UNFINISHED.exists() or not list(UNFINISHED.rglob("*.*"))
+
+
+@given(st.lists(st.integers(0, 5), max_size=8))
+def test_it_is_stopped_anywhere_and_any_number_of_times(stops: list[int]) -> None:
+    """However often it is stopped, each page is stored once, and in order."""
+    api = Api()
+    pages = paged(api)
+    pages.clear()
+    for stop in stops:
+        api.fails_at = {stop}
+        try:
+            pages()
+        except ConnectionError:
+            continue
+        break
+    api.fails_at = set()
+    assert pages().equals(expected())
+    # An answered page is never asked again.
+    answered = len(api.asked) - sum(api.asked.count(stop) - 1 for stop in set(stops))
+    assert answered <= len(api.asked)
+    assert sorted(set(api.asked)) == list(range(6))
+
+
+def test_ctrl_c_keeps_what_is_done(api: Api) -> None:
+    """Ctrl-C within the function stores what it had yielded, and says how to go on."""
+    pages = paged(api)
+    api.fails_at, api.error = {4}, KeyboardInterrupt
+    with pytest.raises(KeyboardInterrupt, match=r"pages: 12 rows .* to go on from there"):
+        pages()
+    api.fails_at = set()
+    assert pages().equals(expected())
+    assert api.asked == [0, 1, 2, 3, 4, 4, 5]
+
+
+def test_until_it_is_finished_it_is_a_hit_for_nobody(api: Api) -> None:
+    """What is unfinished is no result: not of a call, a name, nor a table."""
+    pages = paged(api)
+    api.fails_at = {3}
+    with pytest.raises(ConnectionError, match="the line"):
+        pages()
+    assert isinstance(pages.explain(), Miss)
+    assert pages.entries() == []
+    with pytest.raises(CheckpointMissError, match="pages has no stored result"):
+        pages.load()
+    with pytest.raises(CheckpointMissError, match="pages has no stored result"):
+        load("pages")
+    with PipelineStore(STORE) as store:
+        assert not store.has_checkpoint("pages")
+
+
+def test_what_is_committed_can_be_looked_at(api: Api) -> None:
+    """`partial` is a query on the committed rows, `load(partial=True)` a frame of them."""
+    pages = paged(api)
+    with pytest.raises(CheckpointMissError, match="nothing of it is unfinished"):
+        pages.partial()
+    api.fails_at = {2}
+    with pytest.raises(ConnectionError, match="the line"):
+        pages()
+    assert pages.partial().collect().equals(expected(2))
+    assert pages.load(partial=True).equals(expected(2))
+    with pytest.raises(CheckpointMissError, match="nothing of it is unfinished"):
+        pages.partial(term="another")
+
+
+def test_the_rows_are_at_hand_in_the_function(api: Api) -> None:
+    """`resume.rows()` is a query on what was committed when the function went on."""
+    seen = []
+
+    @checkpoint(name="pages", ignore=["of"])
+    def pages(*, of: Api = api, resume: Resume[int] = Resume()) -> Iterator[pl.DataFrame]:
+        seen.append(resume.rows().collect().height)
+        for number in range(resume.cursor or 0, 4):
+            yield resume.part(of.page(number), cursor=number + 1)
+
+    api.fails_at = {2}
+    with pytest.raises(ConnectionError, match="the line"):
+        pages()
+    api.fails_at = set()
+    pages()
+    assert seen == [0, 6]
+
+
+def test_other_arguments_are_other_work(api: Api) -> None:
+    """Each key goes on with its own."""
+    pages = paged(api)
+    api.fails_at = {3}
+    for term in ("one", "two"):
+        with pytest.raises(ConnectionError, match="the line"):
+            pages(term)
+    api.fails_at, api.asked = set(), []
+    assert pages("one").height == 18
+    assert api.asked == [3, 4, 5]
+
+
+def test_rows_without_a_cursor_go_with_the_next_part(api: Api) -> None:
+    """A frame that is yielded alone is committed together with the part that follows."""
+
+    @checkpoint(name="pages", ignore=["of"])
+    def pages(*, of: Api = api, resume: Resume[int] = Resume()) -> Iterator[pl.DataFrame]:
+        for number in range(resume.cursor or 0, 6, 2):
+            yield of.page(number)
+            yield resume.part(of.page(number + 1), cursor=number + 2)
+
+    api.fails_at = {3}
+    with pytest.raises(ConnectionError, match="the line"):
+        pages()
+    assert pages.partial().collect().equals(expected(2))
+    api.fails_at = set()
+    assert pages().equals(expected())
+    assert api.asked == [0, 1, 2, 3, 2, 3, 4, 5]
+
+
+def test_the_cost_is_that_of_all_processes(api: Api) -> None:
+    """A result states when its work was begun, and how long all of it took."""
+    pages = paged(api)
+    api.fails_at = {5}
+    with pytest.raises(ConnectionError, match="the line"):
+        pages()
+    begun_at = pages.__wrapped__ and next(iter(UNFINISHED.rglob("work.json"))).stat().st_mtime
+    api.fails_at = set()
+    pages()
+    (entry,) = pages.entries()
+    assert entry.cost.started_at.timestamp() == pytest.approx(begun_at, abs=1)
+    assert entry.created_at >= entry.cost.started_at
+
+
+# --- kinds of frames --------------------------------------------------------------------
+
+KINDS: dict[str, Callable[[int], Any]] = {
+    "polars": lambda n: pl.DataFrame({"n": [n], "word": [f"w{n % 2}"]}).cast(
+        {"word": pl.Categorical}
+    ),
+    "pandas": lambda n: pd.DataFrame(
+        {"n": [n], "word": pd.Categorical([f"w{n % 2}"], categories=["w0", "w1"])}
+    ),
+    "range": lambda n: pd.DataFrame({"n": [n]}, index=pd.RangeIndex(n, n + 1)),
+    "arrow": lambda n: pa.table({"n": [n], "parts": [[n, None]]}),
+    "batch": lambda n: pa.record_batch({"n": pa.array([n])}),
+    "empty": lambda n: (
+        pl.DataFrame({"n": []}, schema={"n": pl.Int8})
+        if n % 2
+        else pl.DataFrame({"n": [n]}, schema={"n": pl.Int8})
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("stop", [1, 3])
+def test_every_kind_comes_back_as_without_a_stop(kind: str, stop: int) -> None:
+    """A result that was stopped is the very one that a plain generator gives."""
+    made, stops = KINDS[kind], {stop}
+
+    @checkpoint(name="stopped", ignore=["at"])
+    def stopped(*, at: set[int] = stops, resume: Resume[int] = Resume()) -> Iterator[Any]:
+        for number in range(resume.cursor or 0, 5):
+            if number in at:
+                raise ConnectionError("the line is dead")
+            yield resume.part(made(number), cursor=number + 1)
+
+    @checkpoint(name="plain")
+    def plain() -> Iterator[Any]:
+        for number in range(5):
+            yield made(number)
+
+    with pytest.raises(ConnectionError, match="the line"):
+        stopped()
+    stops.clear()
+    found, wanted = stopped(), plain()
+    assert type(found) is type(wanted)
+    assert stopped.entries()[0].content == plain.entries()[0].content
+
+
+def test_a_frame_that_does_not_fit_is_not_committed(api: Api) -> None:
+    """Rows with other columns are refused as they come, and those before stay."""
+    frames = [api.page(0), pl.DataFrame({"other": [1]})]
+
+    @checkpoint(name="pages", ignore=["of"])
+    def pages(
+        *, of: list[pl.DataFrame] = frames, resume: Resume[int] = Resume()
+    ) -> Iterator[pl.DataFrame]:
+        for number in range(resume.cursor or 0, len(of)):
+            yield resume.part(of[number], cursor=number + 1)
+
+    with pytest.raises(UnsupportedFrameError, match="the columns of frame 2"):
+        pages()
+    assert pages.partial().collect().height == 3
+    frames[1] = api.page(1)
+    assert pages().height == 6
+
+
+@pytest.mark.parametrize("cursor", [(1, 2), {1: "one"}, object(), float("nan"), b"1"])
+def test_a_cursor_that_json_does_not_give_back_is_refused(cursor: object) -> None:
+    """A cursor is plain data; another one is an error, and nothing is stored with it."""
+
+    @checkpoint(name="pages", ignore=["at"])
+    def pages(*, at: object = cursor, resume: Resume[Any] = Resume()) -> Iterator[pl.DataFrame]:
+        yield resume.part(pl.DataFrame({"n": [1]}), cursor="first")
+        yield resume.part(pl.DataFrame({"n": [2]}), cursor=at)
+
+    with pytest.raises(CursorError, match="expected text, a number"):
+        pages()
+    assert pages.partial().collect()["n"].to_list() == [1]
+
+
+# --- many parts -------------------------------------------------------------------------
+
+
+def test_many_small_parts_are_put_together(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The folder does not fill with files, and nothing is lost or doubled by that."""
+    monkeypatch.setattr(unfinished, "_MOST_SMALL", 4)
+    pages = paged(api, 23)
+    api.fails_at = {21}
+    with pytest.raises(ConnectionError, match="the line"):
+        pages()
+    assert len(list(UNFINISHED.rglob("*.arrow"))) <= 4
+    assert pages.partial().collect().equals(expected(21))
+    api.fails_at = set()
+    assert pages().equals(expected(23))
+
+
+def test_parts_wait_while_a_commit_is_not_worth_it(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Fast parts share a commit, and an error commits what still waits."""
+    monkeypatch.setattr(resuming, "_TIMES_COST", 1e9)
+    pages = paged(api)
+    api.fails_at = {5}
+    with pytest.raises(ConnectionError, match="the line"):
+        pages()
+    # The first commit tells what one costs.
+    assert len(list(UNFINISHED.rglob("*.arrow"))) == 2
+    assert pages.partial().collect().equals(expected(5))
+
+
+# --- what went wrong meanwhile ----------------------------------------------------------
+
+
+def stopped_at(api: Api, number: int, count: int = 6) -> Any:
+    """Return a checkpoint that was stopped at a page."""
+    pages = paged(api, count)
+    api.fails_at = {number}
+    with pytest.raises(ConnectionError, match="the line"):
+        pages()
+    api.fails_at, api.asked = set(), []
+    return pages
+
+
+def test_a_damaged_part_is_asked_again(api: Api) -> None:
+    """It goes on from before the damage, says so, and the result is exact."""
+    pages = stopped_at(api, 4)
+    part = sorted(UNFINISHED.rglob("*.arrow"))[2]
+    data = bytearray(part.read_bytes())
+    data[len(data) // 2] ^= 1
+    for place in range(300, len(data), 64):
+        data[place] ^= 1
+    part.write_bytes(data)
+    with pytest.warns(UsherWarning, match="damaged from row 6 on"):
+        assert pages().equals(expected())
+    assert api.asked == [2, 3, 4, 5]
+
+
+@pytest.mark.parametrize("ending", [".arrow", ".json"])
+def test_a_lost_part_is_asked_again(api: Api, ending: str) -> None:
+    """A file that is gone takes what came after it along, and no more."""
+    pages = stopped_at(api, 4)
+    sorted(UNFINISHED.rglob(f"0*{ending}"))[1].unlink()
+    if ending == ".arrow":
+        with pytest.warns(UsherWarning, match="damaged from row 3 on"):
+            assert pages().equals(expected())
+    else:
+        assert pages().equals(expected())
+    assert api.asked == [1, 2, 3, 4, 5]
+
+
+def test_a_part_without_its_entry_is_none(api: Api) -> None:
+    """Rows whose cursor was not committed are as if they had never been."""
+    pages = stopped_at(api, 2)
+    stray = max(UNFINISHED.rglob("0*.arrow"))
+    stray.with_name("00000003-00000003.arrow").write_bytes(stray.read_bytes())
+    assert pages().equals(expected())
+    assert api.asked == [2, 3, 4, 5]
+
+
+def test_a_full_disk_stops_nobody(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rows that can not be committed are in the result all the same; that is told once."""
+    pages = paged(api)
+
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(unfinished.Unfinished, "commit", refuse)
+    with pytest.warns(UsherWarning, match="in memory alone.*No space left") as caught:
+        assert pages().equals(expected())
+    assert len(caught) == 1
+    assert isinstance(pages.explain(), Hit)
+
+
+def test_what_can_not_be_stored_in_the_end_stays(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A result that is not saved keeps its parts: the next call asks for nothing again."""
+    pages = paged(api)
+    with monkeypatch.context() as patch:
+        patch.setattr("usher_pipeline.persistence.segments.Segments.commit", _refuse)
+        with pytest.warns(CheckpointNotSaved, match="No space left"):
+            assert pages().equals(expected())
+    assert pages().equals(expected())
+    assert api.asked == [0, 1, 2, 3, 4, 5]
+
+
+def _refuse(*_: object, **__: object) -> None:
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_what_was_read_before_still_stands(api: Api) -> None:
+    """Rows that were made of a table that is another one now are not gone on with."""
+    del api
+    asked = []
+
+    @checkpoint(name="scale")
+    def scale(by: int) -> pl.DataFrame:
+        return pl.DataFrame({"by": [by]})
+
+    @checkpoint(name="pages", ignore=["stops"])
+    def pages(*, stops: set[int], resume: Resume[int] = Resume()) -> Iterator[pl.DataFrame]:
+        by = load("scale")["by"][0]
+        for number in range(resume.cursor or 0, 4):
+            if number in stops:
+                raise ConnectionError("the line is dead")
+            asked.append(number)
+            yield resume.part(pl.DataFrame({"n": [number * by]}), cursor=number + 1)
+
+    scale(1)
+    for _ in range(2):
+        with pytest.raises(ConnectionError, match="the line"), run():
+            pages(stops={2})
+    assert asked == [0, 1]
+    scale(10)
+    with run(), pytest.warns(UsherWarning, match="begins anew"):
+        assert pages(stops=set())["n"].to_list() == [0, 10, 20, 30]
+    assert asked == [0, 1, 0, 1, 2, 3]
+
+
+# --- after an edit ----------------------------------------------------------------------
+
+
+def edited(api: Api, factor: int) -> Any:
+    """Return a checkpoint whose code has a number in it."""
+    source = f"""
+def pages(*, of=None, resume=Resume()):
+    for number in range(resume.cursor or 0, 6):
+        yield resume.part(of.page(number).with_columns(v=pl.lit({factor})), cursor=number + 1)
+"""
+    space: dict[str, Any] = {"Resume": Resume, "pl": pl, "__name__": __name__}
+    path = Path(f"edited_{factor}.py")
+    path.write_text(source)
+    exec(compile(source, str(path), "exec"), space)  # noqa: S102 - an edit of a function
+    import linecache
+
+    linecache.checkcache(str(path))
+    made = checkpoint(name="pages", ignore=["of"])(space["pages"])
+    return lambda: made, api
+
+
+def test_work_of_older_code_is_asked_about(api: Api) -> None:
+    """Costly rows of other code are neither thrown away nor gone on with unasked."""
+    configure(costly_s=0.0)
+    first, _ = edited(api, 1)
+    api.fails_at = {4}
+    with pytest.raises(ConnectionError, match="the line"):
+        first()(of=api)
+    api.fails_at, api.asked = set(), []
+    second = edited(api, 2)[0]()
+    with pytest.raises(CodeChangedError, match=r"unfinished: 12 rows that took .*accept\("):
+        second(of=api)
+    assert api.asked == []
+    assert second.accept(of=api) == 1
+    assert second(of=api)["v"].to_list() == [1] * 12 + [2] * 6
+    assert api.asked == [4, 5]
+    (entry,) = second.entries()
+    assert [each.how for each in entry.accepted] == ["accept()"]
+
+
+def test_work_of_older_code_that_is_cheap_is_left_alone(api: Api) -> None:
+    """Cheap rows are computed anew with the new code, and stay for the older one."""
+    first = edited(api, 1)[0]()
+    api.fails_at = {4}
+    with pytest.raises(ConnectionError, match="the line"):
+        first(of=api)
+    api.fails_at, api.asked = set(), []
+    second = edited(api, 2)[0]()
+    assert second(of=api)["v"].to_list() == [2] * 18
+    assert api.asked == [0, 1, 2, 3, 4, 5]
+    assert first.partial(of=api).collect().height == 12
+
+
+def test_a_policy_accepts_without_asking(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    """USHER_ON_CODE_CHANGE=accept goes on with the rows of older code, and states it."""
+    first = edited(api, 1)[0]()
+    api.fails_at = {4}
+    with pytest.raises(ConnectionError, match="the line"):
+        first(of=api)
+    api.fails_at, api.asked = set(), []
+    monkeypatch.setenv("USHER_ON_CODE_CHANGE", "accept")
+    second = edited(api, 2)[0]()
+    assert second(of=api)["v"].to_list() == [1] * 12 + [2] * 6
+    assert second.entries()[0].accepted[0].how == "on_code_change"
+
+
+def test_refresh_begins_anew(api: Api) -> None:
+    """Who wants a result from the beginning gets one, whatever is unfinished."""
+    pages = stopped_at(api, 4)
+    assert pages.refresh().equals(expected())
+    assert api.asked == [0, 1, 2, 3, 4, 5]
+
+
+# --- without the library, and what is refused -------------------------------------------
+
+
+def test_the_function_itself_runs_from_any_cursor(api: Api) -> None:
+    """Without the library `Resume` is what it is made with, and a part is its frame."""
+    pages = paged(api)
+    frames = list(pages.__wrapped__(resume=Resume(4)))
+    assert [frame["page"][0] for frame in frames] == [4, 5]
+    assert next(iter(pages.__wrapped__()))["page"][0] == 0
+    assert pages.bypass().equals(expected())
+    assert Resume().rows().collect().is_empty()
+
+
+def test_nobody_but_the_library_hands_it_in(api: Api) -> None:
+    """Rows would be missing from a result that somebody began in the middle."""
+    pages = paged(api)
+    with pytest.raises(TypeError, match=r"pages\(\) is handed its resume by the library"):
+        pages(resume=Resume(3))
+    assert api.asked == []
+
+
+def test_only_a_generator_can_go_on() -> None:
+    """Of a function that returns all at once there are no parts."""
+
+    def whole(*, resume: Resume[int] = Resume()) -> pl.DataFrame:
+        return pl.DataFrame({"n": [resume.cursor]})
+
+    with pytest.raises(DeclarationError, match=r"resume is Resume\(\); expected one, of a gen"):
+        checkpoint(whole)
+
+
+def test_it_counts_for_no_key(api: Api) -> None:
+    """The key of a call has nothing of `Resume` in it."""
+    assert [part.label for part in paged(api).key().parts if part.kind == "argument"] == [
+        "term"
+    ]
+
+
+def test_what_is_forgotten_or_cleared_is_not_gone_on_with(api: Api) -> None:
+    """`forget` and `clear` remove what is unfinished as well."""
+    pages = stopped_at(api, 4)
+    assert pages.forget()
+    assert not pages.forget()
+    assert pages().equals(expected())
+    assert api.asked == [0, 1, 2, 3, 4, 5]
+    pages.clear()
+    pages = stopped_at(api, 4)
+    pages.clear()
+    with pytest.raises(CheckpointMissError, match="nothing of it is unfinished"):
+        pages.partial()
