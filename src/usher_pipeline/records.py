@@ -372,6 +372,7 @@ class Entry:
             One that was made again from the table may have others; its columns then decide.
         buffer_digests: The same for each column of a segment that is not small; empty for a
             column whose bytes do not tell.
+        seal: What tells that this user's own library stated these two; empty if it can not.
     """
 
     key: Key
@@ -397,6 +398,7 @@ class Entry:
     accepted: tuple[Acceptance, ...] = ()
     segment_digest: str = ""
     buffer_digests: tuple[str, ...] = ()
+    seal: str = ""
 
     @property
     def known_at(self) -> datetime:
@@ -484,6 +486,7 @@ class Entry:
             "accepted": [each.to_json() for each in self.accepted],
             "segment_digest": self.segment_digest,
             "buffer_digests": list(self.buffer_digests),
+            "seal": self.seal,
         }
 
     @classmethod
@@ -522,8 +525,9 @@ class Entry:
                 accepted=tuple(map(Acceptance.from_json, data["accepted"])),
                 segment_digest=data.get("segment_digest", ""),
                 buffer_digests=tuple(data.get("buffer_digests", ())),
+                seal=data.get("seal", ""),
             )
-        except (KeyError, TypeError, AttributeError) as problem:
+        except (ArithmeticError, AttributeError, LookupError, TypeError) as problem:
             raise ValueError(f"not an entry: {problem!r}") from problem
 
 

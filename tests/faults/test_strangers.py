@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
 import os
+import random
 import shutil
 import subprocess
 import sys
@@ -20,11 +22,14 @@ import pytest
 
 from usher_pipeline import checkpoint, configure, entries, load
 from usher_pipeline.errors import NameClashError, UsherError, UsherWarning
+from usher_pipeline.fingerprint.buffers import bytes_digest
 from usher_pipeline.persistence import PipelineStore
+from usher_pipeline.persistence.entries import read_json
+from usher_pipeline.persistence.flights import Holder
 from usher_pipeline.persistence.local import LocalBackend, resolved
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 STORE: Final = Path("store.duckdb")
 HIDDEN: Final = "the-content-of-another-file"
@@ -43,14 +48,16 @@ def other() -> pl.DataFrame:
 
 
 @pytest.fixture(autouse=True)
-def _of_a_stranger(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Fill a store, and let its files be those of another user; warnings may come of it."""
+def _of_a_stranger(
+    monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """Fill a store, and become another user, who unpacked it; warnings may come of it."""
     warnings.simplefilter("ignore", UsherWarning)
     configure(store=STORE)
     strange()
     other()
     Path("other.csv").write_text(f"n,gene\n1,{HIDDEN}\n")
-    monkeypatch.setattr(os, "getuid", lambda: 4_000_000)
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("another-user")))
     # What this process wrote itself it need not look at again.
     monkeypatch.setattr("usher_pipeline.persistence.segments._checked", {})
     monkeypatch.setattr("usher_pipeline.persistence.entries._entries", {})
@@ -136,8 +143,7 @@ def test_what_a_database_defines_is_not_run(statements: list[str]) -> None:
 # --- segments ---------------------------------------------------------------------------
 
 USE: Final = """
-import os, sys
-os.getuid = lambda: 4_000_000
+import sys
 from usher_pipeline import configure, load
 from usher_pipeline.errors import UsherError
 configure(store="store.duckdb")
@@ -146,6 +152,13 @@ for _ in range(2):
         print(load("hostile_genes").rows())
     except UsherError as problem:
         print(type(problem).__name__)
+"""
+LAZILY: Final = """
+from usher_pipeline import results, runs
+backend = runs.current_run().backend
+(entry,) = backend.recent("hostile_genes")
+found = results.restored(backend, entry, "polars.LazyFrame")
+print("lost" if found is results.LOST else found.collect().rows())
 """
 
 
@@ -208,6 +221,36 @@ def test_other_columns_than_those_of_the_entry_are_none(column: pa.Array) -> Non
     assert seen_of(table) == ["CheckpointMissError"] * 2
 
 
+#: What a view of a text in the file may say instead: at which place of it, which number.
+CRAFTED: Final = {
+    "longer": (0, 1 << 29),
+    "below zero": (0, -1),
+    "another buffer": (8, 77),
+    "far": (12, 0x7FFFFFF0),
+    "one further": (12, 1),
+    "before": (12, -5),
+}
+
+
+@pytest.mark.parametrize("crafted", CRAFTED)
+def test_an_entry_does_not_vouch_for_its_segment(crafted: str) -> None:
+    """Bytes that no frame may be built of are none, although the entry has their digest."""
+    path, (place, number) = segment_of("hostile_genes"), CRAFTED[crafted]
+    data = bytearray(path.read_bytes())
+    view = data.index((28).to_bytes(4, "little") + b"USH2") + place
+    data[view : view + 4] = number.to_bytes(4, "little", signed=True)
+    path.write_bytes(data)
+    entry = path.with_suffix(".json")
+    stated = {**json.loads(entry.read_text()), "segment_digest": bytes_digest(bytes(data))}
+    entry.write_text(json.dumps(stated))
+    STORE.unlink()
+    done = subprocess.run(
+        [sys.executable, "-c", USE + LAZILY], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.split() == ["CheckpointMissError", "CheckpointMissError", "lost"]
+
+
 def test_a_segment_in_the_place_of_another_is_no_result() -> None:
     """What belongs to another result has other digests, and is computed anew."""
     STORE.unlink()
@@ -267,12 +310,50 @@ def test_no_path_escapes_through_a_name(name: str) -> None:
     assert set(Path.cwd().parent.iterdir()) == before
 
 
+ODD: Final[tuple[Any, ...]] = (
+    *(None, -1, [], {}, "x", 1e308, True, math.nan, 10**30, "\ud800", [["x"]]),
+    *("0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00"),
+)
+
+
+def places(data: Any, place: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    """Yield the way to each value in what JSON holds."""
+    if place:
+        yield place
+    if isinstance(data, (dict, list)):
+        inner = data.items() if isinstance(data, dict) else enumerate(data)
+        for name, value in inner:
+            yield from places(value, (*place, name))
+
+
 def test_an_entry_may_hold_anything() -> None:
-    """Numbers, lists and nulls in the place of texts are no entry, and no error."""
+    """Whatever stands in the place of a value: it is no entry, or the exact frame."""
+    chance = random.Random()  # noqa: S311
     text = entry_of("hostile_genes").read_text()
-    data = json.loads(text)
-    for key in data:
-        values: tuple[Any, ...] = (None, -1, [], {}, "x", 1e308)
-        for value in values:
-            entry_of("hostile_genes").write_text(json.dumps(data | {key: value}))
-            assert strange().rows() == strange.__wrapped__().rows()
+    every = list(places(json.loads(text)))
+    for place in chance.sample(every, min(120, len(every))):
+        data = json.loads(text)
+        inner = data
+        for name in place[:-1]:
+            inner = inner[name]
+        inner[place[-1]] = chance.choice(ODD)
+        entry_of("hostile_genes").write_text(json.dumps(data))
+        assert strange().rows() == strange.__wrapped__().rows(), place
+        looked_at()
+        str(strange.explain(3))
+
+
+@pytest.mark.parametrize("text", ["[" * 200_000, '{"a":' * 100_000, '{"pid": Infinity}', "\0"])
+@pytest.mark.parametrize("place", ["entry", "holder", "waiter"])
+def test_json_may_be_anything(text: str, place: str) -> None:
+    """A file without an end to its brackets is no entry and no note, and no error."""
+    paths = {
+        "entry": entry_of("hostile_genes"),
+        "holder": Path("store.checkpoints", ".locks", f"{'0' * 32}.json"),
+        "waiter": Path("store.checkpoints", ".locks", f"{'0' * 32}.wait"),
+    }
+    paths[place].write_text(text)
+    assert read_json(paths[place]) in ({}, {"pid": math.inf})
+    assert Holder.from_json(read_json(paths[place])) is None
+    assert strange().rows() == strange.__wrapped__().rows()
+    looked_at()

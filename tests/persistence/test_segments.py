@@ -28,6 +28,9 @@ TABLE = pa.table({"0": pa.array(range(1000), pa.int64())})
 OTHER = pa.table({"0": pa.array(range(1, 1001), pa.int64())})
 
 
+SCHEMA = {"sql_names": ["n"]}
+
+
 def entry_for(name: str = "genes", key: str = KEY, table: pa.Table = TABLE) -> Entry:
     """Return an entry that tells the truth about a table."""
     return Entry(
@@ -36,9 +39,9 @@ def entry_for(name: str = "genes", key: str = KEY, table: pa.Table = TABLE) -> E
         created_at=utc_now(),
         function="tests.made",
         kind="polars.DataFrame",
-        schema={},
+        schema=SCHEMA,
         arrow_schema=schema_text(table.schema),
-        content=combine("polars.DataFrame", {}, column_digests(table)),
+        content=combine("polars.DataFrame", SCHEMA, column_digests(table)),
         columns=(Column("n", "Int64", column_digests(table)[0]),),
         row_count=table.num_rows,
         size_bytes=table.nbytes,

@@ -186,7 +186,8 @@ def _load_ahead(version: str) -> None:
     """
     names = ("pandas", "pyarrow.dataset") if version.startswith("1.") else ("numpy.ma",)
     for name in names:
-        with suppress(ImportError):
+        # One that is broken is DuckDB's to stumble over, or not.
+        with suppress(Exception):
             import_module(name)
 
 
@@ -447,7 +448,9 @@ def interrupt(path: Path) -> None:
     """Have the statement that a session of this process runs, if any, fail and rolled back."""
     cursor = _process.file(path).cursor
     if cursor is not None:
-        cursor.interrupt()
+        # It may be closed by now, since the statement has ended.
+        with suppress(*errors()):
+            cursor.interrupt()
 
 
 @contextmanager

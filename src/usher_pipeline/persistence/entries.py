@@ -7,6 +7,7 @@ import json
 import os
 import re
 import stat
+from dataclasses import astuple
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 from uuid import uuid4
@@ -15,7 +16,7 @@ from usher_pipeline.fingerprint.content import combine
 from usher_pipeline.fingerprint.files import signature
 from usher_pipeline.persistence.places import safe_name
 from usher_pipeline.persistence.spools import sync
-from usher_pipeline.records import ENTRY_FORMAT, Entry
+from usher_pipeline.records import ENTRY_FORMAT, Entry, Read
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -94,10 +95,41 @@ def _agrees(entry: Entry, place: str) -> bool:
         digests = [column.digest for column in entry.columns]
         ending = f"/{safe_name(entry.name)}/{entry.stem}.json"
         is_there = place.replace(os.sep, "/").endswith(ending)
-        return is_there and combine(entry.kind, entry.schema, digests) == entry.content
-    except (AttributeError, LookupError, TypeError, ValueError):
+        is_content = combine(entry.kind, entry.schema, digests) == entry.content
+        return is_there and is_content and _is_formed(entry)
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError):
         # Something else stands where a text or a list has to be.
         return False
+
+
+def _is_formed(entry: Entry) -> bool:
+    """Tell whether all texts of an entry are texts, as those who read it count on."""
+    names = entry.schema["sql_names"]
+    texts = (
+        *(getattr(entry, name) for name in _TEXTS),
+        *(value for column in entry.columns for value in astuple(column)),
+        *(getattr(part, name) for part in entry.key.parts for name in _PART_TEXTS),
+        *(value for part in entry.key.parts for item in part.items for value in item),
+        *(read_text for read in (*entry.reads, *entry.inputs) for read_text in _texts_of(read)),
+        *entry.key.untracked,
+        *entry.unknown,
+        *names,
+    )
+    is_named = isinstance(names, list) and len(names) == len(entry.columns)
+    return is_named and all(isinstance(text, str) for text in texts)
+
+
+#: The fields of an entry, and of a part of its key, that are texts.
+_TEXTS: Final = (
+    *("function", "kind", "arrow_schema", "content", "run_id", "library", "description"),
+    *("reason", "config_hash", "segment_digest", "seal"),
+)
+_PART_TEXTS: Final = ("kind", "label", "digest", "preview", "where", "text", "alias")
+
+
+def _texts_of(read: Read) -> tuple[str, ...]:
+    pairs = tuple(text for pair in read.arguments for text in pair)
+    return (read.name, read.key, read.content, read.kind, read.store, read.standing, *pairs)
 
 
 #: What stands in the place of an entry that was set aside, so that no older one of its key
@@ -129,7 +161,7 @@ def read_json(path: Path) -> dict[str, Any]:
         # A pipe would never answer, and a device never end.
         is_file = stat.S_ISREG(path.stat().st_mode)
         data = json.loads(path.read_bytes()) if is_file else {}
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     return data if isinstance(data, dict) else {}
 

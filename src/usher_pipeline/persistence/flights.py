@@ -25,6 +25,7 @@ from uuid import uuid4
 
 from usher_pipeline.errors import CheckpointCycleError
 from usher_pipeline.inherited import Inherited
+from usher_pipeline.persistence.entries import read_json
 from usher_pipeline.persistence.locking import hold
 from usher_pipeline.records import utc_now
 
@@ -110,7 +111,7 @@ class Holder:
         try:
             name, host, mark = (str(data[key]) for key in ("name", "host", "mark"))
             pid, started_at = int(data["pid"]), datetime.fromisoformat(data["started_at"])
-        except (KeyError, TypeError, ValueError):
+        except (ArithmeticError, LookupError, TypeError, ValueError):
             return None
         return None if started_at.tzinfo is None else cls(name, pid, host, started_at, mark)
 
@@ -244,7 +245,7 @@ def _circle(folder: Path, call: _Call, around: Sequence[_Call]) -> list[str] | N
     that ask for its key.
     """
     marks = [each.mark for each in around]
-    waits = [_read(path) for path in _files(folder, NOTES[1])] if around else []
+    waits = [read_json(path) for path in _files(folder, NOTES[1])] if around else []
     ways = [(call.lock, [call.name])]
     seen = {call.lock}
     while ways:
@@ -264,7 +265,7 @@ def _circle(folder: Path, call: _Call, around: Sequence[_Call]) -> list[str] | N
 
 
 def _holder(folder: Path, lock: str) -> Holder | None:
-    return Holder.from_json(_read(folder / f"{lock}{NOTES[0]}"))
+    return Holder.from_json(read_json(folder / f"{lock}{NOTES[0]}"))
 
 
 def _files(folder: Path, suffix: str) -> list[Path]:
@@ -272,14 +273,6 @@ def _files(folder: Path, suffix: str) -> list[Path]:
         return [path for path in folder.iterdir() if path.suffix == suffix]
     except OSError:
         return []
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        data = json.loads(path.read_bytes())
-    except (OSError, ValueError):
-        return {}
-    return data if isinstance(data, dict) else {}
 
 
 @contextmanager

@@ -37,6 +37,7 @@ from usher_pipeline.persistence.entries import (
 )
 from usher_pipeline.persistence.mapped import Mapped
 from usher_pipeline.persistence.places import safe_name
+from usher_pipeline.persistence.seals import is_sealed, seal
 from usher_pipeline.persistence.spools import SMALL_BYTES, Spool, sync
 from usher_pipeline.records import Entry, utc_from_text, utc_now
 
@@ -224,14 +225,13 @@ class Segments:
 
     def whole_bytes(self, entry: Entry) -> bytes | None:
         """Return the bytes of a small segment that is just what was sealed; else None."""
-        if not entry.segment_digest:
+        if not entry.segment_digest or not is_sealed(entry):
             return None
         try:
             number = os.open(self.segment(entry), os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
             with os.fdopen(number, "rb") as file:
                 facts = os.fstat(number)
-                is_ours = stat.S_ISREG(facts.st_mode) and facts.st_uid == os.getuid()
-                if not is_ours or facts.st_size > SMALL_BYTES:
+                if not stat.S_ISREG(facts.st_mode) or facts.st_size > SMALL_BYTES:
                     return None
                 data = file.read()
         except OSError:
@@ -250,7 +250,7 @@ class Segments:
             facts = path.stat()
             opened = Opened(path, entry)
             state = str(path), facts.st_ino, facts.st_size, facts.st_mtime_ns, entry.content
-            if state not in _checked and facts.st_uid != os.getuid():
+            if state not in _checked and not is_sealed(entry):
                 opened.table.validate(full=True)
         except (OSError, ValueError, LookupError, MemoryError, pa.ArrowException):
             return None
@@ -340,6 +340,7 @@ class Segments:
             entry = replace(
                 entry, segment_digest=sealed.digest, buffer_digests=sealed.buffer_digests
             )
+            entry = replace(entry, seal=seal(entry))
             self._place(sealed, folder / f"{entry.stem}.arrow")
             write_json(folder / f"{entry.stem}.json", entry.to_json())
         except BaseException:
@@ -672,6 +673,8 @@ class Opened(Mapped):
         A small file is read whole; of a larger one just these columns are.
         """
         entry, every = self.entry, range(self.table.num_columns)
+        if not is_sealed(entry):
+            return set()
         if entry.segment_digest:
             return set(every) if self.bytes_digest() == entry.segment_digest else set()
         if len(entry.buffer_digests) != len(every):
