@@ -8,7 +8,7 @@ import threading
 
 import pytest
 
-from usher_pipeline.interrupts import held_back
+from usher_pipeline.interrupts import check, held_back
 
 
 def press() -> None:
@@ -90,3 +90,36 @@ def test_another_thread_has_nothing_to_hold_back() -> None:
     thread.start()
     thread.join()
     assert seen == [signal.default_int_handler]
+
+
+def test_it_is_told_at_once_to_who_could_end_something() -> None:
+    """What takes long within the block can be ended when it is pressed."""
+    seen: list[str] = []
+
+    def block() -> None:
+        with held_back(lambda: seen.append("told")):
+            press()
+            seen.append("done")
+
+    with pytest.raises(KeyboardInterrupt, match=r"^$"):
+        block()
+    assert seen == ["told", "done"]
+
+
+def test_a_wait_within_the_block_is_ended() -> None:
+    """`check` ends what only waits; without a block, or a press, it does nothing."""
+    done: list[str] = []
+
+    def block() -> None:
+        with held_back():
+            check()
+            with held_back():
+                press()
+            check()
+            done.append("went on")
+
+    check()
+    with pytest.raises(KeyboardInterrupt, match=r"^$"):
+        block()
+    assert done == []
+    check()

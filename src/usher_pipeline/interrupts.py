@@ -5,21 +5,28 @@ from __future__ import annotations
 import signal
 import threading
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
-__all__ = ["held_back"]
+__all__ = ["check", "held_back"]
+
+#: What was pressed in the blocks that hold it back, outermost first.
+_blocks: Final[list[list[tuple[int, Any]]]] = []
 
 
 @contextmanager
-def held_back() -> Iterator[None]:
+def held_back(pressed: Callable[[], object] | None = None) -> Iterator[None]:
     """Let Ctrl-C wait until the block has ended, and raise then what it would have raised.
 
-    For short blocks. Python calls the handler of a signal in the main thread alone, so that
-    in another one there is nothing to hold back; nor is there where the signal is ignored,
-    or ends the process without asking Python.
+    Python calls the handler of a signal in the main thread alone, so that in another one
+    there is nothing to hold back; nor is there where the signal is ignored, or ends the
+    process without asking Python.
+
+    Args:
+        pressed: Called at once when it is pressed, to end what would take long; it may
+            raise nothing.
 
     >>> import os
     >>> try:
@@ -36,10 +43,29 @@ def held_back() -> Iterator[None]:
         yield
         return
     came: list[tuple[int, Any]] = []
-    signal.signal(signal.SIGINT, lambda *each: came.append(each))
+
+    def note(number: int, frame: Any) -> None:
+        came.append((number, frame))
+        if pressed is not None:
+            pressed()
+
+    _blocks.append(came)
+    signal.signal(signal.SIGINT, note)
     try:
         yield
     finally:
         signal.signal(signal.SIGINT, handler)
+        _blocks.remove(came)
         if came:
             handler(*came[-1])
+
+
+def check() -> None:
+    """End a wait within a block that holds Ctrl-C back, if it was pressed meanwhile.
+
+    Raises:
+        KeyboardInterrupt: It was.
+    """
+    is_main = threading.current_thread() is threading.main_thread()
+    if is_main and any(_blocks):
+        raise KeyboardInterrupt

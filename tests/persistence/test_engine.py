@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
+import signal
+import subprocess
+import sys
 import threading
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import duckdb
 import pyarrow as pa
@@ -238,18 +242,58 @@ def test_parameters_by_place_and_name(tmp_path: Path) -> None:
         engine.release(tmp_path / "a.duckdb")
 
 
-def test_ctrl_c_within_a_statement_is_ctrl_c(tmp_path: Path) -> None:
-    """DuckDB makes a plain error of the signal; it ends the program as it does anywhere."""
-    with (
-        pytest.raises(KeyboardInterrupt, match=r"^$"),
-        engine.session(tmp_path / "s.duckdb", timeout_s=1),
-    ):
-        raise RuntimeError("Query interrupted")
-    with (
-        pytest.raises(RuntimeError, match="another"),
-        engine.session(tmp_path / "s.duckdb", timeout_s=1),
-    ):
-        raise RuntimeError("another")
+def pressed_soon() -> threading.Timer:
+    """Press Ctrl-C in a moment."""
+    timer = threading.Timer(0.2, os.kill, [os.getpid(), signal.SIGINT])
+    timer.start()
+    return timer
+
+
+def test_ctrl_c_ends_a_statement_and_keeps_the_file_from_nobody(tmp_path: Path) -> None:
+    """A statement that takes long is ended, and when Ctrl-C is raised others have the file."""
+    path = tmp_path / "s.duckdb"
+
+    def work() -> None:
+        with engine.session(path, timeout_s=1) as session:
+            session.rows("SELECT count(*) FROM range(1000000000000) a WHERE a.range % 7 = 3")
+
+    pressed_soon()
+    with pytest.raises(KeyboardInterrupt, match=r"^$"):
+        work()
+    program = f"import duckdb; duckdb.connect({str(path)!r})"
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
+    with engine.session(path, timeout_s=1) as session:
+        assert session.rows("SELECT 1") == [(1,)]
+
+
+def test_ctrl_c_ends_the_wait_for_a_file(tmp_path: Path, held: Any) -> None:
+    """Who waits for others to let go need not wait to the end of it."""
+    path = tmp_path / "s.duckdb"
+    duckdb.connect(str(path)).close()
+    with held(path):
+        pressed_soon()
+        with pytest.raises(KeyboardInterrupt, match=r"^$"), engine.session(path, timeout_s=60):
+            raise AssertionError("the file was free")
+
+
+def test_ctrl_c_ends_the_wait_for_another_thread(tmp_path: Path) -> None:
+    """Who waits for another thread of this process need not wait to the end of it."""
+    path = tmp_path / "s.duckdb"
+    begun, ended = threading.Event(), threading.Event()
+
+    def work() -> None:
+        with engine.session(path, timeout_s=1):
+            begun.set()
+            ended.wait()
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    begun.wait()
+    pressed_soon()
+    with pytest.raises(KeyboardInterrupt, match=r"^$"), engine.session(path, timeout_s=60):
+        raise AssertionError("the file was free")
+    ended.set()
+    thread.join()
 
 
 def test_damage_is_an_error_of_its_own_and_costs_no_later_session(tmp_path: Path) -> None:
@@ -262,12 +306,3 @@ def test_damage_is_an_error_of_its_own_and_costs_no_later_session(tmp_path: Path
         raise duckdb.Error("Corrupt database file: computed checksum 1")
     with engine.session(path, timeout_s=1) as session:
         assert session.rows("SELECT 1") == [(1,)]
-
-
-def test_ctrl_c_while_duckdb_reads_from_us_is_ctrl_c(tmp_path: Path) -> None:
-    """What DuckDB makes of the signal in a scan is an error that only names it."""
-    with (
-        pytest.raises(KeyboardInterrupt, match=r"^$"),
-        engine.session(tmp_path / "s.duckdb", timeout_s=1),
-    ):
-        raise duckdb.InvalidInputException("Python exception: KeyboardInterrupt: <EMPTY>")

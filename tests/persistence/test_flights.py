@@ -354,3 +354,52 @@ def test_a_forked_child_of_a_dead_holder_holds_nothing(tmp_path: Path) -> None:
     with single_flight(tmp_path, "genes", "k"):
         assert time.monotonic() - started < 2
     holder.communicate()
+
+
+# --- Ctrl-C -----------------------------------------------------------------------------
+
+
+def press() -> None:
+    """Press Ctrl-C."""
+    os.kill(os.getpid(), signal.SIGINT)
+
+
+def test_ctrl_c_ends_a_wait(tmp_path: Path) -> None:
+    """Who waits for another process need not wait for its end, and may ask again."""
+    holder = started(tmp_path)
+    try:
+        threading.Timer(0.2, press).start()
+        with (
+            pytest.raises(KeyboardInterrupt, match=r"^$"),
+            single_flight(tmp_path, "genes", "k"),
+        ):
+            raise AssertionError("the key was free")
+    finally:
+        holder.kill()
+        holder.wait()
+    with single_flight(tmp_path, "genes", "k"):
+        assert not list(tmp_path.glob("*.wait"))
+
+
+def test_ctrl_c_as_the_key_is_taken_leaves_it_free(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """When Ctrl-C comes just then, the same call can be made again, its error kept or not."""
+    take = flights._try
+
+    def taken(*given: Any) -> bool:
+        is_taken = take(*given)
+        press()
+        return is_taken
+
+    with monkeypatch.context() as patch:
+        patch.setattr(flights, "_try", taken)
+        with (
+            pytest.raises(KeyboardInterrupt, match=r"^$") as kept,
+            single_flight(tmp_path, "genes", "k"),
+        ):
+            raise AssertionError("the block was entered")
+    with single_flight(tmp_path, "genes", "k"):
+        assert kept.value.__traceback__ is not None
+        assert len(flights._under_way) == 1
+    assert flights._under_way == set()

@@ -22,10 +22,10 @@ from itertools import count
 from typing import TYPE_CHECKING, Any, Final
 
 from usher_pipeline.errors import DamagedDatabaseError, StoreBusyError, StoreError
-from usher_pipeline.interrupts import held_back
+from usher_pipeline.interrupts import check, held_back
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     import duckdb
@@ -64,8 +64,6 @@ _DAMAGE: Final = (
     "Failed to deserialize",
     "Failure while replaying WAL",
 )
-#: What it raises, as a plain error, where a signal came while it was at work.
-_CTRL_C: Final = "Query interrupted"
 #: What it says once an instance is of no use any more.
 _INVALID: Final = "database has been invalidated"
 
@@ -115,7 +113,6 @@ class _File:
         catalog: The name that the file has there.
         users: How many were given it.
         cursor: Of who works in it now.
-        is_attached: A session attached it, and did not let go of it yet.
     """
 
     lock: threading.RLock = field(default_factory=threading.RLock)
@@ -123,7 +120,6 @@ class _File:
     catalog: str = ""
     users: int = 0
     cursor: Any = None
-    is_attached: bool = False
 
 
 class _Process:
@@ -328,19 +324,20 @@ def session(
         DamagedDatabaseError: A block of it is damaged.
         StoreError: The file is no DuckDB database or can not be opened.
     """
+    # Ctrl-C ends the statement that is run, and is raised when all is as it was: a file that
+    # stayed attached would be kept from everybody for as long as this process lives.
+    with held_back(partial(interrupt, path)):
+        yield from _watched_session(path, timeout_s, reach, read_only=read_only, lean=lean)
+
+
+def _watched_session(
+    path: Path, timeout_s: float, reach: Sequence[Path], *, read_only: bool, lean: bool
+) -> Iterator[Session]:
     try:
         with _session(path, timeout_s, reach, read_only=read_only, lean=lean) as found:
             yield found
-    except RuntimeError as problem:
-        if _CTRL_C in str(problem):
-            # Else somebody takes for an error what a person wanted to end.
-            raise KeyboardInterrupt from problem
-        raise
     except errors() as problem:
         text = str(problem)
-        if KeyboardInterrupt.__name__ in text:
-            # The signal came while DuckDB read what we gave it.
-            raise KeyboardInterrupt from problem
         is_damage = any(words in text for words in _DAMAGE)
         if is_damage or _INVALID in text:
             _process.drop_instances()
@@ -363,9 +360,6 @@ def _session(
             return
         home, others = str(path.parent), {str(folder) for folder in reach}
         if others <= {home}:
-            if file.is_attached and file.cursor is None:
-                # Ctrl-C kept somebody from letting go of it.
-                _process.drop_instances()
             cursor = _process.cursor(home, lean=lean)
         else:
             # Kept, one for each folder would pile up with all its threads.
@@ -381,54 +375,30 @@ def _session(
             options.append(f"STORAGE_VERSION {_text(_STORAGE_VERSION)}")
         listed = f" ({', '.join(options)})" if options else ""
         statement = f"ATTACH {_text(path)} AS {quote(name)}{listed}"
-        attach = partial(_wait, path, partial(_run, cursor, statement), timeout_s)
-        with _attached(file, cursor, name, attach):
-            if is_new:
-                _keep_private(path)
+        _wait(path, lambda: cursor.execute(statement).fetchall(), timeout_s)
+        if is_new:
+            _keep_private(path)
+        try:
             with _at_work(file, cursor):
                 yield Session(cursor, name, path)
-
-
-def _run(cursor: Any, statement: str) -> None:
-    """Run a statement to its end: one that Ctrl-C stops may be done all the same, or go on.
-
-    DuckDB 1 keeps it until its cursor is given another one, and a file with it.
-    """
-    with held_back():
-        cursor.execute(statement).fetchall()
-
-
-@contextmanager
-def _attached(
-    file: _File, cursor: Any, name: str, attach: Callable[[], None]
-) -> Iterator[None]:
-    """Have a file attached for the block, and not longer, whenever Ctrl-C comes."""
-    file.is_attached = True
-    try:
-        try:
-            attach()
-        except StoreError:
-            file.is_attached = False
-            raise
-        yield
-    finally:
-        if file.is_attached:
+        finally:
             try:
-                _run(cursor, f"DETACH DATABASE IF EXISTS {quote(name)}")
+                cursor.execute(f"DETACH {quote(name)}").fetchall()
             except errors():
                 # On a full disk the log can not be moved into the file, where it is as safe.
                 # The instance is of no use any more, and would keep the file from others.
                 _process.drop_instances()
-            file.is_attached = False
 
 
 @contextmanager
 def _locked(file: _File, path: Path, timeout_s: float) -> Iterator[None]:
     """Be the only one of this process at work in a file."""
     started = time.monotonic()
-    if not file.lock.acquire(timeout=timeout_s) if timeout_s else not file.lock.acquire(False):
+    while not file.lock.acquire(timeout=min(timeout_s, _LONGEST_WAIT_S)):
         waited_s = time.monotonic() - started
-        raise StoreBusyError(path, "another thread of this process", waited_s)
+        if waited_s >= timeout_s:
+            raise StoreBusyError(path, "another thread of this process", waited_s)
+        check()
     try:
         yield
     finally:
@@ -473,7 +443,8 @@ def alone(path: Path, *, timeout_s: float) -> Iterator[duckdb.DuckDBPyConnection
             if not _held(file, path, timeout_s):
                 instance = _instance({str(path.parent)})
                 try:
-                    yield instance
+                    with held_back(instance.interrupt):
+                        yield instance
                 finally:
                     instance.close()
                 return
@@ -541,7 +512,7 @@ def native(path: Path, *, timeout_s: float) -> duckdb.DuckDBPyConnection:
         StoreError: The file is no DuckDB database or can not be opened.
     """
     file = _process.file(path)
-    with _locked(file, path, timeout_s):
+    with held_back(), _locked(file, path, timeout_s):
         if not _held(file, path, timeout_s):
             _open(file, path, timeout_s)
         file.users += 1
@@ -600,7 +571,7 @@ def writable(path: Path) -> bool:
 def release(path: Path) -> None:
     """Give back one hold that `native` gave; the last one closes the connection."""
     file = _process.file(path)
-    with file.lock:
+    with held_back(), file.lock:
         file.users = max(0, file.users - 1)
         if file.users == 0 and file.native is not None:
             file.native.close()
@@ -619,14 +590,13 @@ def _wait(path: Path, attempt: Any, timeout_s: float) -> Any:
         except duckdb.Error as problem:
             text = str(problem)
             waited_s = time.monotonic() - started
-            if KeyboardInterrupt.__name__ in text:
-                raise
             if any(words in text for words in _DAMAGE):
                 raise DamagedDatabaseError(path, text.partition("\n")[0]) from problem
             if not any(words in text for words in (*_BUSY, _BUSY_ELSEWHERE)):
                 raise StoreError(path, *_explain(text)) from problem
             if waited_s >= timeout_s:
                 raise StoreBusyError(path, _holder(text), waited_s) from problem
+        check()
         time.sleep(min(pause_s, max(0.0, timeout_s - waited_s)) * random.uniform(0.5, 1.0))  # noqa: S311
         pause_s = min(pause_s * 1.6, _LONGEST_WAIT_S)
 

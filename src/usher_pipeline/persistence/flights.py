@@ -15,7 +15,7 @@ import json
 import os
 import socket
 import time
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from errno import EACCES, EPERM, EROFS
@@ -25,6 +25,7 @@ from uuid import uuid4
 
 from usher_pipeline.errors import CheckpointCycleError
 from usher_pipeline.inherited import Inherited
+from usher_pipeline.interrupts import check, held_back
 from usher_pipeline.persistence.entries import read_json
 from usher_pipeline.persistence.locking import hold
 from usher_pipeline.records import utc_now
@@ -144,47 +145,61 @@ def single_flight(
     for place, each in enumerate(around):
         if each[:2] == call[:2]:
             raise CheckpointCycleError(name, [*(c.name for c in around[place:]), name])
-    with _taken(folder, call, around, tell):
-        token = _inside.set((*around, call))
-        _under_way.add(call.mark)
-        try:
-            yield
-        finally:
-            _under_way.discard(call.mark)
-            _inside.reset(token)
-
-
-@contextmanager
-def _taken(
-    folder: Path,
-    call: _Call,
-    around: Sequence[_Call],
-    tell: Callable[[Holder | None, float], None] | None,
-) -> Iterator[None]:
-    """Hold the lock of a call during the block; nothing if there can be none."""
-    from filelock import FileLock
-
-    lock = FileLock(folder / f"{call.lock}.lock", mode=0o600, thread_local=False)
-    is_locked = True
+    flight = _Flight(folder, call, around)
     try:
-        # The mode of a folder above is not that which is asked for the last one.
-        for each in (folder.parent, folder):
-            each.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if not _try(lock, 0.0, _QUICK_S):
-            _wait(folder, lock, call, around, tell)
-    except OSError as problem:
-        if problem.errno not in _READ_ONLY:
-            raise
-        is_locked = False
-    if not is_locked:
+        # Ctrl-C that came between taking and knowing of it would leave the key taken.
+        with held_back():
+            flight.take(tell)
         yield
-        return
-    try:
-        holder = Holder(call.name, os.getpid(), socket.gethostname(), utc_now(), call.mark)
-        with _noted(folder / f"{call.lock}{NOTES[0]}", holder.to_json()):
-            yield
     finally:
-        lock.release()
+        with held_back():
+            flight.let_go()
+
+
+class _Flight:
+    """A computation, from when it asks for its key until it gives it back.
+
+    Args:
+        folder: The folder for lock files.
+        call: What it is.
+        around: The computations that it is a part of, outermost first.
+    """
+
+    def __init__(self, folder: Path, call: _Call, around: Sequence[_Call]) -> None:
+        from filelock import FileLock
+
+        self.folder = folder
+        self.call = call
+        self.around = around
+        self.lock = FileLock(folder / f"{call.lock}.lock", mode=0o600, thread_local=False)
+        self.inside = ExitStack()
+
+    def take(self, tell: Callable[[Holder | None, float], None] | None) -> None:
+        """Hold the key, or go on without where no lock file can be made."""
+        try:
+            # The mode of a folder above is not that which is asked for the last one.
+            for each in (self.folder.parent, self.folder):
+                each.mkdir(mode=0o700, parents=True, exist_ok=True)
+            if not _try(self.lock, 0.0, _QUICK_S):
+                _wait(self.folder, self.lock, self.call, self.around, tell)
+        except OSError as problem:
+            if problem.errno not in _READ_ONLY:
+                raise
+        call = self.call
+        if self.lock.is_locked:
+            holder = Holder(call.name, os.getpid(), socket.gethostname(), utc_now(), call.mark)
+            note = _noted(self.folder / f"{call.lock}{NOTES[0]}", holder.to_json())
+            self.inside.enter_context(note)
+        token = _inside.set((*self.around, call))
+        self.inside.callback(_inside.reset, token)
+        _under_way.add(call.mark)
+
+    def let_go(self) -> None:
+        """Give back what is held of it."""
+        _under_way.discard(self.call.mark)
+        self.inside.close()
+        if self.lock.is_locked:
+            self.lock.release()
 
 
 def _try(lock: FileLock, timeout_s: float, poll_s: float) -> bool:
@@ -211,6 +226,7 @@ def _wait(
     note = _noted(folder / f"{call.mark}{NOTES[1]}", waits) if around else nullcontext()
     with note:
         while not _try(lock, _LOOK_S, _QUICK_S if next_s == _TOLD_AFTER_S else _PATIENT_S):
+            check()
             chain = _circle(folder, call, around)
             # What is seen once may be half of a change that others are at.
             if chain is not None and chain == before:
