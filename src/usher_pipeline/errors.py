@@ -624,7 +624,7 @@ class NotPublishedError(StoreError):
             path,
             f"the table of {name} can not be written: {problem}",
             "The result is safe and answers calls; its table stays what it was. It is written "
-            "by whoever opens the store once that is mended.",
+            "by the next call, or by whoever opens the store, once that is mended.",
         )
 
 

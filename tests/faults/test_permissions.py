@@ -17,16 +17,17 @@ if TYPE_CHECKING:
 READING: Final = Path(__file__).with_name("reading.py")
 #: The rights that let a superuser pass by all others.
 RIGHTS: Final = "-dac_override,-dac_read_search"
-#: Without the right to a part of the store: what a hit on an older result, a miss, and a
-#: look into the table of the name give.
+#: Without the right to a part of the store: how many rows a hit on an older result, a miss,
+#: and then the table of the name have, or the error that is raised. A table that can not be
+#: written any more is as it was, unless it is known to be another result than is meant.
 PARTS: Final = {
-    "store.checkpoints/readable/*.arrow": (2, 9, "table"),
-    "store.checkpoints/readable/*.json": (2, 9, "table"),
-    "store.checkpoints/readable": (2, 9, "table"),
-    "store.checkpoints": (2, 9, "table"),
-    "store.checkpoints/.locks": (2, 9, "table"),
-    "store.checkpoints/.pending": (2, 9, "table"),
-    "store.checkpoints/readable/.published": (2, 9, "table"),
+    "store.checkpoints/readable/*.arrow": (2, 9, 9),
+    "store.checkpoints/readable/*.json": (2, 9, 9),
+    "store.checkpoints/readable": (2, 9, 3),
+    "store.checkpoints": (2, 9, 3),
+    "store.checkpoints/.locks": (2, 9, 9),
+    "store.checkpoints/.pending": (2, 9, "NotPublishedError"),
+    "store.checkpoints/readable/.published": (2, 9, 9),
     "store.duckdb": (2, "StoreError", "StoreError"),
 }
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, Self
 from usher_pipeline._version import __version__
 from usher_pipeline.errors import (
     InvalidResultError,
+    NotPublishedError,
     OptionError,
     StoreBusyError,
     StoreClosedError,
@@ -561,9 +562,14 @@ class PipelineStore:
 
     def _publish(self) -> None:
         """Bring the tables up to what the present run means by their names."""
-        with self._backend.as_far_as_permitted():
-            for entry, at in meant_in(self._backend.path):
+        for entry, at in meant_in(self._backend.path):
+            try:
                 self._backend.mean(entry, at)
+            except OSError as problem:
+                # Its table holds another result, which nobody may take for this one.
+                raise NotPublishedError(
+                    self._backend.path, entry.name, str(problem)
+                ) from problem
         self._backend.publish()
 
     def _record_query(self, cursor: duckdb.DuckDBPyConnection, query: str) -> None:

@@ -9,6 +9,7 @@ import warnings
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import timedelta
+from errno import EDQUOT, ENOSPC
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -592,10 +593,14 @@ class LocalBackend:
         try:
             yield
         except OSError as problem:
+            cure = (
+                "Make room on the disk"
+                if problem.errno in (ENOSPC, EDQUOT)
+                else "Let this user read and write the folder beside the database"
+            )
             message = (
-                f"In the store {str(self.path)!r} results may lack their tables: {problem}. "
-                "They stay marked for it. Let this user read and write the folder beside the "
-                "database; whoever opens it next goes on."
+                f"In the store {str(self.path)!r} results may lack their tables for now: "
+                f"{problem}. None is lost. {cure}; whoever opens the store then goes on."
             )
             warnings.warn(message, UsherWarning, stacklevel=4)
 
