@@ -33,6 +33,7 @@ RANKS: Final = {
     "inherited": 1,
     "records": 1,
     "workers": 1,
+    "hiding": 1,
     "interrupts": 1,
     "planning": 2,
     "display": 2,

@@ -11,11 +11,11 @@ import reprlib
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from fractions import Fraction
-from functools import lru_cache
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any, Final, assert_never
 from uuid import UUID
 
+from usher_pipeline.hiding import HIDDEN, is_credential, without_credentials
 from usher_pipeline.records import Blocked, Bypass, Hit, Miss, utc_now
 
 if TYPE_CHECKING:
@@ -61,25 +61,36 @@ _SHOWN_TYPES: Final = frozenset(
     )
 )
 
-_CREDENTIAL: Final = re.compile(
-    r"(?:^|[_.\-\s])(?:(?:api|access|secret|private|auth)_?key|password|passwd|passphrase|pwd"
-    r"|secrets?|(?:access_?|auth_?|bearer_?|api_?)?tokens?|credentials?|authorization)(?:$|[_.\-\s])",
-    re.IGNORECASE,
-)
 
-_repr = reprlib.Repr()
+class _Repr(reprlib.Repr):
+    """Short texts of values, without the credentials in them."""
+
+    def repr_str(self, value: str, level: int) -> str:
+        """Return the text of a text."""
+        return super().repr_str(without_credentials(value), level)
+
+    def repr_tuple(self, value: tuple[Any, ...], level: int) -> str:
+        """Return the text of a tuple; of a pair whose first tells, the second is hidden."""
+        if _is_secret_pair(value):
+            return f"({value[0]!r}, {HIDDEN})"
+        return super().repr_tuple(value, level)
+
+    def repr_list(self, value: list[Any], level: int) -> str:
+        """Return the text of a list; of a pair whose first tells, the second is hidden."""
+        if _is_secret_pair(value):
+            return f"[{value[0]!r}, {HIDDEN}]"
+        return super().repr_list(value, level)
+
+
+def _is_secret_pair(value: Any) -> bool:
+    """Tell whether something is a name and its value, as in a list of headers."""
+    is_pair = isinstance(value, (list, tuple)) and len(value) == 2  # noqa: PLR2004
+    return is_pair and isinstance(value[0], str) and is_credential(value[0])
+
+
+_repr = _Repr()
 _repr.maxstring = _repr.maxother = _repr.maxlong = _PREVIEW_LENGTH
 _repr.maxlist = _repr.maxtuple = _repr.maxdict = _repr.maxset = 4
-
-
-@lru_cache(maxsize=4096)
-def is_credential(name: str) -> bool:
-    """Tell whether a name is one that credentials usually have.
-
-    >>> is_credential("api_key"), is_credential("gnomad.token"), is_credential("key_column")
-    (True, True, False)
-    """
-    return _CREDENTIAL.search(name) is not None
 
 
 def preview(value: Any) -> str:
@@ -141,6 +152,8 @@ def _pieces(value: Any, inside: frozenset[int]) -> Iterator[str]:
     shape = _held(value, "shape")
     if isinstance(shape, tuple) and len(shape) == 2:  # noqa: PLR2004 - a table
         yield f"{type(value).__name__} {shape[0]:,} × {shape[1]:,}"
+    elif type(value) is str:
+        yield repr(without_credentials(value))
     elif value is None or type(value) in _SHOWN_TYPES or isinstance(value, PurePath):
         yield repr(value)
     elif id(value) in inside:
@@ -151,9 +164,10 @@ def _pieces(value: Any, inside: frozenset[int]) -> Iterator[str]:
         )
     elif isinstance(value, (list, tuple, set, frozenset)) and not hasattr(value, "_fields"):
         opening, closing = _BRACKETS[next(k for k in _BRACKETS if isinstance(value, k))]
-        yield from _listed(
-            opening, (("", "", item) for item in value), closing, inside | {id(value)}
-        )
+        is_pair = _is_secret_pair(value)
+        names = ("", next(iter(value))) if is_pair else ("",) * len(value)
+        items = (("", name, item) for name, item in zip(names, value, strict=True))
+        yield from _listed(opening, items, closing, inside | {id(value)})
     else:
         yield type(value).__qualname__
         held = fields_of(value)
@@ -177,7 +191,7 @@ def _listed(
     for index, (label, name, item) in enumerate(items):
         yield f", {label}" if index else label
         if isinstance(name, str) and is_credential(name):
-            yield "(hidden)"
+            yield HIDDEN
         else:
             yield from _pieces(item, inside)
     yield closing

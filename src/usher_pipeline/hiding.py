@@ -1,0 +1,80 @@
+"""What is a credential, by its name or within a text; its value is shown to nobody."""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+from itertools import pairwise
+from typing import Final
+
+__all__ = ["HIDDEN", "is_credential", "without_credentials"]
+
+HIDDEN: Final = "(hidden)"
+
+#: Words that name a credential wherever they stand in a name.
+_WORDS: Final = frozenset(
+    (
+        *("password", "passwd", "passphrase", "pwd", "secret", "secrets", "token", "tokens"),
+        *("credential", "credentials", "authorization", "auth", "bearer", "jwt", "apikey"),
+        *("cookie", "cookies", "dsn"),
+    )
+)
+#: What a name that is written in one word may end with.
+_ENDINGS: Final = ("password", "passwd", "passphrase", "secret", "token", "apikey")
+#: Words that make a credential of a key that follows.
+_OF_KEYS: Final = frozenset(
+    ("api", "access", "secret", "private", "auth", "ssh", "encryption", "signing", "master")
+)
+#: Two words that name one together.
+_PAIRS: Final = frozenset((("connection", "string"), ("conn", "string"), ("conn", "str")))
+
+_HUMP: Final = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
+_SEPARATOR: Final = re.compile(r"[^a-z0-9]+")
+
+#: The user information of a URL (RFC 3986, 3.2.1).
+_USER: Final = re.compile(r"(?P<scheme>\b[a-z][a-z0-9+.-]*://)[^/\s@'\"]+@", re.IGNORECASE)
+#: The credentials of HTTP (RFC 9110, 11.4) of schemes that are one text.
+_SCHEME: Final = re.compile(r"\b(?P<scheme>bearer|basic)\s+[\w.~+/=-]{6,}", re.IGNORECASE)
+#: What has a name within a text: the query of a URL, a DSN, a header, an assignment.
+_NAMED: Final = re.compile(
+    r"(?P<name>[A-Za-z][\w.-]*)(?P<sign>\s*[=:]\s*)(?!//)(?P<value>\"[^\"]*\"|'[^']*'|[^&\s;,'\"]+)"
+)
+
+
+@lru_cache(maxsize=4096)
+def is_credential(name: str) -> bool:
+    """Tell whether a name is one that credentials usually have.
+
+    >>> [is_credential(name) for name in ("api_key", "X-Api-Key", "dbPassword", "gnomad.token")]
+    [True, True, True, True]
+    >>> [is_credential(name) for name in ("key_column", "tokenizer", "author", "secretory")]
+    [False, False, False, False]
+    """
+    words = [word for word in _SEPARATOR.split(_HUMP.sub("_", name).lower()) if word]
+    words = [word.rstrip("0123456789") or word for word in words]
+    pairs = list(pairwise(words))
+    return (
+        any(word in _WORDS or word.endswith(_ENDINGS) for word in words)
+        or any(second in ("key", "keys") and first in _OF_KEYS for first, second in pairs)
+        or not _PAIRS.isdisjoint(pairs)
+    )
+
+
+def without_credentials(text: str) -> str:
+    """Return a text with the credentials in it hidden, as far as they can be told.
+
+    >>> without_credentials("https://me:abc@host/x?api_key=abc&q=1")
+    'https://(hidden)@host/x?api_key=(hidden)&q=1'
+    >>> without_credentials("host=db password=abc"), without_credentials("Bearer abcdef123")
+    ('host=db password=(hidden)', 'Bearer (hidden)')
+    """
+    if "://" in text:
+        text = _USER.sub(rf"\g<scheme>{HIDDEN}@", text)
+    text = _SCHEME.sub(rf"\g<scheme> {HIDDEN}", text)
+    return _NAMED.sub(_named, text) if "=" in text or ":" in text else text
+
+
+def _named(found: re.Match[str]) -> str:
+    if not is_credential(found["name"]):
+        return found[0]
+    return f"{found['name']}{found['sign']}{HIDDEN}"
