@@ -331,7 +331,7 @@ class Checkpointed(Generic[P, R]):
     def __reduce__(self) -> Any:
         if self._instance:
             return getattr, (self._instance[0], self.__wrapped__.__name__)
-        return registry.imported, (self.__wrapped__.__module__, self.__wrapped__.__qualname__)
+        return registry.reduced(self.__wrapped__)
 
     @property
     def __usher_function__(self) -> Any:

@@ -9,17 +9,25 @@ import inspect
 import os
 import sys
 import weakref
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from usher_pipeline.errors import NameClashError
 
 if TYPE_CHECKING:
+    import types
+    from collections.abc import Callable
+
     from usher_pipeline.fingerprint.binding import Declaration
     from usher_pipeline.persistence.backend import Backend
     from usher_pipeline.records import Entry
 
-__all__ = ["find", "imported", "place", "register", "require_sole"]
+__all__ = ["find", "imported", "of_script", "place", "reduced", "register", "require_sole"]
+
+
+#: What the module is called that a process runs, and in one that `multiprocessing` spawned.
+_MAIN: Final = ("__main__", "__mp_main__")
 
 
 def place(function: Any) -> str:
@@ -29,9 +37,7 @@ def place(function: Any) -> str:
     places, and a script that is imported elsewhere is one.
     """
     module = function.__module__
-    return (
-        f"{_script_name(function) if module == '__main__' else module}.{function.__qualname__}"
-    )
+    return f"{_script_name(function) if module in _MAIN else module}.{function.__qualname__}"
 
 
 def _script_name(function: Any) -> str:
@@ -209,9 +215,61 @@ def _is_in_source(module_name: str, qualname: str, mine: Any) -> bool:
     return True
 
 
+def reduced(function: Any) -> tuple[Callable[..., Any], tuple[str, ...]]:
+    """Return how a wrapped function is pickled: by where it is found.
+
+    Args:
+        function: The function that it wraps.
+    """
+    module = function.__module__
+    script = _file_of_script() if module in _MAIN else ""
+    if script:
+        # Not every process in which it is called has the same main module: joblib's have not.
+        spec = getattr(sys.modules["__main__"], "__spec__", None)
+        return of_script, (script, spec.name if spec else "", function.__qualname__)
+    return imported, (module, function.__qualname__)
+
+
 def imported(module_name: str, qualname: str) -> Any:
-    """Return what a module has under a name; so a wrapped function is pickled."""
-    found: Any = importlib.import_module(module_name)
+    """Return what a module has under a name."""
+    return _within(importlib.import_module(module_name), qualname)
+
+
+def of_script(path: str, module_name: str, qualname: str) -> Any:
+    """Return what a script has under a name, loaded as a module where it is not what runs.
+
+    Args:
+        path: The file of the script.
+        module_name: The module that it is, if it was run as one.
+        qualname: The name.
+    """
+    if _file_of_script() == path:
+        return _within(sys.modules["__main__"], qualname)
+    if module_name:
+        return imported(module_name, qualname)
+    return _within(_loaded(path), qualname)
+
+
+@cache
+def _loaded(path: str) -> types.ModuleType:
+    # As `multiprocessing` does for the processes that it spawns.
+    spec = importlib.util.spec_from_file_location(Path(path).stem, path)
+    if spec is None or spec.loader is None:
+        raise ImportError(f"the script {path!r} can not be loaded", path=path)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules.setdefault(spec.name, module)
+    spec.loader.exec_module(module)
+    return module
+
+
+def _file_of_script() -> str:
+    """Return the file that runs as the main module; empty if it is none."""
+    file = getattr(sys.modules["__main__"], "__file__", None) or ""
+    return os.path.realpath(file) if file.endswith(".py") else ""
+
+
+def _within(module: Any, qualname: str) -> Any:
+    found = module
     for step in qualname.split("."):
         found = getattr(found, step)
     return found
