@@ -259,7 +259,8 @@ def _require_not_blocked(planned: Planned) -> None:
     if not isinstance(decision, Blocked):
         return
     entry = decision.entry
-    stored = f"{entry.row_count:,} rows that took {duration(entry.cost.elapsed_s)}"
+    took = "were adopted" if entry.adopted else f"took {duration(entry.cost.elapsed_s)}"
+    stored = f"{entry.row_count:,} rows that {took}"
     changes = map(str, decision.reason.differences)
     raise CodeChangedError(planned.declared.name, changes, stored, entry.cost.elapsed_s, entry)
 

@@ -18,7 +18,7 @@ from typing import (
     overload,
 )
 
-from usher_pipeline import calls, reading, registry, results, resuming, runs, stored
+from usher_pipeline import adopting, calls, reading, registry, results, resuming, runs, stored
 from usher_pipeline.config.environment import is_set, variable
 from usher_pipeline.display import preview
 from usher_pipeline.errors import DeclarationError
@@ -29,6 +29,7 @@ from usher_pipeline.records import Bypass, Entry, HandedIn, Reason, SettingRef, 
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator
+    from pathlib import Path
 
     import duckdb
     import pandas as pd
@@ -474,6 +475,41 @@ class Checkpointed(Generic[P, R]):
         if not args and not kwargs and not self._instance:
             return calls.accept_all(self._declared)
         return calls.accept(self._declared, (*self._instance, *args), kwargs)
+
+    def adopt(self, frame: R | str | Path, /, *args: P.args, **kwargs: P.kwargs) -> R:
+        """File a table that was computed before as the result of this call; run nothing.
+
+        It is a result of the call with these arguments, of the code, config and sources of
+        now, as if the function had returned it. The provenance says that it was adopted,
+        from where, and the SHA-256 of the file. It counts as costly: when only code changes
+        it is not computed again unasked.
+
+        Args:
+            frame: The frame, or a dict of frames; or a Parquet, Arrow (Feather), CSV or TSV
+                file, which is read as the kind of frame that the function says to return,
+                of polars unless it says.
+            *args: The arguments of the call.
+            **kwargs: The same, by name.
+
+        Returns:
+            The result, as the call returns it from now on.
+
+        Raises:
+            OptionError: It is neither, or of another kind than the function says to return.
+            UnsupportedFrameError: The frame can not be stored exactly.
+            OSError: The file can not be read.
+            CheckpointNotSavedError: It could not be stored.
+
+        >>> import polars as pl
+        >>> @checkpoint(name="scanned")
+        ... def scanned(depth: int) -> pl.DataFrame:
+        ...     raise RuntimeError("it would take 46 hours")
+        >>> _ = scanned.adopt(pl.DataFrame({"gene": ["USH2A"]}), depth=20)
+        >>> scanned(depth=20)["gene"].to_list()
+        ['USH2A']
+        """
+        adopted: R = adopting.adopt(self._planned(args, kwargs, "adopt"), frame)
+        return adopted
 
     def explain(self, *args: P.args, **kwargs: P.kwargs) -> Decision:
         """Return what this call would do, and why; run nothing and change nothing."""

@@ -107,9 +107,11 @@ def _after_an_edit(request: Request, stored: Entry, reason: Reason) -> Decision:
         case "error":
             return Blocked(reason, stored, untracked)
         case "guard":
-            if stored.cost.elapsed_s < request.costly_s:
+            # Nobody knows what it cost to compute what was adopted; it was kept for a reason.
+            if stored.cost.elapsed_s < request.costly_s and stored.adopted is None:
                 return Miss(reason, untracked)
-            spent = f"{reason} (what is stored took {duration(stored.cost.elapsed_s)})"
+            took = f"took {duration(stored.cost.elapsed_s)}"
+            spent = f"{reason} (what is stored {'was adopted' if stored.adopted else took})"
             return Blocked(Reason(spent, reason.differences, reason.nearest), stored, untracked)
         case policy:
             assert_never(policy)

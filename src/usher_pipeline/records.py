@@ -18,6 +18,7 @@ __all__ = [
     "ENTRY_FORMAT",
     "INDEX_TYPE",
     "Acceptance",
+    "Adoption",
     "Blocked",
     "Bypass",
     "Column",
@@ -304,6 +305,19 @@ class Column:
 
 
 @dataclass(frozen=True, slots=True)
+class Adoption:
+    """Where a result is from that nobody computed here.
+
+    Attributes:
+        origin: The file as it was named, or what was handed over, in words.
+        sha256: The SHA-256 of the file; empty if it was none.
+    """
+
+    origin: str
+    sha256: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Cost:
     """What a result took to compute.
 
@@ -372,6 +386,7 @@ class Entry:
             One that was made again from the table may have others; its columns then decide.
         buffer_digests: The same for each column of a segment that is not small; empty for a
             column whose bytes do not tell.
+        adopted: Where it is from, if it was not computed but adopted.
         seal: What tells that this user's own library stated these two; empty if it can not.
     """
 
@@ -399,6 +414,7 @@ class Entry:
     segment_digest: str = ""
     buffer_digests: tuple[str, ...] = ()
     seal: str = ""
+    adopted: Adoption | None = None
 
     @property
     def known_at(self) -> datetime:
@@ -454,6 +470,8 @@ class Entry:
             "untracked": list(self.key.untracked),
             "accepted": [each.to_json() for each in self.accepted],
         }
+        if self.adopted is not None:
+            details["adopted"] = asdict(self.adopted)
         return Step(self.name, self.cost.started_at, details)
 
     def to_json(self) -> dict[str, Any]:
@@ -487,6 +505,7 @@ class Entry:
             "segment_digest": self.segment_digest,
             "buffer_digests": list(self.buffer_digests),
             "seal": self.seal,
+            "adopted": asdict(self.adopted) if self.adopted is not None else None,
         }
 
     @classmethod
@@ -526,6 +545,7 @@ class Entry:
                 segment_digest=data.get("segment_digest", ""),
                 buffer_digests=tuple(data.get("buffer_digests", ())),
                 seal=data.get("seal", ""),
+                adopted=Adoption(**adopted) if (adopted := data.get("adopted")) else None,
             )
         except (ArithmeticError, AttributeError, LookupError, TypeError) as problem:
             raise ValueError(f"not an entry: {problem!r}") from problem

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from usher_pipeline.frames import Adapter, Packed
     from usher_pipeline.persistence.local import LocalBackend
     from usher_pipeline.persistence.spools import Spool
-    from usher_pipeline.records import Acceptance, Cost, Read
+    from usher_pipeline.records import Acceptance, Adoption, Cost, Read
     from usher_pipeline.returned import Held, Returned
 
 __all__ = [
@@ -82,6 +82,7 @@ class Circumstances:
         inputs: The results that were handed to it.
         unknown: The arguments that held frames of unknown origin.
         accepted: The statements by which parts that older code made hold.
+        adopted: Where the result is from, if it was not computed.
     """
 
     cost: Cost
@@ -90,6 +91,7 @@ class Circumstances:
     inputs: tuple[Read, ...]
     unknown: tuple[str, ...]
     accepted: tuple[Acceptance, ...] = ()
+    adopted: Adoption | None = None
 
 
 class Made(NamedTuple):
@@ -219,6 +221,7 @@ def _entry(
         config_hash=planned.facts.config.config_hash(),
         unknown=circumstances.unknown,
         accepted=circumstances.accepted,
+        adopted=circumstances.adopted,
     )
 
 

@@ -349,7 +349,7 @@ class Run:
         Args:
             backend: The store.
             entry: What was returned.
-            outcome: ``computed`` or ``hit``.
+            outcome: ``computed``, ``hit`` or ``adopted``.
             means: Whether the name stands for it from now on; not so for a look by name.
         """
         place = self.place_of(backend, entry, outcome)
