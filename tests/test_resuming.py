@@ -564,3 +564,16 @@ def test_what_is_forgotten_or_cleared_is_not_gone_on_with(api: Api) -> None:
     pages.clear()
     with pytest.raises(CheckpointMissError, match="nothing of it is unfinished"):
         pages.partial()
+
+
+def test_the_usage_of_a_store_counts_what_is_unfinished(api: Api) -> None:
+    """Parts take room on the disk, and whoever looks is told."""
+    pages = stopped_at(api, 4)
+    with PipelineStore(STORE) as store:
+        usage = store.usage()
+        parts = sum(path.stat().st_size for path in UNFINISHED.rglob("*.*"))
+        assert (usage.unfinished_count, usage.unfinished_size_bytes) == (1, parts)
+        assert "unfinished" in str(usage)
+        assert usage.size_bytes == usage.database_size_bytes + parts
+        pages()
+        assert store.usage().unfinished_count == 0

@@ -27,12 +27,19 @@ from usher_pipeline.persistence.spools import Spool, sync
 from usher_pipeline.records import Acceptance, Key, Read, utc_now
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Collection, Iterator, Sequence
     from pathlib import Path
 
     import pyarrow as pa
 
-__all__ = ["UNFINISHED", "SealedPart", "Unfinished", "together", "works"]
+__all__ = [
+    "UNFINISHED",
+    "SealedPart",
+    "Unfinished",
+    "together",
+    "unfinished_sizes",
+    "works",
+]
 
 #: Where all unfinished work of a store lies.
 UNFINISHED: Final = ".unfinished"
@@ -392,3 +399,22 @@ def works(folder: Path, name: str) -> list[Unfinished]:
         return []
     found.sort(key=lambda path: path.stat().st_mtime_ns, reverse=True)
     return [Unfinished(folder, name, path.name) for path in found]
+
+
+def unfinished_sizes(folder: Path, besides: Collection[Path] = ()) -> list[int]:
+    """Return how big each unfinished work of a store is, in bytes.
+
+    Args:
+        folder: The folder of sealed results of the store.
+        besides: Files that do not count.
+    """
+    sizes = []
+    for place in (folder / UNFINISHED).glob("*/*"):
+        files = [path for path in place.glob("*") if path not in besides]
+        found = 0
+        for path in files:
+            with suppress(OSError):
+                found += path.stat().st_size
+        if found:
+            sizes.append(found)
+    return sizes

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 from usher_pipeline.display import age, size
 from usher_pipeline.persistence.inventory import items, parts_of, size_of
 from usher_pipeline.persistence.sweeping import leftovers
+from usher_pipeline.persistence.unfinished import unfinished_sizes
 from usher_pipeline.records import utc_now
 
 if TYPE_CHECKING:
@@ -65,6 +66,8 @@ class Usage:
         damaged_size_bytes: How big they are.
         leftover_count: How many temporary files and segments without an entry there are.
         leftover_size_bytes: How big they are.
+        unfinished_count: How many calls have yielded a part of their result so far.
+        unfinished_size_bytes: How big these parts are.
         looked_at: When all of this was looked up (UTC).
     """
 
@@ -77,11 +80,13 @@ class Usage:
     leftover_count: int
     leftover_size_bytes: int
     looked_at: datetime
+    unfinished_count: int = 0
+    unfinished_size_bytes: int = 0
 
     @property
     def size_bytes(self) -> int:
         """All of it."""
-        rest = self.damaged_size_bytes + self.leftover_size_bytes
+        rest = self.damaged_size_bytes + self.leftover_size_bytes + self.unfinished_size_bytes
         return self.segments_size_bytes + self.database_size_bytes + rest
 
     def __str__(self) -> str:
@@ -91,6 +96,9 @@ class Usage:
             f"segments {size(self.segments_size_bytes)}",
             f"database {size(self.database_size_bytes)}",
         ]
+        if self.unfinished_count:
+            shown = f"{size(self.unfinished_size_bytes)} ({self.unfinished_count})"
+            facts.append(f"unfinished {shown}")
         if self.damaged_count:
             facts.append(f"damaged {size(self.damaged_size_bytes)} ({self.damaged_count})")
         if self.leftover_count:
@@ -138,6 +146,7 @@ def measure(backend: LocalBackend, now: datetime | None = None) -> Usage:
     left = list(leftovers(backend.segments))
     damaged = [each for each in left if each.kind == "damaged"]
     rest = [each for each in left if each.kind != "damaged"]
+    begun = unfinished_sizes(backend.segments.folder, {each.path for each in rest})
     return Usage(
         path=backend.path,
         names=_names(backend, found),
@@ -148,6 +157,8 @@ def measure(backend: LocalBackend, now: datetime | None = None) -> Usage:
         leftover_count=len(rest),
         leftover_size_bytes=sum(each.size_bytes for each in rest),
         looked_at=now or utc_now(),
+        unfinished_count=len(begun),
+        unfinished_size_bytes=sum(begun),
     )
 
 
