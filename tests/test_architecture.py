@@ -49,6 +49,7 @@ RANKS: Final = {
     "recall": 6,
     "results": 6,
     "adopting": 6,
+    "awaiting": 6,
     "resuming": 6,
     "returned": 6,
     "registry": 6,

@@ -51,7 +51,7 @@ from usher_pipeline.persistence.segments import Segments
 from usher_pipeline.records import Bypass, Hit, Miss
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import AsyncIterator, Callable
     from pathlib import Path
 
 
@@ -603,10 +603,10 @@ def test_a_store_path_that_is_a_folder(calls: Calls, tmp_path: Path) -> None:
 def test_decorating_what_can_not_be_a_checkpoint() -> None:
     """What does not fit is refused at the decorator, with the cure."""
 
-    async def later() -> pl.DataFrame:
-        return frame(1)
+    async def later() -> AsyncIterator[pl.DataFrame]:
+        yield frame(1)
 
-    with pytest.raises(DeclarationError, match="asynchronous"):
+    with pytest.raises(DeclarationError, match="an asynchronous generator"):
         checkpoint(later)
     with pytest.raises(DeclarationError, match="above @staticmethod"):
         checkpoint(staticmethod(lambda: frame(1)))

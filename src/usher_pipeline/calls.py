@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 import time
 import warnings
@@ -10,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, Final, get_args
 
-from usher_pipeline import reading, recall, registry, resuming, runs
+from usher_pipeline import awaiting, reading, recall, registry, resuming, runs
 from usher_pipeline.config.environment import is_set, variable
 from usher_pipeline.display import duration
 from usher_pipeline.errors import (
@@ -213,7 +214,10 @@ def answer(
         latest = planned.backend.find(declared.name, planned.measured.digest)
     asked = _Asked(utc_now(), latest)
     tell = partial(voice.tell_waiting, declared.name)
-    with planned.backend.single_flight(declared.name, planned.measured.digest, tell):
+    with ExitStack() as stack:
+        flight = planned.backend.single_flight(declared.name, planned.measured.digest, tell)
+        with awaiting.aside():
+            stack.enter_context(flight)
         return _compute(planned, refresh, asked, started)
 
 
@@ -283,7 +287,7 @@ def bypassed(
     started = time.perf_counter()
     run = runs.current_run()
     bound = bind(declared, args, kwargs, InForce(run))
-    result = not_kept(declared.name, declared.function(*bound.args, **bound.kwargs), form)
+    result = not_kept(declared.name, _result(declared.function, bound), form)
     run.note_unsaved(declared.name, "bypass", {"reason": reason})
     decision = Bypass(Reason(reason))
     voice.say(declared.name, decision, None, time.perf_counter() - started)
@@ -406,11 +410,19 @@ def _work(planned: Planned, call: Call, refresh: str) -> Work:
     return Work(planned, unfinished, call)
 
 
+def _result(function: Callable[..., Any], bound: Bound) -> Any:
+    """Call a function; of an asynchronous one, have its loop run it."""
+    result = function(*bound.args, **bound.kwargs)
+    if inspect.iscoroutine(result):
+        return awaiting.result_of(result)
+    return result
+
+
 def _begun(planned: Planned, work: Work | None) -> Any:
     """Run the function of a call; one that goes on begins when its frames are asked for."""
     function, bound = planned.declared.function, planned.bound
     if work is None:
-        return function(*bound.args, **bound.kwargs)
+        return _result(function, bound)
     (parameter,) = planned.declared.handed_in
     return work.frames(
         lambda resume: function(*bound.args, **{**bound.kwargs, parameter: resume})

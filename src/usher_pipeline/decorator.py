@@ -18,7 +18,17 @@ from typing import (
     overload,
 )
 
-from usher_pipeline import adopting, calls, reading, registry, results, resuming, runs, stored
+from usher_pipeline import (
+    adopting,
+    awaiting,
+    calls,
+    reading,
+    registry,
+    results,
+    resuming,
+    runs,
+    stored,
+)
 from usher_pipeline.config.environment import is_set, variable
 from usher_pipeline.display import preview
 from usher_pipeline.errors import DeclarationError
@@ -28,7 +38,7 @@ from usher_pipeline.planning import CodePolicy
 from usher_pipeline.records import Bypass, Entry, HandedIn, Reason, SettingRef, SourceRef
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterator
+    from collections.abc import Callable, Coroutine, Generator, Iterator
     from pathlib import Path
 
     import duckdb
@@ -38,7 +48,7 @@ if TYPE_CHECKING:
 
     from usher_pipeline.records import Decision, Key
 
-__all__ = ["Checkpointed", "checkpoint", "setting", "source"]
+__all__ = ["AsyncCheckpointed", "Checkpointed", "checkpoint", "setting", "source"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -105,6 +115,10 @@ class _Decorator(Protocol):
     @overload
     def __call__(self, function: Callable[P, Iterator[R]], /) -> Checkpointed[P, R]: ...
     @overload
+    def __call__(
+        self, function: Callable[P, Coroutine[Any, Any, R]], /
+    ) -> AsyncCheckpointed[P, R]: ...
+    @overload
     def __call__(self, function: Callable[P, R], /) -> Checkpointed[P, R]: ...
 
 
@@ -112,6 +126,8 @@ class _Decorator(Protocol):
 def checkpoint(function: Callable[P, Generator[R, Any, Any]], /) -> Checkpointed[P, R]: ...
 @overload
 def checkpoint(function: Callable[P, Iterator[R]], /) -> Checkpointed[P, R]: ...
+@overload
+def checkpoint(function: Callable[P, Coroutine[Any, Any, R]], /) -> AsyncCheckpointed[P, R]: ...
 @overload
 def checkpoint(function: Callable[P, R], /) -> Checkpointed[P, R]: ...
 @overload
@@ -211,7 +227,9 @@ def checkpoint(  # noqa: PLR0913 - the options are the face
             version=_version(function, version),
             on_code_change=_policy(function, on_code_change),
         )
-        wrapped: Checkpointed[P, R] = Checkpointed(declared, instance)
+        is_async = inspect.iscoroutinefunction(function)
+        made: Any = AsyncCheckpointed if is_async else Checkpointed
+        wrapped: Checkpointed[P, R] = made(declared, instance)
         registry.register(wrapped)
         return wrapped
 
@@ -231,9 +249,10 @@ def _require_function(function: Any) -> None:
         raise DeclarationError(
             registry.place(function.__wrapped__), "it is a checkpoint already"
         )
-    if inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function):
+    if inspect.isasyncgenfunction(function):
         raise DeclarationError(
-            registry.place(function), "it is asynchronous; expected a plain function"
+            registry.place(function),
+            "it is an asynchronous generator; expected one that returns its frame",
         )
     if not hasattr(function, "__qualname__") or isinstance(function, type):
         raise DeclarationError(repr(function), "expected a function")
@@ -327,7 +346,7 @@ class Checkpointed(Generic[P, R]):
         return f"<checkpoint {self.name!r} of {registry.place(self.__wrapped__)}>"
 
     def __get__(self, instance: Any, owner: type | None = None) -> Checkpointed[..., R]:
-        return self if instance is None else Checkpointed(self._declared, (instance,))
+        return self if instance is None else type(self)(self._declared, (instance,))
 
     def __reduce__(self) -> Any:
         if self._instance:
@@ -560,6 +579,78 @@ class Checkpointed(Generic[P, R]):
             return calls.bypassed(self._declared, every, kwargs, reason, form=form)
         wish = refresh or _refresh_wish(self.name)
         return calls.answer(self._declared, every, kwargs, refresh=wish, form=form)
+
+
+class AsyncCheckpointed(Checkpointed[P, R]):
+    """An asynchronous function whose results are kept: what computes is awaited.
+
+    That are the call itself, `refresh`, `bypass`, and the call in another form, such as
+    `lazy`. The function runs on the loop of its caller; what is done in the store does not
+    block that loop. Verbs that run nothing, such as `load` and `explain`, are those of every
+    checkpoint.
+    """
+
+    def __init__(self, declared: Declaration, instance: tuple[Any, ...] = ()) -> None:
+        super().__init__(declared, instance)
+        if hasattr(inspect, "markcoroutinefunction"):
+            # Frameworks ask whether what they are given is to be awaited; Python 3.11 has no
+            # word for it.
+            inspect.markcoroutinefunction(self)
+
+    def __get__(self, instance: Any, owner: type | None = None) -> AsyncCheckpointed[..., R]:
+        return self if instance is None else type(self)(self._declared, (instance,))
+
+    async def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:  # type: ignore[override]
+        """Return the stored result of this call, or run the function and store its result."""
+        frame: R = await self._awaited(super().__call__, args, kwargs)
+        return frame
+
+    async def refresh(self, *args: P.args, **kwargs: P.kwargs) -> R:  # type: ignore[override]
+        """Run the function and store its result, whatever is stored."""
+        frame: R = await self._awaited(super().refresh, args, kwargs)
+        return frame
+
+    async def bypass(self, *args: P.args, **kwargs: P.kwargs) -> R:  # type: ignore[override]
+        """Run the function; neither look at the store nor write to it."""
+        frame: R = await self._awaited(super().bypass, args, kwargs)
+        return frame
+
+    async def lazy(  # type: ignore[override]
+        self, *args: P.args, **kwargs: P.kwargs
+    ) -> pl.LazyFrame:
+        """Return the result of this call as a query of polars, which reads what it needs."""
+        frame: pl.LazyFrame = await self._awaited(super().lazy, args, kwargs)
+        return frame
+
+    async def polars(  # type: ignore[override]
+        self, *args: P.args, **kwargs: P.kwargs
+    ) -> pl.DataFrame:
+        """Return the result of this call as a polars DataFrame, computed if need be."""
+        frame: pl.DataFrame = await self._awaited(super().polars, args, kwargs)
+        return frame
+
+    async def pandas(  # type: ignore[override]
+        self, *args: P.args, **kwargs: P.kwargs
+    ) -> pd.DataFrame:
+        """Return the result of this call as a pandas DataFrame, computed if need be."""
+        frame: pd.DataFrame = await self._awaited(super().pandas, args, kwargs)
+        return frame
+
+    async def arrow(self, *args: P.args, **kwargs: P.kwargs) -> pa.Table:
+        """Return the result of this call as an Arrow table, computed if need be."""
+        table: pa.Table = await self._awaited(super().arrow, args, kwargs)
+        return table
+
+    async def relation(  # type: ignore[override]
+        self, *args: P.args, **kwargs: P.kwargs
+    ) -> duckdb.DuckDBPyRelation:
+        """Return the result of this call as a relation of DuckDB, computed if need be."""
+        relation: duckdb.DuckDBPyRelation = await self._awaited(super().relation, args, kwargs)
+        return relation
+
+    @staticmethod
+    async def _awaited(verb: Callable[..., Any], args: Any, kwargs: Any) -> Any:
+        return await awaiting.answered(functools.partial(verb, *args, **kwargs))
 
 
 def _refresh_wish(name: str) -> str:

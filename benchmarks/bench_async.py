@@ -1,0 +1,88 @@
+"""The loop of an asynchronous checkpoint goes on while the store works.
+
+Promise: the store keeps the loop waiting for no more than 20 ms. A task that does nothing
+but sleep for a millisecond notes the longest time between two of its turns, while others
+save a big frame, get it back, and ask for small ones. Figures never fail a benchmark.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING
+
+import kept
+from clock import by_report, passed
+from figures import percentile, short
+from mixed import mixed
+from usher_pipeline import checkpoint, configure
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    import polars as pl
+    from pytest_benchmark.fixture import BenchmarkFixture
+
+ROWS = 1_000_000
+CALLS = 200
+
+
+@checkpoint(name="bench_awaited", ignore=["frames"])
+async def awaited(rows: int, frames: dict[int, pl.DataFrame]) -> pl.DataFrame:
+    """Return a frame of so many rows, made before."""
+    return frames[rows]
+
+
+async def gaps_s(work: Callable[[], object]) -> list[float]:
+    """Return the times between the turns of a task, while some work is awaited."""
+    found: list[float] = []
+    is_done = asyncio.Event()
+
+    async def beat() -> None:
+        last = time.perf_counter()
+        while not is_done.is_set():
+            await asyncio.sleep(0.001)
+            now = time.perf_counter()
+            found.append(now - last)
+            last = now
+
+    beating = asyncio.create_task(beat())
+    await work()  # type: ignore[misc]
+    is_done.set()
+    await beating
+    return found
+
+
+@by_report
+def test_the_loop_goes_on(
+    benchmark: BenchmarkFixture, say: Callable[..., None], tmp_path: Path
+) -> None:
+    """The longest time that the loop stood still, for a save, a hit, and many small calls."""
+    configure(store=tmp_path / "store.duckdb")
+    frames = {rows: mixed(rows) for rows in (ROWS, *range(kept.SMALL, kept.SMALL + CALLS))}
+
+    async def many() -> None:
+        await asyncio.gather(*(awaited(kept.SMALL + n, frames) for n in range(CALLS)))
+
+    works = {
+        "nothing": lambda: asyncio.sleep(1),
+        "a save of 1 M × 8": lambda: awaited(ROWS, frames),
+        "its hit": lambda: awaited(ROWS, frames),
+        f"{CALLS} saves at once": many,
+        f"{CALLS} hits at once": many,
+    }
+    found = dict[str, list[float]]()
+
+    def all_of_it() -> None:
+        for name, work in works.items():
+            found[name] = asyncio.run(gaps_s(work))
+        passed(max(found["a save of 1 M × 8"]))
+
+    benchmark.pedantic(all_of_it, rounds=1)
+    for name, gaps in found.items():
+        longest = max(gaps)
+        measured = f"p99 {short(percentile(gaps, 99))}, longest {short(longest)}"
+        say(
+            f"the loop beside {name}", f"{measured} of {len(gaps):,}", "≤ 20 ms", 0.02 / longest
+        )

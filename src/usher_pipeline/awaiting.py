@@ -1,0 +1,164 @@
+"""Asynchronous functions: they run on their loop, and the store works in a thread beside it.
+
+A call takes a thread of its own, in which all happens that a plain call does: the look-up,
+the wait for others who compute the same, the save. The function itself is run by the loop
+that asked, as a task that inherits what the thread knows of the calls around it, and the
+thread waits for that. No pool is used: calls that wait for calls would fill it. But no more
+than a few of these threads work at a time, those that wait for something not counted: with
+many of them a loop would hardly get its turn.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import contextvars
+import threading
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine, Iterator
+
+__all__ = ["answered", "aside", "result_of"]
+
+#: How often a thread looks whether the loop that it waits for is still there.
+_LOOK_S: Final = 1.0
+#: So many threads work beside loops at a time.
+_AT_WORK: Final = threading.Semaphore(2)
+
+
+class _Beside:
+    """The thread of a call, as its loop sees it, and the loop as the thread does.
+
+    Args:
+        loop: The loop that asked.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.loop = loop
+        self.lock = threading.Lock()
+        self.running: concurrent.futures.Future[Any] | None = None
+        self.is_cancelled = False
+
+    def run(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
+        """Have the loop run a coroutine, and wait for what it returns."""
+        with self.lock:
+            if self.is_cancelled:
+                coroutine.close()
+                raise asyncio.CancelledError
+            self.running = asyncio.run_coroutine_threadsafe(coroutine, self.loop)
+        with aside():
+            return self._result(self.running, coroutine)
+
+    def _result(
+        self,
+        running: concurrent.futures.Future[Any],
+        coroutine: Coroutine[Any, Any, Any],
+    ) -> Any:
+        while True:
+            try:
+                return running.result(_LOOK_S)
+            except concurrent.futures.CancelledError:
+                raise asyncio.CancelledError from None
+            except TimeoutError:
+                if running.done():
+                    # It is the function that ran into a time limit.
+                    raise
+                if self.loop.is_closed():
+                    # It was begun or not, and will never go on.
+                    coroutine.close()
+                    raise RuntimeError("the event loop was closed during the call") from None
+
+    def cancel(self) -> None:
+        """Cancel the function, or keep it from being begun."""
+        with self.lock:
+            self.is_cancelled = True
+            if self.running is not None:
+                self.running.cancel()
+
+
+@contextmanager
+def aside() -> Iterator[None]:
+    """Let other threads beside loops work during the block, in which this one only waits."""
+    is_beside = threading.current_thread().name == _THREAD
+    if is_beside:
+        _AT_WORK.release()
+    try:
+        yield
+    finally:
+        if is_beside:
+            _AT_WORK.acquire()
+
+
+#: What the threads beside loops are called.
+_THREAD: Final = "usher-beside"
+_beside: Final[contextvars.ContextVar[_Beside | None]] = contextvars.ContextVar(
+    "usher_beside", default=None
+)
+
+
+async def answered(work: Callable[[], Any]) -> Any:
+    """Return what some work returns that is done in a thread beside the running loop.
+
+    Args:
+        work: What to do; where it calls `result_of`, the loop runs that coroutine.
+
+    Raises:
+        asyncio.CancelledError: The caller was cancelled; the function as well, and the work
+            has come to its end.
+    """
+    loop = asyncio.get_running_loop()
+    beside, context = _Beside(loop), contextvars.copy_context()
+    context.run(_beside.set, beside)
+    done: asyncio.Future[Any] = loop.create_future()
+
+    def tell(set_it: Callable[[Any], None], value: Any) -> None:
+        if not done.done():
+            set_it(value)
+
+    def thread() -> None:
+        try:
+            with _AT_WORK:
+                told, value = done.set_result, context.run(work)
+        except BaseException as problem:  # noqa: BLE001 - it is raised where it is awaited
+            told, value = done.set_exception, _raisable(problem)
+        if not loop.is_closed():
+            loop.call_soon_threadsafe(tell, told, value)
+
+    threading.Thread(target=thread, name=_THREAD).start()
+    try:
+        return await asyncio.shield(done)
+    except asyncio.CancelledError:
+        beside.cancel()
+        await asyncio.wait([done])
+        # Whatever it ended with, nobody asks any more.
+        done.exception()
+        raise
+    except _Cancelled:
+        raise asyncio.CancelledError from None
+
+
+class _Cancelled(Exception):  # noqa: N818 - it never leaves this module
+    """The function was cancelled; a future may not be given that as an exception."""
+
+
+def _raisable(problem: BaseException) -> BaseException:
+    if isinstance(problem, asyncio.CancelledError):
+        return _Cancelled()
+    if isinstance(problem, StopIteration):
+        return RuntimeError("the function raised StopIteration")
+    return problem
+
+
+def result_of(coroutine: Coroutine[Any, Any, Any]) -> Any:
+    """Return what a coroutine returns, run by the loop beside which this thread works.
+
+    Raises:
+        RuntimeError: There is no such loop.
+    """
+    beside = _beside.get()
+    if beside is None:
+        coroutine.close()
+        raise RuntimeError("an asynchronous checkpoint is awaited where a loop runs")
+    return beside.run(coroutine)
