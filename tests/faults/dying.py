@@ -60,6 +60,8 @@ def dying(number: int, rows: int, pipe: int) -> pl.DataFrame:
 
 def live(round_number: int, pipe: int) -> None:
     """Compute results of random sizes, small ones most of all, until somebody ends us."""
+    # Where tests run in the background it is ignored, which is inherited.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     chance = random.Random(round_number)  # noqa: S311
     for turn in range(1000):
         rows = int(math.exp(chance.uniform(0, math.log(MOST_ROWS))))
