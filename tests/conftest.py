@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 import pytest
 from hypothesis import settings
@@ -26,6 +26,18 @@ settings.register_profile(
 )
 settings.register_profile("thorough", settings.get_profile("ci"), max_examples=2000)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
+
+
+#: The folders and files whose tests start many processes.
+PROCESSES: Final = ("faults", "multiprocess", "test_fresh_processes.py", "test_edits.py")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what starts many processes."""
+    for item in items:
+        if not {item.path.name, item.path.parent.name}.isdisjoint(PROCESSES):
+            item.add_marker(pytest.mark.processes)
 
 
 @pytest.fixture(autouse=True)
