@@ -20,6 +20,7 @@ from usher_pipeline.errors import (
     UnsupportedFrameError,
 )
 from usher_pipeline.persistence import PipelineStore
+from usher_pipeline.persistence.local import LocalBackend
 from usher_pipeline.persistence.tablefiles import read_table
 from usher_pipeline.records import Blocked, Hit
 
@@ -209,3 +210,32 @@ def test_what_can_not_be_written_is_an_error(monkeypatch: pytest.MonkeyPatch) ->
     with pytest.raises(CheckpointNotSavedError, match="No space left") as caught:
         never().adopt(GENES)
     assert caught.value.frame is GENES
+
+
+def test_a_result_that_is_adopted_is_an_input() -> None:
+    """Who adopts what another checkpoint returned has that in the provenance."""
+
+    @checkpoint(name="genes")
+    def genes() -> pl.DataFrame:
+        return GENES
+
+    scan = never()
+    scan.adopt(genes())
+    (entry,) = scan.entries()
+    assert [read.name for read in entry.inputs] == ["genes"]
+
+
+def test_frames_are_adopted_together_or_not_at_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    """When the last of several can not be stored, none of them stays."""
+    save, left = LocalBackend.save, [2]
+
+    def refuse(*given: Any) -> Any:
+        left[0] -= 1
+        if left[0] < 0:
+            raise OSError(28, "No space left on device")
+        return save(*given)
+
+    monkeypatch.setattr(LocalBackend, "save", refuse)
+    with pytest.raises(CheckpointNotSavedError, match="No space left"):
+        never(dict).adopt({"one": GENES, "two": GENES.head(1)})
+    assert not list(Path("store.checkpoints").rglob("scan*/*.json"))

@@ -48,6 +48,7 @@ RANKS: Final = {
     "reading": 6,
     "recall": 6,
     "results": 6,
+    "accepting": 6,
     "adopting": 6,
     "awaiting": 6,
     "resuming": 6,

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import errno
+import json
+import warnings
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +27,7 @@ from usher_pipeline.errors import (
     UsherWarning,
 )
 from usher_pipeline.persistence import PipelineStore, unfinished
+from usher_pipeline.persistence.segments import Segments
 from usher_pipeline.records import Hit, Miss
 
 if TYPE_CHECKING:
@@ -348,12 +352,7 @@ def stopped_at(api: Api, number: int, count: int = 6) -> Any:
 def test_a_damaged_part_is_asked_again(api: Api) -> None:
     """It goes on from before the damage, says so, and the result is exact."""
     pages = stopped_at(api, 4)
-    part = sorted(UNFINISHED.rglob("*.arrow"))[2]
-    data = bytearray(part.read_bytes())
-    data[len(data) // 2] ^= 1
-    for place in range(300, len(data), 64):
-        data[place] ^= 1
-    part.write_bytes(data)
+    damage(sorted(UNFINISHED.rglob("*.arrow"))[2])
     with pytest.warns(UsherWarning, match="damaged from row 6 on"):
         assert pages().equals(expected())
     assert api.asked == [2, 3, 4, 5]
@@ -388,7 +387,7 @@ def test_a_full_disk_stops_nobody(api: Api, monkeypatch: pytest.MonkeyPatch) -> 
     def refuse(*_: object, **__: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(unfinished.Unfinished, "commit", refuse)
+    monkeypatch.setattr(unfinished.Unfinished, "_commit", refuse)
     with pytest.warns(UsherWarning, match="in memory alone.*No space left") as caught:
         assert pages().equals(expected())
     assert len(caught) == 1
@@ -577,3 +576,117 @@ def test_the_usage_of_a_store_counts_what_is_unfinished(api: Api) -> None:
         assert usage.size_bytes == usage.database_size_bytes + parts
         pages()
         assert store.usage().unfinished_count == 0
+
+
+def test_older_work_stays_and_goes_on_with_its_own_code(api: Api) -> None:
+    """What newer code took over is not taken from the older one: v1, v2, v1."""
+    first = edited(api, 1)[0]()
+    api.fails_at = {4}
+    with pytest.raises(ConnectionError, match="the line"):
+        first(of=api)
+    second = edited(api, 2)[0]()
+    assert second.accept(of=api) == 1
+    api.fails_at, api.asked = set(), []
+    assert second(of=api)["v"].to_list() == [1] * 12 + [2] * 6
+    assert first(of=api)["v"].to_list() == [1] * 18
+    assert api.asked == [4, 5, 4, 5]
+
+
+def test_to_accept_older_work_costs_no_newer_one(api: Api) -> None:
+    """Who has rows of the very code keeps them, whatever older ones there are."""
+    first = edited(api, 1)[0]()
+    second = edited(api, 2)[0]()
+    for each, stop in ((first, 5), (second, 2)):
+        api.fails_at = {stop}
+        with pytest.raises(ConnectionError, match="the line"):
+            each(of=api)
+    assert second.accept(of=api) == 0
+    assert second.accept() == 0
+    assert second.partial(of=api).collect()["v"].to_list() == [2] * 6
+
+
+def test_all_unfinished_work_is_accepted_at_once(api: Api) -> None:
+    """`accept()` without arguments concerns what is unfinished as well."""
+    configure(costly_s=0.0)
+    first = edited(api, 1)[0]()
+    api.fails_at = {4}
+    with pytest.raises(ConnectionError, match="the line"):
+        first(of=api)
+    api.fails_at = set()
+    second = edited(api, 2)[0]()
+    assert second.accept() == 1
+    assert second(of=api)["v"].to_list() == [1] * 12 + [2] * 6
+
+
+def damage(part: Path) -> None:
+    """Change bytes all over a file."""
+    data = bytearray(part.read_bytes())
+    for place in range(300, len(data), 64):
+        data[place] ^= 1
+    part.write_bytes(data)
+
+
+def test_damage_is_not_hidden_when_parts_are_put_together(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rows of a damaged part are never left out of a result that goes on behind them."""
+    pages = stopped_at(api, 4, count=9)
+    damage(sorted(UNFINISHED.rglob("*.arrow"))[1])
+    monkeypatch.setattr(unfinished, "_MOST_SMALL", 4)
+    (work,) = begun()
+    parts = work.parts()
+    packed = work.packed(parts[0])
+    assert packed is not None
+    assert len(work.add(packed, parts[-1].reached, parts)) == 5
+    with pytest.warns(UsherWarning, match="damaged from row 3 on"):
+        assert pages().equals(expected(9))
+
+
+def test_who_looks_sees_no_rows_behind_damage(api: Api) -> None:
+    """The rows so far are those before the damage, and not some of both sides."""
+    pages = stopped_at(api, 4)
+    damage(sorted(UNFINISHED.rglob("*.arrow"))[1])
+    assert pages.partial().collect().equals(expected(1))
+    assert pages.load(partial=True).equals(expected(1))
+
+
+def begun() -> list[Any]:
+    """Return the unfinished work of the checkpoint."""
+    segments = Segments(STORE.with_suffix(".checkpoints").resolve())
+    return [work for work, _ in unfinished.works(segments, "pages")]
+
+
+ODD: list[Any] = [
+    None,
+    -1,
+    [],
+    {},
+    "x",
+    1e308,
+    True,
+    "0001-01-01T00:00:00+14:00",
+    "polars.Series",
+]
+
+
+@pytest.mark.parametrize("value", ODD)
+def test_parts_and_statements_may_hold_anything(api: Api, value: Any) -> None:
+    """Whatever stands in a file of unfinished work: it is none, or the result is exact."""
+    pages = stopped_at(api, 2)
+    for name in ("work.json", "00000001-00000001.json"):
+        (path,) = UNFINISHED.rglob(name)
+        text = path.read_text()
+        data = json.loads(text)
+        for key in data:
+            path.write_text(json.dumps(data | {key: value}))
+            with PipelineStore(STORE) as store:
+                str(store.usage())
+                store.prune(keep_latest=1)
+            assert len(begun()) <= 1
+            with suppress(CheckpointMissError):
+                assert pages.load(partial=True).equals(expected(2))
+        path.write_text(text)
+    path.write_text(json.dumps(json.loads(text) | {"schema": value}))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UsherWarning)
+        assert pages().equals(expected())

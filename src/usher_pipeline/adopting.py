@@ -11,17 +11,17 @@ from typing import TYPE_CHECKING, Any, Final
 
 from usher_pipeline import registry
 from usher_pipeline.errors import CheckpointNotSavedError, OptionError
+from usher_pipeline.exporting import inputs_among
 from usher_pipeline.fingerprint.files import signature
 from usher_pipeline.frames import adapter_for
 from usher_pipeline.persistence.tablefiles import read_table, sha256_of
 from usher_pipeline.records import Adoption, Cost, Hit, utc_now
-from usher_pipeline.results import Circumstances, claim, handed_out, make
+from usher_pipeline.results import Circumstances, claim, handed_out, make, store
 from usher_pipeline.returned import WHOLE, gather
 from usher_pipeline.saying import voice
 
 if TYPE_CHECKING:
     from usher_pipeline.calls import Planned
-    from usher_pipeline.records import Entry
 
 __all__ = ["adopt"]
 
@@ -50,32 +50,29 @@ def adopt(planned: Planned, what: Any) -> Any:
         registry.require_sole(declared, backend)
         backend.check(declared.name)
         returned = gather(declared.name, frame, partial(backend.spool, declared.name))
+        # Where a frame is from says the origin; if that is a result, the provenance has it.
+        inputs, _ = inputs_among({"frame": frame})
         facts = Circumstances(
             cost=Cost(utc_now(), 0.0),
             reason=f"adopted from {adoption.origin}",
             reads=(),
-            inputs=(),
+            inputs=tuple(inputs),
             unknown=(),
             adopted=adoption,
         )
         try:
             made = make(planned, returned, facts)
-            try:
-                kept = {part: backend.save(*each) for part, each in made.items()}
-            except OSError as problem:
-                raise CheckpointNotSavedError(backend.path, str(problem), frame) from problem
+            kept = store(backend, made)
             result = handed_out(planned, returned, made, kept)
+        except OSError as problem:
+            raise CheckpointNotSavedError(backend.path, str(problem), frame) from problem
         finally:
             returned.discard()
-    _remember(planned, result, kept)
+    claim(planned, result, kept)
+    planned.run.note(backend, kept[WHOLE], "adopted")
+    backend.publish_soon()
     voice.say(declared.name, Hit(kept[WHOLE]), kept[WHOLE], time.perf_counter() - started)
     return result
-
-
-def _remember(planned: Planned, result: Any, kept: dict[str, Entry]) -> None:
-    claim(planned, result, kept)
-    planned.run.note(planned.backend, kept[WHOLE], "adopted")
-    planned.backend.publish_soon()
 
 
 def _taken(name: str, what: Any, kind: str) -> tuple[Any, Adoption]:
@@ -83,15 +80,21 @@ def _taken(name: str, what: Any, kind: str) -> tuple[Any, Adoption]:
     call = f"{name}.adopt"
     if isinstance(what, (str, Path)):
         path = Path(what)
-        before, digest = signature(str(path)), sha256_of(path)
+        before, digest = _state(path), sha256_of(path)
         frame = read_table(call, path, kind if kind in _READABLE else _POLARS)
-        if signature(str(path)) != before:
+        if _state(path) != before:
             raise OSError(f"{str(path)!r} changed while it was read; nothing was stored")
         return frame, Adoption(str(path), digest)
     if adapter_for(what) is None and not isinstance(what, dict):
         expected = "a frame, a dict of frames, or the path of a file"
         raise OptionError(call, "frame", expected, type(what).__name__)
     return what, Adoption(f"a {type(what).__module__.partition('.')[0]} {type(what).__name__}")
+
+
+def _state(path: Path) -> Any:
+    """Return what tells that a file was changed; None if it is not there."""
+    found = signature(path)
+    return found[0] if found is not None else None
 
 
 def _kind_of(function: Any) -> str:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, Final, get_args
 
-from usher_pipeline import awaiting, reading, recall, registry, resuming, runs
+from usher_pipeline import accepting, awaiting, reading, recall, registry, resuming, runs
 from usher_pipeline.config.environment import is_set, variable
 from usher_pipeline.display import duration
 from usher_pipeline.errors import (
@@ -25,18 +25,15 @@ from usher_pipeline.errors import (
 from usher_pipeline.exporting import inputs_among, remember_origin
 from usher_pipeline.facts import InForce
 from usher_pipeline.fingerprint.binding import bind
-from usher_pipeline.fingerprint.key import context_of, measure, rekeyed, stands_as
+from usher_pipeline.fingerprint.key import measure
 from usher_pipeline.persistence.reads import Call, calls_around
 from usher_pipeline.planning import (
     CodePolicy,
     Request,
-    compare,
     decide,
-    differs_in_code_alone,
     still_answers,
 )
 from usher_pipeline.records import (
-    Acceptance,
     Blocked,
     Bypass,
     Cost,
@@ -70,7 +67,6 @@ if TYPE_CHECKING:
     from usher_pipeline.fingerprint.key import Measured
     from usher_pipeline.fingerprint.ownership import Ownership
     from usher_pipeline.persistence.local import LocalBackend
-    from usher_pipeline.persistence.unfinished import SealedPart, Unfinished
     from usher_pipeline.records import Decision, Key
     from usher_pipeline.results import Made
     from usher_pipeline.returned import Returned
@@ -80,14 +76,11 @@ _log: Final = logging.getLogger("usher_pipeline")
 
 __all__ = [
     "Planned",
-    "accept",
-    "accept_all",
     "answer",
     "bypassed",
     "key",
     "plan",
     "stored_frame",
-    "stored_part",
 ]
 
 _LOST: Final = Reason("the stored result is lost or damaged")
@@ -221,27 +214,6 @@ def answer(
         return _compute(planned, refresh, asked, started)
 
 
-def stored_part(
-    planned: Planned, read: Callable[[Unfinished, Sequence[SealedPart]], Any]
-) -> Any:
-    """Return the rows that are committed of a result that is not finished.
-
-    Args:
-        planned: The call.
-        read: Makes a frame or a query of them.
-
-    Raises:
-        CheckpointMissError: Nothing of it is stored.
-    """
-    declared = planned.declared
-    unfinished = planned.backend.unfinished(declared.name, planned.measured.digest)
-    parts = unfinished.parts()
-    if not parts:
-        reason = "nothing of it is unfinished"
-        raise CheckpointMissError(declared.name, reason)
-    return read(unfinished, parts)
-
-
 @dataclass(frozen=True, slots=True)
 class _Asked:
     """When a call asked, and which result its key had then."""
@@ -319,7 +291,7 @@ def _stored(planned: Planned, started: float) -> Any:
         return LOST
     entry = decision.entry
     if decision.accepts is not None:
-        entry = _accepted(planned, entry, decision.accepts, "on_code_change")
+        entry = accepting.accepted(planned, entry, decision.accepts, "on_code_change")
         remember_origin(frame, entry, planned.backend)
     planned.run.note(planned.backend, entry, "hit")
     for part in parts_of(planned.backend, entry):
@@ -379,7 +351,7 @@ def _compute(planned: Planned, refresh: str, asked: _Asked, started: float) -> A
         cost = work.cost(cost)
     planned.key = replace(planned.key, untracked=planned.measured.not_watched)
     inputs, unknown = origins
-    accepted = work.unfinished.accepted if work is not None else ()
+    accepted = work.accepted if work is not None else ()
     facts = Circumstances(
         cost, str(reason), call.reads, tuple(inputs), tuple(unknown), accepted
     )
@@ -483,70 +455,3 @@ def _refuse(planned: Planned, changed: Sequence[str], result: Any) -> None:
         result,
         stacklevel=7,
     )
-
-
-# --- after an edit ----------------------------------------------------------------------
-
-
-def accept(declared: Declaration, args: Any, kwargs: Any) -> int:
-    """State that what is stored for one call holds for the code as it is now.
-
-    Returns:
-        How many results that concerned: 1, or 0 if the code is the very one already.
-
-    Raises:
-        CheckpointMissError: Nothing is stored that only code parts from the call.
-    """
-    planned = plan(declared, args, kwargs)
-    if planned.backend.find(declared.name, planned.measured.digest) is not None:
-        return 0
-    stored = planned.backend.recent(declared.name, None)
-    versions = reading.Versions(planned)
-    for entry in stored:
-        if differs_in_code_alone(entry.key, planned.key) and versions.stand_for(entry):
-            reason = Reason("code changed", compare(entry.key, planned.key))
-            _accepted(planned, entry, reason, "accept()")
-            return 1
-    if resuming.accept(planned):
-        return 1
-    reason = planned.decision.reason if isinstance(planned.decision, Miss) else _LOST
-    raise CheckpointMissError(declared.name, f"not even with older code ({reason})")
-
-
-def accept_all(declared: Declaration) -> int:
-    """State that all that is stored holds for the code as it is now.
-
-    Entries that differ in more than code, such as in a source, are left alone.
-
-    Returns:
-        How many results that concerned.
-    """
-    run = runs.current_run()
-    facts = InForce(run)
-    backend = facts.backend
-    context = context_of(declared, facts, facts.ownership(declared.function))
-    count = 0
-    for entry in backend.recent(declared.name, None):
-        now = rekeyed(entry.key, context)
-        fits = entry.key.rules == now.rules and stands_as(entry.key, context)
-        if fits and backend.find(declared.name, now.digest) is None:
-            changes = tuple(map(str, compare(entry.key, now)))
-            statement = Acceptance(utc_now(), entry.key.digest, changes, "accept()")
-            backend.accept(entry, now, statement)
-            count += 1
-    return count
-
-
-def _accepted(planned: Planned, entry: Entry, reason: Reason, how: str) -> Entry:
-    """Record that a result holds for the code of a call; return the new entry."""
-    changes = tuple(map(str, reason.differences))
-    statement = Acceptance(utc_now(), entry.key.digest, changes, how)
-    try:
-        return planned.backend.accept(entry, planned.key, statement)
-    except OSError as problem:
-        raise StoreError(
-            planned.backend.path,
-            f"that {entry.name} holds for newer code can not be recorded: {problem}",
-            "Nothing was written. Make the folder of the store writable, or set "
-            "on_code_change to another policy.",
-        ) from problem

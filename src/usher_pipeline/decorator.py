@@ -19,6 +19,7 @@ from typing import (
 )
 
 from usher_pipeline import (
+    accepting,
     adopting,
     awaiting,
     calls,
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
     import polars as pl
     import pyarrow as pa
 
+    from usher_pipeline.persistence.unfinished import Unfinished
     from usher_pipeline.records import Decision, Key
 
 __all__ = ["AsyncCheckpointed", "Checkpointed", "checkpoint", "setting", "source"]
@@ -409,7 +411,7 @@ class Checkpointed(Generic[P, R]):
         """
         if kwargs.get("partial") is True and "partial" not in self._declared.known:
             rest = {name: value for name, value in kwargs.items() if name != "partial"}
-            frame: R = calls.stored_part(self._planned(args, rest), resuming.stored_frame)
+            frame: R = resuming.stored_frame(self._unfinished(args, rest))
             return frame
         return calls.stored_frame(self._planned(args, kwargs))  # type: ignore[no-any-return]
 
@@ -421,9 +423,7 @@ class Checkpointed(Generic[P, R]):
         Raises:
             CheckpointMissError: Nothing of it is stored.
         """
-        planned = self._planned(args, kwargs)
-        query: pl.LazyFrame = calls.stored_part(planned, resuming.stored_rows)
-        return query
+        return resuming.stored_rows(self._unfinished(args, kwargs))
 
     def lazy(self, *args: P.args, **kwargs: P.kwargs) -> pl.LazyFrame:
         """Return the result of this call as a query of polars, which reads what it needs.
@@ -492,8 +492,8 @@ class Checkpointed(Generic[P, R]):
                 parts from that call.
         """
         if not args and not kwargs and not self._instance:
-            return calls.accept_all(self._declared)
-        return calls.accept(self._declared, (*self._instance, *args), kwargs)
+            return accepting.accept_all(self._declared)
+        return accepting.accept(self._planned(args, kwargs))
 
     def adopt(self, frame: R | str | Path, /, *args: P.args, **kwargs: P.kwargs) -> R:
         """File a table that was computed before as the result of this call; run nothing.
@@ -550,9 +550,9 @@ class Checkpointed(Generic[P, R]):
             for part in list(results.parts_of(planned.backend, entry)):
                 planned.backend.forget(part)
             planned.backend.forget(entry)
-        was_begun = planned.backend.unfinished(self.name, planned.measured.digest)
-        is_anything = entry is not None or bool(was_begun.parts())
-        was_begun.discard()
+        begun = planned.backend.unfinished(self.name, planned.measured.digest)
+        is_anything = entry is not None or bool(begun.parts())
+        begun.discard()
         return is_anything
 
     def clear(self) -> int:
@@ -571,6 +571,10 @@ class Checkpointed(Generic[P, R]):
 
     def _planned(self, args: Any, kwargs: Any, refresh: str = "") -> calls.Planned:
         return calls.plan(self._declared, (*self._instance, *args), kwargs, refresh=refresh)
+
+    def _unfinished(self, args: Any, kwargs: Any) -> Unfinished:
+        planned = self._planned(args, kwargs)
+        return planned.backend.unfinished(self.name, planned.measured.digest)
 
     def _answered(self, args: Any, kwargs: Any, refresh: str, form: str = "") -> Any:
         every = (*self._instance, *args)

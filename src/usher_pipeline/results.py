@@ -58,6 +58,7 @@ __all__ = [
     "parts_of",
     "recalled",
     "restored",
+    "store",
     "warn_unsaved",
 ]
 
@@ -238,18 +239,34 @@ def keep(planned: Planned, returned: Returned, made: Mapping[str, Made]) -> dict
     Raises:
         CheckpointNotSavedError: It could not be stored, and the run is strict.
     """
-    kept: dict[str, Entry] = {}
     try:
-        for part, each in made.items():
-            kept[part] = planned.backend.save(*each)
+        return store(planned.backend, made)
     except Exception as problem:  # noqa: BLE001 - hours of work are not lost for any error
-        for entry in kept.values():
-            # A part without its whole is not a result.
-            with suppress(OSError):
-                planned.backend.segments.remove(entry)
         # What was computed, and not a query that would have to run once more.
         _tell_unsaved(planned, made, handed_out(planned, returned, made, {}), problem)
         return {}
+
+
+def store(backend: LocalBackend, made: Mapping[str, Made]) -> dict[str, Entry]:
+    """Store all parts of a result, or none.
+
+    Args:
+        backend: The store.
+        made: What is to be stored.
+
+    Returns:
+        Part → its entry with its number, the whole under an empty one.
+    """
+    kept: dict[str, Entry] = {}
+    try:
+        for part, each in made.items():
+            kept[part] = backend.save(*each)
+    except BaseException:
+        for entry in kept.values():
+            # A part without its whole is not a result.
+            with suppress(OSError):
+                backend.segments.remove(entry)
+        raise
     return kept
 
 

@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Any, Final, Generic, NamedTuple, TypeVar
 from usher_pipeline import reading
 from usher_pipeline.display import duration, preview
 from usher_pipeline.errors import (
+    CheckpointMissError,
     CodeChangedError,
     CursorError,
-    DamagedResultError,
     UsherWarning,
 )
+from usher_pipeline.fingerprint.key import rekeyed, stands_as
 from usher_pipeline.frames import adapter_of_kind
-from usher_pipeline.persistence.unfinished import together, works
+from usher_pipeline.persistence.unfinished import Reached, together, works
 from usher_pipeline.planning import compare, differs_in_code_alone
 from usher_pipeline.records import Acceptance, Cost, HandedIn, utc_now
 from usher_pipeline.saying import voice
@@ -27,14 +28,17 @@ if TYPE_CHECKING:
     import polars as pl
 
     from usher_pipeline.calls import Planned
+    from usher_pipeline.fingerprint.key import Context
     from usher_pipeline.frames import Packed
+    from usher_pipeline.persistence.local import LocalBackend
     from usher_pipeline.persistence.reads import Call
     from usher_pipeline.persistence.unfinished import SealedPart, Unfinished
 
-__all__ = ["Resume", "Work", "accept", "find", "stored_frame", "stored_rows"]
+__all__ = ["Resume", "Work", "accept", "accept_all", "find", "stored_frame", "stored_rows"]
 
 C = TypeVar("C")
 F = TypeVar("F")
+T = TypeVar("T")
 
 #: Rows wait for so long at most until they are committed, and for no more than these.
 _LONGEST_S: Final = 30.0
@@ -105,7 +109,7 @@ class _Handed(Resume[Any]):
     """What a running function is handed."""
 
     def __init__(self, work: Work, parts: Sequence[SealedPart]) -> None:
-        super().__init__(parts[-1].cursor if parts else None)
+        super().__init__(parts[-1].reached.cursor if parts else None)
         self._work = work
         self._parts = tuple(parts)
 
@@ -115,7 +119,10 @@ class _Handed(Resume[Any]):
         return _Part(frame, cursor)  # type: ignore[return-value]
 
     def rows(self) -> pl.LazyFrame:
-        return stored_rows(self._work.unfinished, self._parts)
+        from usher_pipeline.persistence.conversion import stacked
+
+        found = map(self._work.unfinished.packed, self._parts)
+        return stacked([packed for packed in found if packed is not None])
 
 
 def _require_plain(name: str, cursor: Any) -> None:
@@ -127,28 +134,44 @@ def _require_plain(name: str, cursor: Any) -> None:
         raise CursorError(name, preview(cursor))
 
 
-def stored_rows(unfinished: Unfinished, parts: Sequence[SealedPart]) -> pl.LazyFrame:
-    """Return committed rows as one query of polars; without columns if there are none.
+def stored_rows(unfinished: Unfinished) -> pl.LazyFrame:
+    """Return committed rows as one query of polars.
 
     Args:
         unfinished: The work.
-        parts: Its parts.
+
+    Raises:
+        CheckpointMissError: None are committed.
     """
     from usher_pipeline.persistence.conversion import stacked
 
-    found = (unfinished.packed(part) for part in parts)
-    return stacked([packed for packed in found if packed is not None])
+    return stacked(_committed(unfinished, unfinished.packed))
 
 
-def stored_frame(unfinished: Unfinished, parts: Sequence[SealedPart]) -> Any:
+def stored_frame(unfinished: Unfinished) -> Any:
     """Return committed rows as one frame of the kind that the function yields.
 
     Args:
         unfinished: The work.
-        parts: Its parts; one at least.
+
+    Raises:
+        CheckpointMissError: None are committed.
     """
-    packed = together(unfinished.frames(parts))
+    packed = together(_committed(unfinished, unfinished.frame))
     return adapter_of_kind(packed.kind).from_arrow(packed.table, packed.schema)
+
+
+def _committed(unfinished: Unfinished, read: Callable[[SealedPart], T | None]) -> list[T]:
+    """Return what is read of each part, up to one that is damaged, where it will go on."""
+    found: list[T] = []
+    for part in unfinished.parts():
+        each = read(part)
+        if each is None:
+            break
+        found.append(each)
+    if not found:
+        raise CheckpointMissError(unfinished.name, "nothing of it is unfinished")
+    return found
 
 
 # --- the work of one call ---------------------------------------------------------------
@@ -166,42 +189,24 @@ class Work:
     def __init__(self, planned: Planned, unfinished: Unfinished, call: Call) -> None:
         self.name = planned.declared.name
         self.unfinished = unfinished
-        self._planned = planned
         self._call = call
-        self._clock = time.monotonic()
-        self._committed_at = self._clock
+        self._key = planned.key
+        self._begun_s = self._committed_s = time.monotonic()
         self._commit_s = 0.0
         self._waiting: list[_Part] = []
-        self._has_cursor = 0
+        self._with_cursor = 0
         self._waiting_bytes = 0
         self._is_told = False
-        self.parts = self._trusted()
-        self.earlier = tuple(self.parts)
-        for part in self.parts:
-            call.remember(part.reads)
-
-    def _trusted(self) -> list[SealedPart]:
-        """Return the parts that hold what was committed, and whose reads still stand."""
-        parts = self.unfinished.parts()
-        versions = reading.Versions(self._planned)
-        for position, part in enumerate(parts):
-            if not versions.stand(part.reads, self.name):
-                self._tell(
-                    f"{self.name} begins anew: what it had read for {_worded(parts)} is "
-                    "another version now."
-                )
-                self.unfinished.discard()
-                return []
-            if self.unfinished.packed(part) is None:
-                self._tell(
-                    f"{self.name} goes on from an earlier place: what was stored of its rows "
-                    f"is damaged from row {sum(p.row_count for p in parts[:position]):,} on. "
-                    "The damaged files were set aside."
-                )
-                parts = parts[:position]
-                break
-        self.unfinished.drop_after(parts)
-        return parts
+        self.parts = unfinished.parts()
+        reads = self.parts[-1].reached.reads if self.parts else ()
+        if not reading.Versions(planned).stand(reads, self.name):
+            self._tell(
+                f"{self.name} begins anew: what it had read for {_worded(self.parts)} is "
+                "another version now."
+            )
+            unfinished.discard()
+            self.parts = []
+        self._before_s = 0.0
 
     def _tell(self, text: str) -> None:
         warnings.warn(text, UsherWarning, stacklevel=7)
@@ -211,19 +216,8 @@ class Work:
 
         Args:
             function: Starts the function with what it is handed.
-
-        Raises:
-            DamagedResultError: A part was damaged just now.
         """
-        if self.parts:
-            voice.tell_resumed(self.name, _worded(self.parts), self.parts[-1].cursor)
-        for part in self.parts:
-            packed = self.unfinished.packed(part)
-            if packed is None:
-                segment = self.unfinished.folder / f"{part.stem}.arrow"
-                raise DamagedResultError(self._planned.backend.path, self.name, segment)
-            yield adapter_of_kind(packed.kind).from_arrow(packed.table, packed.schema)
-        self._committed_at = time.monotonic()
+        yield from self._committed()
         try:
             for item in function(_Handed(self, self.parts)):
                 yielded = item if type(item) is _Part else _Part(item, None)
@@ -240,44 +234,59 @@ class Work:
             raise
         self._commit()
 
+    def _committed(self) -> Iterator[Any]:
+        """Yield the frames that are committed, up to what is damaged, which is set aside."""
+        parts = self.parts
+        if parts:
+            voice.tell_resumed(self.name, _worded(parts), parts[-1].reached.cursor)
+        for position, part in enumerate(parts):
+            frame = self.unfinished.frame(part)
+            if frame is None:
+                self.parts = parts[:position]
+                self._tell(
+                    f"{self.name} goes on from an earlier place: what was stored of its rows "
+                    f"is damaged from row {_row_count(self.parts):,} on. The damaged files "
+                    "were set aside."
+                )
+                break
+            yield frame
+        # Also what lies behind a gap: the numbers of what follows would be theirs.
+        self.unfinished.drop_after(self.parts)
+        self._before_s = _elapsed_s(self.parts)
+        if self.parts:
+            self._call.remember(self.parts[-1].reached.reads)
+        self._committed_s = time.monotonic()
+
     def _take(self, part: _Part, *, has_cursor: bool) -> None:
         """Let a part that was accepted wait until it is worth a commit."""
-        packed = _owned(part.frame)
+        from usher_pipeline.frames.streams import as_table
+
+        packed = together([as_table(part.frame)])
         self._waiting.append(_Part(packed, part.cursor))
         self._waiting_bytes += packed.table.nbytes
         if has_cursor:
-            self._has_cursor = len(self._waiting)
+            self._with_cursor = len(self._waiting)
             if self._is_due():
                 self._commit()
 
     def _is_due(self) -> bool:
-        now = time.monotonic()
-        waited_s = now - self._committed_at
-        worth_s = max(self._commit_s * _TIMES_COST, self.elapsed_s(now) * _SHARE_OF_LOSS)
-        return waited_s >= min(worth_s, _LONGEST_S) or self._waiting_bytes >= _MOST_BYTES
-
-    def elapsed_s(self, now: float | None = None) -> float:
-        """Return how long the work took so far, earlier processes included, in seconds."""
-        own_s = (time.monotonic() if now is None else now) - self._clock
-        return sum(part.elapsed_s for part in self.earlier) + own_s
+        now_s = time.monotonic()
+        elapsed_s = self._before_s + now_s - self._begun_s
+        worth_s = max(self._commit_s * _TIMES_COST, elapsed_s * _SHARE_OF_LOSS)
+        is_late = now_s - self._committed_s >= min(worth_s, _LONGEST_S)
+        return is_late or self._waiting_bytes >= _MOST_BYTES
 
     def _commit(self) -> None:
         """Commit what waits, up to the last cursor; where that fails it waits on."""
-        if not self._has_cursor:
+        waiting = self._waiting[: self._with_cursor]
+        if not waiting:
             return
-        started = time.monotonic()
-        waiting = self._waiting[: self._has_cursor]
-        number = (self.parts[-1].last if self.parts else 0) + 1
+        started_s = time.monotonic()
+        took_s = started_s - self._committed_s
+        reached = Reached(waiting[-1].cursor, took_s, self._call.reads)
         try:
-            self.unfinished.begin(self._planned.key)
-            part = self.unfinished.commit(
-                _joined(waiting),
-                waiting[-1].cursor,
-                started - self._committed_at,
-                self._call.reads,
-                numbers=(number, number),
-            )
-            self.parts = self.unfinished.joined([*self.parts, part])
+            self.unfinished.begin(self._key)
+            self.parts = self.unfinished.add(_joined(waiting), reached, self.parts)
         except OSError as problem:
             if not self._is_told:
                 self._is_told = True
@@ -286,10 +295,10 @@ class Work:
                     f"not be stored: {problem}. Make room before it is stopped."
                 )
             return
-        self._waiting = self._waiting[self._has_cursor :]
-        self._has_cursor, self._waiting_bytes = 0, 0
-        self._committed_at = time.monotonic()
-        self._commit_s = self._committed_at - started
+        self._waiting = self._waiting[self._with_cursor :]
+        self._with_cursor, self._waiting_bytes = 0, 0
+        self._committed_s = time.monotonic()
+        self._commit_s = self._committed_s - started_s
 
     def cost(self, cost: Cost) -> Cost:
         """Return what the whole took, from what the present process did.
@@ -297,30 +306,37 @@ class Work:
         Args:
             cost: What the call took.
         """
-        if not self.earlier:
+        statement = self.unfinished.statement
+        if not self._before_s or statement is None:
             return cost
-        before_s = sum(part.elapsed_s for part in self.earlier)
-        return Cost(self.unfinished.begun_at or cost.started_at, before_s + cost.elapsed_s)
+        return Cost(statement.begun_at, self._before_s + cost.elapsed_s)
+
+    @property
+    def accepted(self) -> tuple[Acceptance, ...]:
+        """The statements by which rows that older code made hold."""
+        statement = self.unfinished.statement
+        return statement.accepted if statement is not None else ()
+
+
+def _elapsed_s(parts: Sequence[SealedPart]) -> float:
+    return sum(part.reached.elapsed_s for part in parts)
+
+
+def _row_count(parts: Sequence[SealedPart]) -> int:
+    return sum(part.row_count for part in parts)
 
 
 def _worded(parts: Sequence[SealedPart]) -> str:
-    rows = sum(part.row_count for part in parts)
-    return f"{rows:,} rows that took {duration(sum(part.elapsed_s for part in parts))}"
-
-
-def _owned(frame: Any) -> Packed:
-    """Return a frame as Arrow data that nobody else can write to."""
-    from usher_pipeline.frames.streams import as_table
-
-    return together(iter([as_table(frame)]))
+    return f"{_row_count(parts):,} rows that took {duration(_elapsed_s(parts))}"
 
 
 def _joined(parts: Sequence[_Part]) -> Packed:
-    frames = (
-        adapter_of_kind(part.frame.kind).from_arrow(part.frame.table, part.frame.schema)
-        for part in parts
+    packed = [part.frame for part in parts]
+    if len(packed) == 1:
+        return packed[0]  # type: ignore[no-any-return]
+    return together(
+        adapter_of_kind(each.kind).from_arrow(each.table, each.schema) for each in packed
     )
-    return parts[0].frame if len(parts) == 1 else together(frames)
 
 
 # --- what is there for a call -----------------------------------------------------------
@@ -329,11 +345,11 @@ def _joined(parts: Sequence[_Part]) -> Packed:
 def find(planned: Planned, policy: str) -> Unfinished:
     """Return the unfinished work that a call goes on with; an empty one if there is none.
 
-    Work that only code parts from the call is gone on with, thrown away never, and asked
-    about if it was costly.
+    Work that only code parts from the call is gone on with if somebody says so, asked about
+    if it was costly, and never thrown away.
 
     Args:
-        planned: The call.
+        planned: The call, which holds its key.
         policy: What to do when only code changed.
 
     Raises:
@@ -341,42 +357,82 @@ def find(planned: Planned, policy: str) -> Unfinished:
     """
     name = planned.declared.name
     own = planned.backend.unfinished(name, planned.measured.digest)
-    if policy == "recompute" or own.parts():
+    older = None if policy == "recompute" or own.parts() else _of_older_code(planned)
+    if older is None:
         return own
-    for other, parts in _of_older_code(planned):
-        elapsed_s = sum(part.elapsed_s for part in parts)
-        if policy == "accept":
-            return _moved(planned, other, "on_code_change")
-        if policy == "error" or elapsed_s >= planned.run.costly_s:
-            changes = map(str, compare(other.key, planned.key)) if other.key else ()
-            stored = f"unfinished: {_worded(parts)}"
-            raise CodeChangedError(name, changes, stored, elapsed_s, None)
-        break
+    parts = older.work.parts()
+    if policy == "accept":
+        _take_over(planned, own, older, "on_code_change")
+    elif policy == "error" or _elapsed_s(parts) >= planned.run.costly_s:
+        stored = f"unfinished: {_worded(parts)}"
+        raise CodeChangedError(name, older.changes, stored, _elapsed_s(parts), None)
     return own
 
 
-def _of_older_code(planned: Planned) -> Iterator[tuple[Unfinished, list[SealedPart]]]:
-    for work in works(planned.backend.segments.folder, planned.declared.name):
-        key = work.key
-        if key is not None and differs_in_code_alone(key, planned.key):
-            parts = work.parts()
-            if parts:
-                yield work, parts
+class _Older(NamedTuple):
+    """Unfinished work of older code, and in what that differs."""
+
+    work: Unfinished
+    changes: tuple[str, ...]
 
 
-def _moved(planned: Planned, work: Unfinished, how: str) -> Unfinished:
-    key = work.key
-    changes = tuple(map(str, compare(key, planned.key))) if key else ()
-    return work.move(planned.key, Acceptance(utc_now(), work.digest, changes, how))
+def _of_older_code(planned: Planned) -> _Older | None:
+    """Return the newest work that only code parts from a call."""
+    for work, key in works(planned.backend.segments, planned.declared.name):
+        if differs_in_code_alone(key, planned.key) and work.parts():
+            return _Older(work, tuple(map(str, compare(key, planned.key))))
+    return None
 
 
-def accept(planned: Planned) -> bool:
-    """State that unfinished work holds for the code as it is now; tell whether there is any.
+def _take_over(planned: Planned, own: Unfinished, older: _Older, how: str) -> None:
+    statement = Acceptance(utc_now(), older.work.digest, older.changes, how)
+    own.take_over(older.work, planned.key, statement)
+
+
+def accept(planned: Planned) -> int | None:
+    """State that unfinished work holds for the code as it is now.
 
     Args:
         planned: The call.
+
+    Returns:
+        How much work that concerned: 1, or 0 if there is some of this very code; None if
+        there is none at all.
     """
-    for work, _ in _of_older_code(planned):
-        _moved(planned, work, "accept()")
-        return True
-    return False
+    backend, name = planned.backend, planned.declared.name
+    with backend.single_flight(name, planned.measured.digest):
+        own = backend.unfinished(name, planned.measured.digest)
+        if own.parts():
+            return 0
+        older = _of_older_code(planned)
+        if older is None:
+            return None
+        _take_over(planned, own, older, "accept()")
+        return 1
+
+
+def accept_all(backend: LocalBackend, name: str, context: Context) -> int:
+    """State that all unfinished work of a checkpoint holds for the code as it is now.
+
+    Args:
+        backend: The store.
+        name: The checkpoint.
+        context: What it means now, arguments aside.
+
+    Returns:
+        How much work that concerned.
+    """
+    count = 0
+    for work, key in works(backend.segments, name):
+        now = rekeyed(key, context)
+        is_older = differs_in_code_alone(key, now) and stands_as(key, context)
+        if not is_older or backend.find(name, now.digest) is not None:
+            continue
+        with backend.single_flight(name, now.digest):
+            own = backend.unfinished(name, now.digest)
+            if work.parts() and not own.parts():
+                changes = tuple(map(str, compare(key, now)))
+                statement = Acceptance(utc_now(), work.digest, changes, "accept()")
+                own.take_over(work, now, statement)
+                count += 1
+    return count

@@ -16,7 +16,7 @@ from usher_pipeline.fingerprint.content import combine
 from usher_pipeline.fingerprint.files import signature
 from usher_pipeline.persistence.places import safe_name
 from usher_pipeline.persistence.spools import sync
-from usher_pipeline.records import ENTRY_FORMAT, Entry, Read
+from usher_pipeline.records import ENTRY_FORMAT, Entry, Key, Read
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -28,6 +28,7 @@ __all__ = [
     "GONE",
     "entry_anew",
     "is_entry_name",
+    "is_formed_key",
     "is_gone",
     "is_of_another_version",
     "read_entry",
@@ -108,15 +109,28 @@ def _is_formed(entry: Entry) -> bool:
     texts = (
         *(getattr(entry, name) for name in _TEXTS),
         *(value for column in entry.columns for value in astuple(column)),
-        *(getattr(part, name) for part in entry.key.parts for name in _PART_TEXTS),
-        *(value for part in entry.key.parts for item in part.items for value in item),
         *(read_text for read in (*entry.reads, *entry.inputs) for read_text in _texts_of(read)),
-        *entry.key.untracked,
         *entry.unknown,
         *names,
     )
     is_named = isinstance(names, list) and len(names) == len(entry.columns)
-    return is_named and all(isinstance(text, str) for text in texts)
+    is_text = all(isinstance(text, str) for text in texts)
+    return is_named and is_text and is_formed_key(entry.key)
+
+
+def is_formed_key(key: Key) -> bool:
+    """Tell whether all texts of a key that was read are texts.
+
+    Args:
+        key: The key.
+    """
+    texts = (
+        *(getattr(part, name) for part in key.parts for name in _PART_TEXTS),
+        *(value for part in key.parts for item in part.items for value in item),
+        *(key.name, key.digest, key.code),
+        *key.untracked,
+    )
+    return all(isinstance(text, str) for text in texts)
 
 
 #: The fields of an entry, and of a part of its key, that are texts.

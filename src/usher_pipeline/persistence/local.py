@@ -480,7 +480,7 @@ class LocalBackend:
             name: The checkpoint.
             key: The digest of the key.
         """
-        return Unfinished(self.segments.folder, name, key)
+        return Unfinished(self.segments, name, key)
 
     def forget(self, entry: Entry) -> None:
         """Remove every result under the key of an entry, in both halves.
@@ -508,7 +508,7 @@ class LocalBackend:
         with self.tables.removing(name):
             self.segments.clear(name)
             self._unmark(name)
-            for work in works(self.segments.folder, name):
+            for work, _ in works(self.segments, name):
                 work.discard()
         return count
 

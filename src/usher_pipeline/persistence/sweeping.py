@@ -17,7 +17,7 @@ from usher_pipeline.persistence.entries import is_entry_name
 from usher_pipeline.persistence.flights import LOCKS, NOTES
 from usher_pipeline.persistence.locking import try_hold
 from usher_pipeline.persistence.segments import put_back
-from usher_pipeline.persistence.unfinished import UNFINISHED, Unfinished
+from usher_pipeline.persistence.unfinished import every_work
 from usher_pipeline.records import utc_now
 
 if TYPE_CHECKING:
@@ -96,16 +96,14 @@ def leftovers(segments: Segments) -> Iterator[Leftover]:
 
 def _finished(segments: Segments) -> Iterator[Leftover]:
     """Yield the parts of work that became a result, whose process was killed right then."""
-    for place in _paths(segments.folder / UNFINISHED):
-        for folder in _paths(place):
-            work = Unfinished.at(folder)
-            parts = work.parts()
-            entry = segments.find(work.name, work.digest) if parts else None
-            # Of a refresh that is under way there are parts as well, and an older result.
-            is_stored = entry is not None and entry.created_at > parts[-1].made_at
-            if is_stored or work.is_discarded:
-                for path in _paths(folder):
-                    yield from _leftover(path, "temporary")
+    for folder, work, _ in every_work(segments):
+        parts = work.parts() if work is not None else []
+        entry = segments.find(work.name, work.digest) if work is not None and parts else None
+        # Of a refresh that is under way there are parts as well, and an older result.
+        is_stored = entry is not None and entry.created_at > parts[-1].made_at
+        if is_stored or work is None:
+            for path in _paths(folder):
+                yield from _leftover(path, "temporary")
 
 
 def copy_name(stem: str) -> str:

@@ -6,8 +6,8 @@ what the work is for. The rename of the second file of a pair commits its rows t
 the cursor that stands after them. Parts are put together now and then: one that covers the
 numbers of others stands for them, whether or not they are unlinked yet.
 
-Whoever writes holds the key (`flights`); whoever reads takes what was committed so far.
-Nothing here is ever swept.
+Whoever writes holds the key (`flights`); whoever reads takes what was committed so far. No
+part of work that is not finished is ever swept.
 """
 
 from __future__ import annotations
@@ -15,42 +15,99 @@ from __future__ import annotations
 import re
 import shutil
 from contextlib import suppress
-from dataclasses import asdict, dataclass
-from datetime import datetime
-from typing import TYPE_CHECKING, Any, Final
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from uuid import uuid4
 
+from usher_pipeline.fingerprint.content import combine
 from usher_pipeline.frames import Packed, adapter_for, adapter_of_kind
-from usher_pipeline.persistence.entries import read_json, write_json
+from usher_pipeline.persistence.entries import is_formed_key, read_json, write_json
 from usher_pipeline.persistence.places import safe_name
 from usher_pipeline.persistence.spools import Spool, sync
-from usher_pipeline.records import Acceptance, Key, Read, utc_now
+from usher_pipeline.records import Acceptance, Key, Read, utc_from_text, utc_now
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
+    from datetime import datetime
     from pathlib import Path
 
     import pyarrow as pa
 
+    from usher_pipeline.persistence.segments import Segments
+
 __all__ = [
-    "UNFINISHED",
+    "Begun",
+    "Reached",
     "SealedPart",
+    "Statement",
     "Unfinished",
+    "every_work",
     "together",
-    "unfinished_sizes",
     "works",
 ]
 
 #: Where all unfinished work of a store lies.
-UNFINISHED: Final = ".unfinished"
+_UNFINISHED: Final = ".unfinished"
 
 _FORMAT: Final = 1
+#: Stands in the name of a folder that is being removed.
 _GONE: Final = "~"
 _WORK: Final = "work.json"
 _NAME: Final = re.compile(r"(?P<first>\d{8})-(?P<last>\d{8})\.json")
-#: So many parts that are smaller than that are put together.
+#: So many parts that are smaller than that are put together, in memory.
 _MOST_SMALL: Final = 256
-_SMALL_BYTES: Final = 1 << 25
+_SMALL_BYTES: Final = 1 << 20
+#: What is raised where something else stands in a file than was written.
+_ODD: Final = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
+
+
+@dataclass(frozen=True, slots=True)
+class Statement:
+    """What unfinished work is for.
+
+    Attributes:
+        key: The call.
+        begun_at: When it was begun (UTC).
+        accepted: The statements by which parts that older code made hold, oldest first.
+    """
+
+    key: Key
+    begun_at: datetime
+    accepted: tuple[Acceptance, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the statement as plain data."""
+        return {
+            "format": _FORMAT,
+            "key": self.key.to_json(),
+            "begun_at": self.begun_at.isoformat(),
+            "accepted": [each.to_json() for each in self.accepted],
+        }
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> Statement | None:
+        """Return the statement that `to_json` wrote; None if it is none."""
+        try:
+            key, begun_at = Key.from_json(data["key"]), utc_from_text(data["begun_at"])
+            accepted = tuple(map(Acceptance.from_json, data["accepted"]))
+        except _ODD:
+            return None
+        return cls(key, begun_at, accepted) if is_formed_key(key) else None
+
+
+@dataclass(frozen=True, slots=True)
+class Reached:
+    """How far a function is after some rows.
+
+    Attributes:
+        cursor: Where it goes on after them; plain data.
+        elapsed_s: How long it took to get them, in seconds.
+        reads: What it had read from stores until then.
+    """
+
+    cursor: Any
+    elapsed_s: float
+    reads: tuple[Read, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,27 +119,22 @@ class SealedPart:
         last: The number of the last one.
         kind: The kind of frame.
         schema: The exact schema of the frame, as plain data.
-        digests: The digest of each column.
+        content: The fingerprint of the whole frame, as that of an entry is.
         row_count: How many rows it has.
         size_bytes: How big the file is.
-        cursor: Where the function went on after these rows.
-        elapsed_s: How long it took to get them, in seconds.
         made_at: When they were committed (UTC).
-        reads: What the function had read from stores until then, in the process that
-            committed them.
+        reached: How far the function was after them.
     """
 
     first: int
     last: int
     kind: str
     schema: dict[str, Any]
-    digests: tuple[str, ...]
+    content: str
     row_count: int
     size_bytes: int
-    cursor: Any
-    elapsed_s: float
     made_at: datetime
-    reads: tuple[Read, ...] = ()
+    reached: Reached
 
     @property
     def stem(self) -> str:
@@ -94,83 +146,53 @@ class SealedPart:
         return {"format": _FORMAT, **asdict(self), "made_at": self.made_at.isoformat()}
 
     @classmethod
-    def from_json(cls, data: dict[str, Any]) -> SealedPart:
-        """Return the part that `to_json` wrote.
-
-        Raises:
-            ValueError: It is of another format, or is no part.
-        """
-        if data.get("format") != _FORMAT:
-            raise ValueError("not a part of this format")
-        stated = {name: value for name, value in data.items() if name != "format"}
+    def from_json(cls, data: dict[str, Any]) -> SealedPart | None:
+        """Return the part that `to_json` wrote; None if it is none, or of another format."""
         try:
+            if data["format"] != _FORMAT:
+                return None
+            reached = data["reached"]
             return cls(
-                **{
-                    **stated,
-                    "digests": tuple(stated["digests"]),
-                    "made_at": datetime.fromisoformat(stated["made_at"]),
-                    "reads": tuple(map(Read.from_json, stated["reads"])),
-                }
+                first=int(data["first"]),
+                last=int(data["last"]),
+                kind=str(data["kind"]),
+                schema=dict(data["schema"]),
+                content=str(data["content"]),
+                row_count=int(data["row_count"]),
+                size_bytes=int(data["size_bytes"]),
+                made_at=utc_from_text(data["made_at"]),
+                reached=Reached(
+                    reached["cursor"],
+                    float(reached["elapsed_s"]),
+                    tuple(map(Read.from_json, reached["reads"])),
+                ),
             )
-        except (LookupError, TypeError) as problem:
-            raise ValueError(f"not a part: {problem}") from None
+        except _ODD:
+            return None
 
 
 class Unfinished:
     """The parts of one result that is not finished.
 
     Args:
-        folder: The folder of sealed results of the store.
+        segments: The sealed results of the store.
         name: The checkpoint.
         digest: That of the key.
+
+    Attributes:
+        folder: Where the parts are.
     """
 
-    def __init__(self, folder: Path, name: str, digest: str) -> None:
-        self.folder = folder / UNFINISHED / safe_name(name) / digest
+    def __init__(self, segments: Segments, name: str, digest: str) -> None:
+        self.segments = segments
         self.name = name
         self.digest = digest
-
-    @classmethod
-    def at(cls, folder: Path) -> Unfinished:
-        """Return the work in a folder of its own, which says what it is for.
-
-        Args:
-            folder: The folder.
-        """
-        work = cls(folder.parents[2], folder.parent.name, folder.name)
-        key = work.key
-        work.name = key.name if key is not None else ""
-        return work
+        self.folder = segments.folder / _UNFINISHED / safe_name(name) / digest
 
     @property
-    def is_discarded(self) -> bool:
-        """Whether it was being removed by a process that was killed then."""
-        return _GONE in self.folder.name
-
-    @property
-    def key(self) -> Key | None:
+    def statement(self) -> Statement | None:
         """What the work is for; None if nothing was begun."""
-        try:
-            return Key.from_json(read_json(self.folder / _WORK)["key"])
-        except (LookupError, TypeError, ValueError):
-            return None
-
-    @property
-    def begun_at(self) -> datetime | None:
-        """When the work was begun (UTC); None if it was not."""
-        try:
-            return datetime.fromisoformat(read_json(self.folder / _WORK)["begun_at"])
-        except (LookupError, TypeError, ValueError):
-            return None
-
-    @property
-    def accepted(self) -> tuple[Acceptance, ...]:
-        """The statements by which parts that older code made hold, oldest first."""
-        try:
-            stated = read_json(self.folder / _WORK).get("accepted", [])
-            return tuple(map(Acceptance.from_json, stated))
-        except (LookupError, TypeError, ValueError):
-            return ()
+        return Statement.from_json(read_json(self.folder / _WORK))
 
     def parts(self) -> list[SealedPart]:
         """Return what was committed, in order, up to a gap if something is missing."""
@@ -191,11 +213,10 @@ class Unfinished:
         return [match for name in names if (match := _NAME.fullmatch(name))]
 
     def _read(self, name: re.Match[str]) -> SealedPart | None:
-        try:
-            part = SealedPart.from_json(read_json(self.folder / name[0]))
-        except ValueError:
-            return None
-        return part if f"{part.stem}.json" == name[0] else None
+        part = SealedPart.from_json(read_json(self.folder / name[0]))
+        return part if part is not None and f"{part.stem}.json" == name[0] else None
+
+    # --- writing ---
 
     def begin(self, key: Key) -> None:
         """Say what the work is for, before its first part is committed.
@@ -203,35 +224,39 @@ class Unfinished:
         Raises:
             OSError: The folder can not be written.
         """
-        if self.key is None:
-            self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            work = {"format": _FORMAT, "key": key.to_json(), "begun_at": utc_now().isoformat()}
-            write_json(self.folder / _WORK, work)
-            sync(self.folder.parent)
+        if self.statement is None:
+            self._state(Statement(key, utc_now()))
 
-    def commit(
-        self,
-        packed: Packed,
-        cursor: Any,
-        elapsed_s: float,
-        reads: Sequence[Read] = (),
-        *,
-        numbers: tuple[int, int],
-    ) -> SealedPart:
-        """Store rows together with the cursor that stands after them, or neither.
+    def _state(self, statement: Statement) -> None:
+        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        write_json(self.folder / _WORK, statement.to_json())
+        sync(self.folder.parent)
+
+    def add(
+        self, packed: Packed, reached: Reached, parts: Sequence[SealedPart]
+    ) -> list[SealedPart]:
+        """Commit rows after some parts; put small ones together where there are very many.
 
         Args:
             packed: The rows.
-            cursor: The cursor; plain data.
-            elapsed_s: How long it took to get the rows, in seconds.
-            reads: What the function read so far.
-            numbers: The numbers of the first and the last commit that these rows are.
+            reached: How far the function is after them.
+            parts: All that is committed, in order.
+
+        Returns:
+            All that is committed by now, in order.
 
         Raises:
             OSError: The folder can not be written; nothing was committed.
         """
+        number = (parts[-1].last if parts else 0) + 1
+        part = self._commit(packed, reached, (number, number))
+        return self._joined([*parts, part])
+
+    def _commit(self, packed: Packed, reached: Reached, numbers: tuple[int, int]) -> SealedPart:
+        """Store rows together with how far the function is after them, or neither."""
         from usher_pipeline.fingerprint.frames import column_digests
 
+        digests, schema = column_digests(packed.table), dict(packed.schema)
         temporary = self.folder / f".{uuid4().hex}.arrow.tmp"
         spool = Spool(temporary, packed.table.schema)
         try:
@@ -239,14 +264,12 @@ class Unfinished:
             part = SealedPart(
                 *numbers,
                 kind=packed.kind,
-                schema=dict(packed.schema),
-                digests=tuple(column_digests(packed.table)),
+                schema=schema,
+                content=combine(packed.kind, schema, digests),
                 row_count=packed.table.num_rows,
                 size_bytes=temporary.stat().st_size,
-                cursor=cursor,
-                elapsed_s=elapsed_s,
                 made_at=utc_now(),
-                reads=tuple(reads),
+                reached=reached,
             )
             temporary.replace(self.folder / f"{part.stem}.arrow")
             sync(self.folder)
@@ -256,6 +279,30 @@ class Unfinished:
             raise
         spool.release()
         return part
+
+    def _joined(self, parts: list[SealedPart]) -> list[SealedPart]:
+        """Put the small parts at the end together where there are very many."""
+        begin = len(parts)
+        while begin and parts[begin - 1].size_bytes <= _SMALL_BYTES:
+            begin -= 1
+        tail = parts[begin:]
+        if len(tail) < _MOST_SMALL:
+            return parts
+        frames = [self.frame(part) for part in tail]
+        if any(frame is None for frame in frames):
+            # What is damaged may not be hidden within what is not; it is found when it is
+            # gone on with.
+            return parts
+        elapsed_s = sum(part.reached.elapsed_s for part in tail)
+        reached = replace(tail[-1].reached, elapsed_s=elapsed_s)
+        joined = self._commit(together(frames), reached, (tail[0].first, tail[-1].last))
+        for part in tail:
+            # The pair that stands for it is committed; its own entry goes first.
+            for ending in (".json", ".arrow"):
+                (self.folder / f"{part.stem}{ending}").unlink(missing_ok=True)
+        return [*parts[:begin], joined]
+
+    # --- reading ---
 
     def packed(self, part: SealedPart) -> Packed | None:
         """Return the rows of a part; None if they are not what was committed."""
@@ -268,85 +315,61 @@ class Unfinished:
             table = Mapped(self.folder / f"{part.stem}.arrow").table
             # The file may be anybody's: no frame is built before its structure is checked.
             table.validate(full=True)
-        except (OSError, pa.ArrowException):
+            digests = column_digests(table)
+            is_whole = combine(part.kind, part.schema, digests) == part.content
+            # One that knows nothing of the kind may not read it.
+            adapter_of_kind(part.kind)
+        except (OSError, *_ODD, MemoryError, pa.ArrowException):
             return None
-        if tuple(column_digests(table)) != part.digests or len(table) != part.row_count:
+        return Packed(table, part.schema, part.kind) if is_whole else None
+
+    def frame(self, part: SealedPart) -> Any:
+        """Return the frame of a part; None if it is not what was committed."""
+        packed = self.packed(part)
+        if packed is None:
             return None
-        return Packed(table, part.schema, part.kind)
+        try:
+            return adapter_of_kind(packed.kind).from_arrow(packed.table, packed.schema)
+        except _ODD:
+            # Its schema is not that of its rows.
+            return None
 
-    def frames(self, parts: Sequence[SealedPart]) -> Iterator[Any]:
-        """Yield the frame of each part, in order, up to one that is damaged."""
-        for part in parts:
-            packed = self.packed(part)
-            if packed is None:
-                return
-            yield adapter_of_kind(packed.kind).from_arrow(packed.table, packed.schema)
-
-    def joined(self, parts: Sequence[SealedPart]) -> list[SealedPart]:
-        """Put small parts at the end together where there are very many; return all.
-
-        Args:
-            parts: All parts, in order.
-        """
-        tail: list[SealedPart] = []
-        for part in reversed(parts):
-            if part.size_bytes > _SMALL_BYTES:
-                break
-            tail.insert(0, part)
-        if len(tail) < _MOST_SMALL:
-            return list(parts)
-        packed = together(self.frames(tail))
-        joined = self.commit(
-            packed,
-            tail[-1].cursor,
-            sum(part.elapsed_s for part in tail),
-            tail[-1].reads,
-            numbers=(tail[0].first, tail[-1].last),
-        )
-        for part in tail:
-            self._unlink(part)
-        return [*parts[: len(parts) - len(tail)], joined]
+    # --- removing ---
 
     def drop_after(self, parts: Sequence[SealedPart]) -> None:
-        """Move away what is committed after some parts, such as what is damaged.
+        """Set aside what is committed after some parts, such as what is damaged.
 
         Args:
             parts: What stays, in order.
         """
         last = parts[-1].last if parts else 0
-        aside = self.folder.parents[2] / ".damaged" / safe_name(self.name)
         for name in self._names():
             if int(name["last"]) > last:
-                aside.mkdir(mode=0o700, parents=True, exist_ok=True)
-                stem = name[0].removesuffix(".json")
-                for ending in (".json", ".arrow"):
-                    with suppress(FileNotFoundError):
-                        path = self.folder / f"{stem}{ending}"
-                        path.rename(aside / f"{self.digest}-{stem}~{uuid4().hex[:8]}{ending}")
+                entry = self.folder / name[0]
+                self.segments.set_aside(entry)
+                self.segments.set_aside(entry.with_suffix(".arrow"))
 
-    def _unlink(self, part: SealedPart) -> None:
-        # The pair that stands for it is committed; its own entry goes first.
-        for ending in (".json", ".arrow"):
-            (self.folder / f"{part.stem}{ending}").unlink(missing_ok=True)
-
-    def move(self, key: Key, statement: Acceptance) -> Unfinished:
-        """Let the parts be those of another key; return the work under that.
+    def take_over(self, other: Unfinished, key: Key, statement: Acceptance) -> None:
+        """Let the parts of other work be parts of this one, which has none, as well.
 
         Args:
-            key: The other key, under which there is no work.
-            statement: Why they hold for it.
+            other: The work, of older code; it stays, and whoever is at it goes on.
+            key: The call that this work is for.
+            statement: Why the parts hold for it.
 
         Raises:
-            OSError: The folder can not be written; the work is where it was.
+            OSError: The folder can not be written.
         """
-        moved = Unfinished(self.folder.parents[2], self.name, key.digest)
-        moved.discard()
-        accepted = [each.to_json() for each in (*self.accepted, statement)]
-        stated = {**read_json(self.folder / _WORK), "key": key.to_json(), "accepted": accepted}
-        write_json(self.folder / _WORK, stated)
-        self.folder.rename(moved.folder)
-        sync(moved.folder.parent)
-        return moved
+        before = other.statement
+        parts = other.parts()
+        accepted = (*(before.accepted if before is not None else ()), statement)
+        begun_at = before.begun_at if before is not None else utc_now()
+        self._state(Statement(key, begun_at, accepted))
+        for part in parts:
+            # What is sealed never changes, so both may have it; the entry comes last.
+            for ending in (".arrow", ".json"):
+                _same(other.folder / f"{part.stem}{ending}", self.folder)
+        sync(self.folder)
 
     def discard(self) -> None:
         """Remove all parts, which are in a result by now or of no use any more."""
@@ -359,6 +382,17 @@ class Unfinished:
             self.folder.parent.rmdir()
 
 
+def _same(path: Path, folder: Path) -> None:
+    """Give a file that never changes another name, or copy it where that is not possible."""
+    target = folder / path.name
+    try:
+        target.hardlink_to(path)
+    except OSError:
+        shutil.copyfile(path, target)
+        target.chmod(0o600)
+        sync(target)
+
+
 def _seal(spool: Spool, packed: Packed) -> None:
     spool.write(packed.table)
     spool.close()
@@ -366,7 +400,7 @@ def _seal(spool: Spool, packed: Packed) -> None:
         raise spool.trouble
 
 
-def together(frames: Iterator[Any]) -> Packed:
+def together(frames: Iterable[Any]) -> Packed:
     """Return frames of the same columns as one, the rows of one below those of the other.
 
     Args:
@@ -376,45 +410,70 @@ def together(frames: Iterator[Any]) -> Packed:
 
     from usher_pipeline.frames.streams import Growing, coalesced
 
-    first = next(frames)
+    each = iter(frames)
+    first = next(each)
     adapter = adapter_for(first)
     assert adapter is not None  # noqa: S101 - whoever yielded it was asked
     growing = Growing(adapter)
-    tables: list[pa.Table] = [growing.add(first), *map(growing.add, frames)]
+    tables: list[pa.Table] = [growing.add(first), *map(growing.add, each)]
     return Packed(pa.concat_tables(coalesced(tables)), growing.schema, growing.kind)
 
 
-def works(folder: Path, name: str) -> list[Unfinished]:
-    """Return the unfinished work of a checkpoint, newest first.
+# --- all of a store ---------------------------------------------------------------------
+
+
+class Begun(NamedTuple):
+    """Unfinished work that lies in a store.
+
+    Attributes:
+        folder: Where it lies.
+        work: The work; None if it is being removed.
+        statement: What it is for; the same.
+    """
+
+    folder: Path
+    work: Unfinished | None = None
+    statement: Statement | None = None
+
+    @property
+    def size_bytes(self) -> int:
+        """How big its files are."""
+        found = 0
+        for path in self.folder.glob("*"):
+            with suppress(OSError):
+                found += path.lstat().st_size
+        return found
+
+
+def every_work(segments: Segments) -> Iterator[Begun]:
+    """Yield all unfinished work of a store, and what is left of work that is removed.
 
     Args:
-        folder: The folder of sealed results of the store.
+        segments: The sealed results of the store.
+    """
+    for folder in sorted((segments.folder / _UNFINISHED).glob("*/*")):
+        if _GONE in folder.name:
+            yield Begun(folder)
+            continue
+        statement = Statement.from_json(read_json(folder / _WORK))
+        if statement is not None:
+            work = Unfinished(segments, statement.key.name, folder.name)
+            # Whoever made the files may have said anything.
+            if work.folder == folder:
+                yield Begun(folder, work, statement)
+
+
+def works(segments: Segments, name: str) -> list[tuple[Unfinished, Key]]:
+    """Return the unfinished work of a checkpoint with what it is for, newest first.
+
+    Args:
+        segments: The sealed results of the store.
         name: The checkpoint.
     """
-    place = folder / UNFINISHED / safe_name(name)
-    try:
-        found = [path for path in place.iterdir() if _GONE not in path.name]
-        found = [path for path in found if (path / _WORK).is_file()]
-    except OSError:
-        return []
-    found.sort(key=lambda path: path.stat().st_mtime_ns, reverse=True)
-    return [Unfinished(folder, name, path.name) for path in found]
-
-
-def unfinished_sizes(folder: Path, besides: Collection[Path] = ()) -> list[int]:
-    """Return how big each unfinished work of a store is, in bytes.
-
-    Args:
-        folder: The folder of sealed results of the store.
-        besides: Files that do not count.
-    """
-    sizes = []
-    for place in (folder / UNFINISHED).glob("*/*"):
-        files = [path for path in place.glob("*") if path not in besides]
-        found = 0
-        for path in files:
-            with suppress(OSError):
-                found += path.stat().st_size
-        if found:
-            sizes.append(found)
-    return sizes
+    found = [
+        (begun.statement.begun_at, begun.work, begun.statement.key)
+        for begun in every_work(segments)
+        if begun.work is not None and begun.statement is not None and begun.work.name == name
+    ]
+    found.sort(key=lambda each: each[0], reverse=True)
+    return [(work, key) for _, work, key in found]

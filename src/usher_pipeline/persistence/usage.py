@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 from usher_pipeline.display import age, size
 from usher_pipeline.persistence.inventory import items, parts_of, size_of
 from usher_pipeline.persistence.sweeping import leftovers
-from usher_pipeline.persistence.unfinished import unfinished_sizes
+from usher_pipeline.persistence.unfinished import every_work
 from usher_pipeline.records import utc_now
 
 if TYPE_CHECKING:
@@ -146,7 +146,10 @@ def measure(backend: LocalBackend, now: datetime | None = None) -> Usage:
     left = list(leftovers(backend.segments))
     damaged = [each for each in left if each.kind == "damaged"]
     rest = [each for each in left if each.kind != "damaged"]
-    begun = unfinished_sizes(backend.segments.folder, {each.path for each in rest})
+    over = {each.path.parent for each in rest}
+    begun = [
+        each.size_bytes for each in every_work(backend.segments) if each.folder not in over
+    ]
     return Usage(
         path=backend.path,
         names=_names(backend, found),
