@@ -16,7 +16,7 @@ import pytest
 
 from usher_pipeline import awaiting, checkpoint, configure, run
 from usher_pipeline.errors import CheckpointCycleError, CheckpointMissError
-from usher_pipeline.persistence.local import LocalBackend
+from usher_pipeline.persistence.local import LocalBackend, resolved
 from usher_pipeline.records import Hit
 
 if TYPE_CHECKING:
@@ -294,3 +294,59 @@ def test_without_a_loop_there_is_nobody_to_run_it() -> None:
     made: Callable[[], Coroutine[Any, Any, None]] = some
     with pytest.raises(RuntimeError, match="where a loop runs"):
         awaiting.result_of(made())
+
+
+def test_who_cancels_a_call_that_waits_for_others_is_free_at_once() -> None:
+    """A call that waits for another process's result does not keep its loop from ending."""
+    configure(store=STORE)
+
+    @checkpoint(name="shared")
+    async def shared() -> pl.DataFrame:
+        return pl.DataFrame({"n": [1]})
+
+    key, backend = shared.key().digest, LocalBackend(resolved(STORE))
+    taken, free = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with backend.single_flight("shared", key):
+            taken.set()
+            free.wait(60)
+
+    holder = threading.Thread(target=hold)
+    holder.start()
+    taken.wait(60)
+
+    async def main() -> None:
+        with pytest.raises(TimeoutError, match=r"^$"):
+            await asyncio.wait_for(shared(), 0.2)
+        # The holder is still at it.
+        assert not free.is_set()
+
+    asyncio.run(main())
+    free.set()
+    holder.join()
+    assert asyncio.run(shared()).item() == 1
+
+
+def test_few_threads_work_at_a_time(ran: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of many calls at once a few work in the store at a time, and none waits for ever."""
+    fetched, save = fetching(ran), LocalBackend.save
+    at_work, most = [0], [0]
+
+    def counted(*given: Any) -> Any:
+        at_work[0] += 1
+        most[0] = max(most[0], at_work[0])
+        try:
+            time.sleep(0.005)
+            return save(*given)
+        finally:
+            at_work[0] -= 1
+
+    monkeypatch.setattr(LocalBackend, "save", counted)
+
+    async def main() -> None:
+        await asyncio.gather(*(fetched(n) for n in range(20)))
+
+    asyncio.run(main())
+    assert sorted(ran) == list(range(20))
+    assert 1 <= most[0] <= 2

@@ -14,8 +14,10 @@ import asyncio
 import concurrent.futures
 import contextvars
 import threading
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, Final
+
+from usher_pipeline.interrupts import ended_by
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterator
@@ -46,7 +48,7 @@ class _Beside:
         with self.lock:
             if self.is_cancelled:
                 coroutine.close()
-                raise asyncio.CancelledError
+            self.check()
             self.running = asyncio.run_coroutine_threadsafe(coroutine, self.loop)
         with aside():
             return self._result(self.running, coroutine)
@@ -70,8 +72,13 @@ class _Beside:
                     coroutine.close()
                     raise RuntimeError("the event loop was closed during the call") from None
 
+    def check(self) -> None:
+        """Raise if the call was cancelled."""
+        if self.is_cancelled:
+            raise asyncio.CancelledError
+
     def cancel(self) -> None:
-        """Cancel the function, or keep it from being begun."""
+        """Cancel the function, or keep it from being begun; what waits ends as well."""
         with self.lock:
             self.is_cancelled = True
             if self.running is not None:
@@ -81,7 +88,7 @@ class _Beside:
 @contextmanager
 def aside() -> Iterator[None]:
     """Let other threads beside loops work during the block, in which this one only waits."""
-    is_beside = threading.current_thread().name == _THREAD
+    is_beside = getattr(_own, "is_beside", False)
     if is_beside:
         _AT_WORK.release()
     try:
@@ -91,8 +98,8 @@ def aside() -> Iterator[None]:
             _AT_WORK.acquire()
 
 
-#: What the threads beside loops are called.
-_THREAD: Final = "usher-beside"
+#: What a thread knows of itself.
+_own: Final = threading.local()
 _beside: Final[contextvars.ContextVar[_Beside | None]] = contextvars.ContextVar(
     "usher_beside", default=None
 )
@@ -111,6 +118,7 @@ async def answered(work: Callable[[], Any]) -> Any:
     loop = asyncio.get_running_loop()
     beside, context = _Beside(loop), contextvars.copy_context()
     context.run(_beside.set, beside)
+    context.run(ended_by, beside.check)
     done: asyncio.Future[Any] = loop.create_future()
 
     def tell(set_it: Callable[[Any], None], value: Any) -> None:
@@ -118,15 +126,17 @@ async def answered(work: Callable[[], Any]) -> Any:
             set_it(value)
 
     def thread() -> None:
+        _own.is_beside = True
         try:
             with _AT_WORK:
                 told, value = done.set_result, context.run(work)
         except BaseException as problem:  # noqa: BLE001 - it is raised where it is awaited
             told, value = done.set_exception, _raisable(problem)
-        if not loop.is_closed():
+        with suppress(RuntimeError):
+            # The loop may be closed by now, and nobody ask any more.
             loop.call_soon_threadsafe(tell, told, value)
 
-    threading.Thread(target=thread, name=_THREAD).start()
+    threading.Thread(target=thread, name="usher-beside").start()
     try:
         return await asyncio.shield(done)
     except asyncio.CancelledError:

@@ -1,19 +1,25 @@
-"""Ctrl-C, held back for the moments in which it would leave something half done."""
+"""What ends a call from outside: Ctrl-C, held back where it would leave something half done,
+and the wish of whoever waits for a thread.
+"""
 
 from __future__ import annotations
 
 import signal
 import threading
+from collections.abc import Callable
 from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
-__all__ = ["check", "held_back"]
+__all__ = ["check", "ended_by", "held_back"]
 
 #: What was pressed in the blocks that hold it back, outermost first.
 _blocks: Final[list[list[tuple[int, Any]]]] = []
+#: Raises where somebody wants the present call to end.
+_ended: Final[ContextVar[Callable[[], None] | None]] = ContextVar("usher_ended", default=None)
 
 
 @contextmanager
@@ -60,12 +66,25 @@ def held_back(pressed: Callable[[], object] | None = None) -> Iterator[None]:
             handler(*came[-1])
 
 
+def ended_by(end: Callable[[], None]) -> None:
+    """Let somebody end the waits of the present context.
+
+    Args:
+        end: Called by `check`; raises if they are to end.
+    """
+    _ended.set(end)
+
+
 def check() -> None:
-    """End a wait within a block that holds Ctrl-C back, if it was pressed meanwhile.
+    """End a wait, if Ctrl-C that is held back was pressed, or somebody else wants it to end.
 
     Raises:
-        KeyboardInterrupt: It was.
+        KeyboardInterrupt: It was pressed.
+        BaseException: Whatever `ended_by` was told.
     """
     is_main = threading.current_thread() is threading.main_thread()
     if is_main and any(_blocks):
         raise KeyboardInterrupt
+    end = _ended.get()
+    if end is not None:
+        end()
