@@ -1,18 +1,18 @@
-"""What ends a call from outside: Ctrl-C, held back where it would leave something half done,
-and the wish of whoever waits for a thread.
+"""What ends a call from outside: Ctrl-C, and the wish of whoever waits for a thread.
+
+Ctrl-C is held back where it would leave something half done.
 """
 
 from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Callable
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 __all__ = ["check", "ended_by", "held_back"]
 
