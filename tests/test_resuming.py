@@ -28,7 +28,7 @@ from usher_pipeline.errors import (
 )
 from usher_pipeline.persistence import PipelineStore, unfinished
 from usher_pipeline.persistence.segments import Segments
-from usher_pipeline.records import Hit, Miss
+from usher_pipeline.records import Blocked, Hit, Miss
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -690,3 +690,78 @@ def test_parts_and_statements_may_hold_anything(api: Api, value: Any) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UsherWarning)
         assert pages().equals(expected())
+
+
+def test_rows_of_a_file_that_changed_meanwhile_are_not_gone_on_with(api: Api) -> None:
+    """A file that changed while the function ran, and changed back, spoils no result."""
+    source = Path("source.txt")
+    source.write_text("old")
+
+    @checkpoint(name="pages", ignore=["of", "stops"])
+    def pages(
+        path: Path, *, of: Api = api, stops: set[int], resume: Resume[int] = Resume()
+    ) -> Iterator[pl.DataFrame]:
+        for number in range(resume.cursor or 0, 4):
+            if number in stops:
+                raise ConnectionError("the line is dead")
+            if number == 2 and stops:
+                path.write_text("new")
+            yield resume.part(
+                of.page(number).with_columns(text=pl.lit(path.read_text())), cursor=number + 1
+            )
+
+    with pytest.raises(ConnectionError, match="the line is dead"):
+        pages(source, stops={3})
+    source.write_text("old")
+    assert pages.partial(source, stops=set()).collect().height == 6
+    assert set(pages(source, stops=set())["text"]) == {"old"}
+    assert api.asked == [0, 1, 2, 2, 3]
+
+
+def test_explain_says_where_a_call_goes_on(api: Api) -> None:
+    """Whoever asks before a call is told what is stored, and what is to be decided."""
+    configure(costly_s=0.0)
+    first = edited(api, 1)[0]()
+    api.fails_at = {4}
+    with pytest.raises(ConnectionError, match="the line"):
+        first(of=api)
+    decision = first.explain(of=api)
+    assert isinstance(decision, Miss)
+    assert "goes on after 12 rows that took" in str(decision)
+    second = edited(api, 2)[0]()
+    blocked = second.explain(of=api)
+    assert isinstance(blocked, Blocked)
+    assert "unfinished: 12 rows" in str(blocked)
+    api.fails_at = set()
+    first(of=api)
+    assert "goes on after 12 rows" in first.entries()[0].reason
+
+
+def test_a_refresh_that_was_stopped_goes_on(api: Api) -> None:
+    """What a refresh had is kept for the next one, and for a call without another result."""
+    pages = paged(api)
+    pages()
+    api.asked.clear()
+    api.fails_at = {4}
+    with pytest.raises(ConnectionError, match="the line"):
+        pages.refresh()
+    api.fails_at = set()
+    assert pages().equals(expected())
+    assert api.asked == [0, 1, 2, 3, 4]
+    assert pages.refresh().equals(expected())
+    assert api.asked == [0, 1, 2, 3, 4, 4, 5]
+
+
+def test_who_chose_to_begin_anew_after_an_edit_is_not_asked_again(api: Api) -> None:
+    """Rows of the new code are gone on with, although the older one has a costly result."""
+    configure(costly_s=0.0)
+    edited(api, 1)[0]()(of=api)
+    second = edited(api, 2)[0]()
+    with pytest.raises(CodeChangedError, match="18 rows"):
+        second(of=api)
+    api.fails_at, api.asked = {4}, []
+    with pytest.raises(ConnectionError, match="the line"):
+        second.refresh(of=api)
+    api.fails_at = set()
+    assert second(of=api)["v"].to_list() == [2] * 18
+    assert api.asked == [0, 1, 2, 3, 4, 4, 5]

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any, Final, get_args
 
 from usher_pipeline import accepting, awaiting, reading, recall, registry, resuming, runs
 from usher_pipeline.config.environment import is_set, variable
-from usher_pipeline.display import duration
 from usher_pipeline.errors import (
     CheckpointMissError,
     CodeChangedError,
@@ -156,7 +155,10 @@ def _decided(planned: Planned, found: Entry | None, refresh: str = "") -> Decisi
         on_code_change=_code_policy(declared),
         costly_s=planned.run.costly_s,
     )
-    return decide(request, found, earlier, current, versions.stand_for)
+    decision = decide(request, found, earlier, current, versions.stand_for)
+    if declared.handed_in and not refresh:
+        return resuming.decided(planned, decision, request.on_code_change)
+    return decision
 
 
 def _code_policy(declared: Declaration) -> CodePolicy:
@@ -234,11 +236,9 @@ def _require_not_blocked(planned: Planned) -> None:
     decision = planned.decision
     if not isinstance(decision, Blocked):
         return
-    entry = decision.entry
-    took = "were adopted" if entry.adopted else f"took {duration(entry.cost.elapsed_s)}"
-    stored = f"{entry.row_count:,} rows that {took}"
     changes = map(str, decision.reason.differences)
-    raise CodeChangedError(planned.declared.name, changes, stored, entry.cost.elapsed_s, entry)
+    name, stored, elapsed_s = planned.declared.name, decision.stored, decision.elapsed_s
+    raise CodeChangedError(name, changes, stored, elapsed_s, decision.entry)
 
 
 def _require_online(planned: Planned) -> None:
@@ -327,7 +327,7 @@ def _compute(planned: Planned, refresh: str, asked: _Asked, started: float) -> A
     origins = inputs_among({**planned.bound.arguments, **reading.frames_held(planned)})
     started_at, clock = utc_now(), time.perf_counter()
     call = Call(declared.name, declared.config, declared.inputs, planned.backend.path)
-    work = _work(planned, call, refresh) if declared.handed_in else None
+    work = _work(planned, call, before, refresh) if declared.handed_in else None
     try:
         with call, planned.measured.at_work(), ExitStack() as stack:
             result = _begun(planned, work)
@@ -368,18 +368,13 @@ def _compute(planned: Planned, refresh: str, asked: _Asked, started: float) -> A
     return result
 
 
-def _work(planned: Planned, call: Call, refresh: str) -> Work:
-    """Return the work of a call that may go on where an earlier one was stopped.
-
-    Raises:
-        CodeChangedError: Only code changed, and what is stored took long to compute.
-    """
-    unfinished = resuming.find(
-        planned, "recompute" if refresh else _code_policy(planned.declared)
-    )
-    if refresh:
+def _work(planned: Planned, call: Call, before: reading.Watched, refresh: str) -> Work:
+    """Return the work of a call that may go on where an earlier one was stopped."""
+    policy = "recompute" if refresh else _code_policy(planned.declared)
+    unfinished = resuming.find(planned, policy)
+    if refresh and not unfinished.is_refresh:
         unfinished.discard()
-    return Work(planned, unfinished, call)
+    return Work(planned, unfinished, call, before, is_refresh=bool(refresh))
 
 
 def _result(function: Callable[..., Any], bound: Bound) -> Any:

@@ -6,7 +6,7 @@ nothing, and return what to do; the caller acts on it.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias, assert_never
 
 from usher_pipeline.display import duration, is_credential
@@ -105,16 +105,23 @@ def _after_an_edit(request: Request, stored: Entry, reason: Reason) -> Decision:
         case "accept":
             return Hit(stored, accepts=reason)
         case "error":
-            return Blocked(reason, stored, untracked)
+            return _blocked(reason, stored, untracked)
         case "guard":
             # Nobody knows what it cost to compute what was adopted; it was kept for a reason.
             if stored.cost.elapsed_s < request.costly_s and stored.adopted is None:
                 return Miss(reason, untracked)
             took = f"took {duration(stored.cost.elapsed_s)}"
             spent = f"{reason} (what is stored {'was adopted' if stored.adopted else took})"
-            return Blocked(Reason(spent, reason.differences, reason.nearest), stored, untracked)
+            return _blocked(replace(reason, summary=spent), stored, untracked)
         case policy:
             assert_never(policy)
+
+
+def _blocked(reason: Reason, stored: Entry, untracked: tuple[str, ...]) -> Blocked:
+    elapsed_s = stored.cost.elapsed_s
+    took = "were adopted" if stored.adopted else f"took {duration(elapsed_s)}"
+    words = f"{stored.row_count:,} rows that {took}"
+    return Blocked(reason, stored, untracked, words, elapsed_s)
 
 
 #: What a read is called in a reason.

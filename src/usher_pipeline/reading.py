@@ -231,15 +231,30 @@ class Watched:
         Args:
             call: The call, which has ended.
         """
-        changed = [
+        now = self._stated_now() | self._inputs_now()
+        changed = [what for what, digest in now.items() if digest != self.stated.get(what)]
+        return [*self._changed_files(), *changed, *call.torn]
+
+    def is_disturbed(self, call: Call) -> bool:
+        """Tell while the function runs whether what it reads is another one already.
+
+        That is said of files, inputs and what was read twice; sources are asked at the end.
+
+        Args:
+            call: The call.
+        """
+        inputs = self._inputs_now().items()
+        changed = (digest != self.stated.get(what) for what, digest in inputs)
+        return bool(call.torn or self._changed_files()) or any(changed)
+
+    def _changed_files(self) -> list[str]:
+        return [
             f"the file {str(path)!r}"
             for path, (absolute, digest, written) in self.files.items()
             if path_digest(absolute) != digest or stamp(absolute, digest) != written
         ]
-        changed += [what for what, now in self._now().items() if now != self.stated.get(what)]
-        return [*changed, *call.torn]
 
-    def _now(self) -> dict[str, str]:
+    def _stated_now(self) -> dict[str, str]:
         planned, declared = self.planned, self.planned.declared
         facts = InForce(planned.run, anew=True)
         try:
@@ -254,15 +269,18 @@ class Watched:
                 stacklevel=6,
             )
             return {}
-        for name in declared.inputs:
+        return {what: digest for what, digest in now.items() if what in self.stated}
+
+    def _inputs_now(self) -> dict[str, str]:
+        backend, now = self.planned.backend, dict[str, str]()
+        for name in self.planned.declared.inputs:
             # What the run means by it is not what a raw connection reads.
-            version = planned.backend.table_version(name, published=True) or "missing"
-            if planned.backend.table_changes(name) != self.changes_of[name]:
+            version = backend.table_version(name, published=True) or "missing"
+            if backend.table_changes(name) != self.changes_of[name]:
                 # It may have changed and changed back.
                 version = "written meanwhile"
-            if version != self.stated[f"table {name}"]:
-                now[f"table {name}"] = version
-        return {what: digest for what, digest in now.items() if what in self.stated}
+            now[f"table {name}"] = version
+        return now
 
 
 # --- texts that name files --------------------------------------------------------------

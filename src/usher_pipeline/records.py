@@ -697,13 +697,18 @@ class Blocked:
 
     Attributes:
         reason: What changed.
-        entry: The stored result that only the code parts from the call.
+        entry: The stored result that only the code parts from the call; None if that is not
+            finished.
         untracked: What the function reaches and the key does not watch.
+        stored: What is stored, in words.
+        elapsed_s: How long that took to compute, in seconds.
     """
 
     reason: Reason
-    entry: Entry
+    entry: Entry | None
     untracked: tuple[str, ...] = ()
+    stored: str = ""
+    elapsed_s: float = 0.0
 
     def __str__(self) -> str:
         """Return the reason, and what is not watched."""

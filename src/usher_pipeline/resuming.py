@@ -5,21 +5,30 @@ from __future__ import annotations
 import json
 import time
 import warnings
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final, Generic, NamedTuple, TypeVar
 
 from usher_pipeline import reading
 from usher_pipeline.display import duration, preview
 from usher_pipeline.errors import (
     CheckpointMissError,
-    CodeChangedError,
     CursorError,
+    UsherError,
     UsherWarning,
 )
 from usher_pipeline.fingerprint.key import rekeyed, stands_as
 from usher_pipeline.frames import adapter_of_kind
 from usher_pipeline.persistence.unfinished import Reached, together, works
 from usher_pipeline.planning import compare, differs_in_code_alone
-from usher_pipeline.records import Acceptance, Cost, HandedIn, utc_now
+from usher_pipeline.records import (
+    Acceptance,
+    Blocked,
+    Cost,
+    HandedIn,
+    Miss,
+    Reason,
+    utc_now,
+)
 from usher_pipeline.saying import voice
 
 if TYPE_CHECKING:
@@ -33,8 +42,19 @@ if TYPE_CHECKING:
     from usher_pipeline.persistence.local import LocalBackend
     from usher_pipeline.persistence.reads import Call
     from usher_pipeline.persistence.unfinished import SealedPart, Unfinished
+    from usher_pipeline.planning import CodePolicy
+    from usher_pipeline.records import Decision, Difference
 
-__all__ = ["Resume", "Work", "accept", "accept_all", "find", "stored_frame", "stored_rows"]
+__all__ = [
+    "Resume",
+    "Work",
+    "accept",
+    "accept_all",
+    "decided",
+    "find",
+    "stored_frame",
+    "stored_rows",
+]
 
 C = TypeVar("C")
 F = TypeVar("F")
@@ -184,12 +204,24 @@ class Work:
         planned: The call, which holds its key.
         unfinished: What was committed.
         call: Notes what the function reads.
+        watched: What the function was given.
+        is_refresh: Whether the result is computed whatever is stored.
     """
 
-    def __init__(self, planned: Planned, unfinished: Unfinished, call: Call) -> None:
+    def __init__(
+        self,
+        planned: Planned,
+        unfinished: Unfinished,
+        call: Call,
+        watched: reading.Watched,
+        *,
+        is_refresh: bool,
+    ) -> None:
         self.name = planned.declared.name
         self.unfinished = unfinished
         self._call = call
+        self._watched = watched
+        self._is_refresh = is_refresh
         self._key = planned.key
         self._begun_s = self._committed_s = time.monotonic()
         self._commit_s = 0.0
@@ -279,13 +311,14 @@ class Work:
     def _commit(self) -> None:
         """Commit what waits, up to the last cursor; where that fails it waits on."""
         waiting = self._waiting[: self._with_cursor]
-        if not waiting:
+        if not waiting or self._is_disturbed():
+            # Rows that may be of two versions wait for ever: nobody goes on with them.
             return
         started_s = time.monotonic()
         took_s = started_s - self._committed_s
         reached = Reached(waiting[-1].cursor, took_s, self._call.reads)
         try:
-            self.unfinished.begin(self._key)
+            self.unfinished.begin(self._key, is_refresh=self._is_refresh)
             self.parts = self.unfinished.add(_joined(waiting), reached, self.parts)
         except OSError as problem:
             if not self._is_told:
@@ -299,6 +332,13 @@ class Work:
         self._with_cursor, self._waiting_bytes = 0, 0
         self._committed_s = time.monotonic()
         self._commit_s = self._committed_s - started_s
+
+    def _is_disturbed(self) -> bool:
+        try:
+            return self._watched.is_disturbed(self._call)
+        except (OSError, UsherError):
+            # Nobody can tell.
+            return True
 
     def cost(self, cost: Cost) -> Cost:
         """Return what the whole took, from what the present process did.
@@ -342,30 +382,53 @@ def _joined(parts: Sequence[_Part]) -> Packed:
 # --- what is there for a call -----------------------------------------------------------
 
 
+def decided(planned: Planned, decision: Decision, policy: CodePolicy) -> Decision:
+    """Return a decision that knows of unfinished work as well.
+
+    Work of the very code is gone on with. Work that only code parts from the call is gone on
+    with if somebody says so, asked about if it was costly, and never thrown away.
+
+    Args:
+        planned: The call.
+        decision: What is to be done if there is none.
+        policy: What to do when only code changed.
+    """
+    if not isinstance(decision, (Miss, Blocked)):
+        return decision
+    own = planned.backend.unfinished(planned.declared.name, planned.measured.digest).parts()
+    if own:
+        return _goes_on(decision, _worded(own))
+    older = _of_older_code(planned) if policy != "recompute" else None
+    if older is None or isinstance(decision, Blocked):
+        return decision
+    parts = older.work.parts()
+    if policy == "accept":
+        return _goes_on(decision, f"{_worded(parts)}, of older code")
+    if policy == "guard" and _elapsed_s(parts) < planned.run.costly_s:
+        return decision
+    stored = f"unfinished: {_worded(parts)}"
+    summary = f"{', '.join(map(str, older.differences))} ({stored})"
+    reason = Reason(summary, older.differences, older.work.digest)
+    return Blocked(reason, None, decision.untracked, stored, _elapsed_s(parts))
+
+
+def _goes_on(decision: Miss | Blocked, stored: str) -> Miss:
+    summary = f"{decision.reason}; goes on after {stored}"
+    return Miss(replace(decision.reason, summary=summary), decision.untracked)
+
+
 def find(planned: Planned, policy: str) -> Unfinished:
     """Return the unfinished work that a call goes on with; an empty one if there is none.
 
-    Work that only code parts from the call is gone on with if somebody says so, asked about
-    if it was costly, and never thrown away.
-
     Args:
         planned: The call, which holds its key.
-        policy: What to do when only code changed.
-
-    Raises:
-        CodeChangedError: Only code changed, and what is stored took long to compute.
+        policy: What to do when only code changed; what is to be asked about was.
     """
-    name = planned.declared.name
-    own = planned.backend.unfinished(name, planned.measured.digest)
-    older = None if policy == "recompute" or own.parts() else _of_older_code(planned)
-    if older is None:
-        return own
-    parts = older.work.parts()
-    if policy == "accept":
-        _take_over(planned, own, older, "on_code_change")
-    elif policy == "error" or _elapsed_s(parts) >= planned.run.costly_s:
-        stored = f"unfinished: {_worded(parts)}"
-        raise CodeChangedError(name, older.changes, stored, _elapsed_s(parts), None)
+    own = planned.backend.unfinished(planned.declared.name, planned.measured.digest)
+    if policy == "accept" and not own.parts():
+        older = _of_older_code(planned)
+        if older is not None:
+            _take_over(planned, own, older, "on_code_change")
     return own
 
 
@@ -373,19 +436,20 @@ class _Older(NamedTuple):
     """Unfinished work of older code, and in what that differs."""
 
     work: Unfinished
-    changes: tuple[str, ...]
+    differences: tuple[Difference, ...]
 
 
 def _of_older_code(planned: Planned) -> _Older | None:
     """Return the newest work that only code parts from a call."""
     for work, key in works(planned.backend.segments, planned.declared.name):
         if differs_in_code_alone(key, planned.key) and work.parts():
-            return _Older(work, tuple(map(str, compare(key, planned.key))))
+            return _Older(work, compare(key, planned.key))
     return None
 
 
 def _take_over(planned: Planned, own: Unfinished, older: _Older, how: str) -> None:
-    statement = Acceptance(utc_now(), older.work.digest, older.changes, how)
+    changes = tuple(map(str, older.differences))
+    statement = Acceptance(utc_now(), older.work.digest, changes, how)
     own.take_over(older.work, planned.key, statement)
 
 

@@ -69,11 +69,13 @@ class Statement:
         key: The call.
         begun_at: When it was begun (UTC).
         accepted: The statements by which parts that older code made hold, oldest first.
+        is_refresh: Whether it is computed whatever is stored.
     """
 
     key: Key
     begun_at: datetime
     accepted: tuple[Acceptance, ...] = ()
+    is_refresh: bool = False
 
     def to_json(self) -> dict[str, Any]:
         """Return the statement as plain data."""
@@ -82,6 +84,7 @@ class Statement:
             "key": self.key.to_json(),
             "begun_at": self.begun_at.isoformat(),
             "accepted": [each.to_json() for each in self.accepted],
+            "is_refresh": self.is_refresh,
         }
 
     @classmethod
@@ -90,9 +93,10 @@ class Statement:
         try:
             key, begun_at = Key.from_json(data["key"]), utc_from_text(data["begun_at"])
             accepted = tuple(map(Acceptance.from_json, data["accepted"]))
+            found = cls(key, begun_at, accepted, bool(data["is_refresh"]))
         except _ODD:
             return None
-        return cls(key, begun_at, accepted) if is_formed_key(key) else None
+        return found if is_formed_key(key) else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,14 +222,24 @@ class Unfinished:
 
     # --- writing ---
 
-    def begin(self, key: Key) -> None:
+    @property
+    def is_refresh(self) -> bool:
+        """Whether it was begun to be computed whatever is stored."""
+        statement = self.statement
+        return statement is not None and statement.is_refresh
+
+    def begin(self, key: Key, *, is_refresh: bool) -> None:
         """Say what the work is for, before its first part is committed.
+
+        Args:
+            key: The call.
+            is_refresh: Whether it is computed whatever is stored.
 
         Raises:
             OSError: The folder can not be written.
         """
         if self.statement is None:
-            self._state(Statement(key, utc_now()))
+            self._state(Statement(key, utc_now(), is_refresh=is_refresh))
 
     def _state(self, statement: Statement) -> None:
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
