@@ -43,8 +43,10 @@ RANKS: Final = {
     "persistence": 5,
     "calls": 6,
     "decorator": 6,
+    "dispatching": 6,
     "exporting": 6,
     "facts": 6,
+    "failures": 6,
     "reading": 6,
     "recall": 6,
     "results": 6,
@@ -85,6 +87,7 @@ LIBRARIES: Final = {
     "pydantic": ("config/schema.py",),
     "pytz": ("frames/pandas_types.py",),
     "rich": ("cli.py", "cli/*.py", "display.py", "notebook.py"),
+    "tenacity": ("dispatching.py",),
     "xxhash": ("fingerprint/*.py", "persistence/tables.py"),
     "yaml": ("config/loader.py",),
 }
