@@ -60,6 +60,7 @@ RANKS: Final = {
     "mapping": 6,
     "runs": 6,
     "saying": 6,
+    "progress": 6,
     "testing": 7,
     "notebook": 7,
     "cli": 7,
@@ -71,6 +72,7 @@ RANKS: Final = {
 #: Which module may load which library. A library that is not named may not be used.
 #: Imports for type checkers alone cost nothing and are free for the libraries named here.
 LIBRARIES: Final = {
+    "IPython": ("progress.py",),
     "click": ("cli.py", "cli/*.py"),
     "duckdb": ("frames/relations.py", "persistence/engine.py"),
     "filelock": ("persistence/flights.py",),
@@ -86,7 +88,7 @@ LIBRARIES: Final = {
     "pyarrow": ("fingerprint/*.py", "frames/*.py", "persistence/*.py"),
     "pydantic": ("config/schema.py",),
     "pytz": ("frames/pandas_types.py",),
-    "rich": ("cli.py", "cli/*.py", "display.py", "notebook.py"),
+    "rich": ("cli.py", "cli/*.py", "display.py", "notebook.py", "progress.py"),
     "tenacity": ("dispatching.py",),
     "xxhash": ("fingerprint/*.py", "persistence/tables.py"),
     "yaml": ("config/loader.py",),
