@@ -18,12 +18,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from usher_pipeline import configure, progress, run
+from usher_pipeline.display import Progress
 from usher_pipeline.progress import Pace, Shown, _Bar, _Lines, showing
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-    from usher_pipeline.display import Progress
 
 
 # --- the rate ---------------------------------------------------------------------------
@@ -259,6 +258,7 @@ def test_what_goes_to_a_file_stays_there(
     monkeypatch.setattr(sys, "stdout", file)
     shown = bar(terminal, clock)
     pass_time(shown, clock, 10.0, 10)
+    assert "write" not in vars(file)
     say("data")
     shown.finish()
     assert file.getvalue() == "data\n"
@@ -294,6 +294,22 @@ def test_one_call_at_a_time_has_the_terminal(terminal: Terminal, clock: Clock) -
     later.finish()
     assert [line.split(" ")[0] for line in terminal.lines()] == ["outer", "later", ""]
     assert "inner" not in terminal.getvalue()
+
+
+def test_what_has_ended_is_not_drawn_again(terminal: Terminal) -> None:
+    """After the last line neither what others print nor a thread that is late draws it."""
+    form = _Bar(terminal)
+    at = Progress("papers", 100, 10, 0, 10)
+    form.show(at)
+    form.end(at, "")
+    terminal.write("of another thread\n")
+    form.close()
+    form.show(at)
+    assert terminal.lines() == [
+        "papers  10/100 · 10 stored · took 0 ms",
+        "of another thread",
+        "",
+    ]
 
 
 def test_a_program_in_the_background_draws_nothing(
@@ -609,6 +625,34 @@ def test_a_block_says_how_it_ended(
     assert form.is_closed
     assert shown._thread is not None
     assert not shown._thread.is_alive()
+
+
+LEFT: Final = """
+import logging, threading, time
+from usher_pipeline.progress import showing
+
+logging.basicConfig(level=logging.INFO, format="%(message)s")
+is_told = threading.Event()
+logging.getLogger("usher_pipeline").addFilter(lambda record: is_told.set() or True)
+
+def work():
+    with showing("papers", 100, 0) as shown:
+        shown.update(10, 0, 10)
+        time.sleep(3600)
+
+threading.Thread(target=work, daemon=True).start()
+is_told.wait()
+"""
+
+
+def test_a_program_that_ends_ends_what_it_shows() -> None:
+    """A call in a thread that the interpreter does not wait for is told to have stopped."""
+    done = subprocess.run(
+        [sys.executable, "-c", LEFT], capture_output=True, text=True, check=True
+    )
+    first, last = done.stderr.splitlines()
+    assert first == "papers  10/100 · 10 stored · - left"
+    assert last.startswith("papers  10/100 · 10 stored · stopped after ")
 
 
 def test_a_call_ends_once(clock: Clock) -> None:
