@@ -12,6 +12,7 @@ import sys
 import termios
 import threading
 from typing import TYPE_CHECKING, Any, Final
+from unicodedata import east_asian_width
 
 import pytest
 from hypothesis import given
@@ -119,11 +120,13 @@ def screen(written: str, width: int = 500) -> list[str]:
         elif character == "\n":
             lines.append([])
         elif character:
-            if column == width:
+            # A wide character takes two columns.
+            cells = [character, ""] if east_asian_width(character) == "W" else [character]
+            if column + len(cells) > width:
                 lines.append([])
                 column = 0
-            lines[-1][column:] = [character, *lines[-1][column + 1 :]]
-            column += 1
+            lines[-1][column : column + len(cells)] = cells
+            column += len(cells)
     return ["".join(line) for line in lines]
 
 
@@ -265,13 +268,13 @@ def test_what_goes_to_a_file_stays_there(
     assert "data" not in terminal.getvalue()
 
 
-@pytest.mark.parametrize("width", [80, 40, 12])
+@pytest.mark.parametrize("width", [80, 60, 40, 20, 12])
 def test_a_narrow_terminal_has_one_line(
     terminal: Terminal, clock: Clock, monkeypatch: pytest.MonkeyPatch, width: int
 ) -> None:
     """The line is never wrapped, also with a name of wide characters."""
     monkeypatch.setenv("COLUMNS", str(width))
-    shown = bar(terminal, clock, "gene_universe_基因组")
+    shown = bar(terminal, clock, "基因组基因组基因组基因组基因组基因组基因组")
     for done in (10, 20):
         pass_time(shown, clock, 10.0, done)
         assert len(screen(terminal.getvalue(), width)) == 1
@@ -296,6 +299,15 @@ def test_one_call_at_a_time_has_the_terminal(terminal: Terminal, clock: Clock) -
     assert "inner" not in terminal.getvalue()
 
 
+class Late(_Bar):
+    """A bar that is closed while its thread makes the line."""
+
+    def _rendered(self, progress: Progress) -> str:
+        """Take long."""
+        self.close()
+        return "late"
+
+
 def test_what_has_ended_is_not_drawn_again(terminal: Terminal) -> None:
     """After the last line neither what others print nor a thread that is late draws it."""
     form = _Bar(terminal)
@@ -305,6 +317,8 @@ def test_what_has_ended_is_not_drawn_again(terminal: Terminal) -> None:
     terminal.write("of another thread\n")
     form.close()
     form.show(at)
+    late = Late(terminal)
+    late.show(at)
     assert terminal.lines() == [
         "papers  10/100 · 10 stored · took 0 ms",
         "of another thread",
@@ -390,10 +404,12 @@ def test_a_real_terminal_is_left_as_it_was(width: int, ends: signal.Signals) -> 
     ) as program:
         os.close(its)
         written = b""
+        is_sent = False
         for piece in pieces_of(ours):
             written += piece
-            if b"stored" in written or b"1,000,000,000" in written:
+            if b"1,000,000,000" in written and not is_sent:
                 program.send_signal(ends)
+                is_sent = True
     os.close(ours)
     shown = written.decode()
     assert "\x1b[?25" not in shown
