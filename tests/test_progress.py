@@ -338,6 +338,11 @@ def test_a_program_in_the_background_draws_nothing(
     monkeypatch.setattr(os, "tcgetpgrp", lambda _: os.getpgrp())
     pass_time(shown, clock, 10.0, 20)
     assert terminal.lines() == ["papers  20/100 · 20 stored · 1/s · 1 min left"]
+    drawn = terminal.getvalue()
+    monkeypatch.setattr(os, "tcgetpgrp", lambda _: os.getpgrp() + 1)
+    terminal.write("from behind\n")
+    assert terminal.getvalue() == f"{drawn}from behind\r\n"
+    pass_time(shown, clock, 10.0, 30)
     shown.finish()
 
 

@@ -163,7 +163,7 @@ class _Bar(_Seated):
         self._console: Console | None = None
         self._lock = threading.RLock()
         self._pid = os.getpid()
-        #: What is to be seen on the line; empty where others have it.
+        #: What the line is to show, and whether others have it at the moment.
         self._drawn = ""
         self._is_mid_line = False
         #: The streams that give way, how, and a `write` that was set on them before.
@@ -279,7 +279,8 @@ class _Bar(_Seated):
     ) -> Callable[[str], int]:
         def write_aside(text: str) -> int:
             # A forked child has neither the thread that draws nor, maybe, the lock.
-            if not text or not self._hooked or self._pid != os.getpid():
+            is_ours = self._hooked and self._pid == os.getpid()
+            if not text or not is_ours or self._is_in_background():
                 return write(text)
             with self._lock:
                 # What is printed may go elsewhere than to a terminal that is gone.
