@@ -58,6 +58,8 @@ RANKS: Final = {
     "registry": 6,
     "stored": 6,
     "mapping": 6,
+    "spreading": 6,
+    "harvesting": 6,
     "runs": 6,
     "saying": 6,
     "progress": 6,

@@ -26,9 +26,11 @@ __all__ = [
     "Decision",
     "Difference",
     "Entry",
+    "Failure",
     "HandedIn",
     "Hit",
     "Key",
+    "MapFacts",
     "Miss",
     "Part",
     "PartKind",
@@ -318,6 +320,52 @@ class Adoption:
 
 
 @dataclass(frozen=True, slots=True)
+class Failure:
+    """An item of a map that was asked and gave no rows.
+
+    Attributes:
+        item: The item; a short text of it where JSON can not hold it.
+        error_type: The class of the error, such as ``ConnectionResetError``.
+        message: What the error says, credentials hidden.
+        attempts: How often the item was asked.
+        failed_at: When the last attempt failed (UTC).
+    """
+
+    item: Any
+    error_type: str
+    message: str
+    attempts: int
+    failed_at: datetime
+
+    def __str__(self) -> str:
+        """Return the item with what went wrong.
+
+        >>> str(Failure("USH2A", "TimeoutError", "no answer", 3, utc_now()))
+        "'USH2A': TimeoutError: no answer (3 attempts)"
+        """
+        tried = f" ({self.attempts} attempts)" if self.attempts > 1 else ""
+        said = f"{self.error_type}: {self.message}" if self.message else self.error_type
+        return f"{self.item!r}: {said}{tried}"
+
+
+@dataclass(frozen=True, slots=True)
+class MapFacts:
+    """What is known of a result that was put together from the rows of many items.
+
+    Attributes:
+        over: The parameter that took an item.
+        item_count: How many items there are in it.
+        asked_count: How many of them were asked by the call that made it.
+        latest: The number of the last answer in it.
+    """
+
+    over: str
+    item_count: int
+    asked_count: int
+    latest: int
+
+
+@dataclass(frozen=True, slots=True)
 class Cost:
     """What a result took to compute.
 
@@ -387,6 +435,7 @@ class Entry:
         buffer_digests: The same for each column of a segment that is not small; empty for a
             column whose bytes do not tell.
         adopted: Where it is from, if it was not computed but adopted.
+        mapped: How it was put together, if it was from the rows of many items.
         seal: What tells that this user's own library stated these two; empty if it can not.
     """
 
@@ -415,6 +464,7 @@ class Entry:
     buffer_digests: tuple[str, ...] = ()
     seal: str = ""
     adopted: Adoption | None = None
+    mapped: MapFacts | None = None
 
     @property
     def known_at(self) -> datetime:
@@ -472,6 +522,8 @@ class Entry:
         }
         if self.adopted is not None:
             details["adopted"] = asdict(self.adopted)
+        if self.mapped is not None:
+            details["mapped"] = asdict(self.mapped)
         return Step(self.name, self.cost.started_at, details)
 
     def to_json(self) -> dict[str, Any]:
@@ -506,6 +558,7 @@ class Entry:
             "buffer_digests": list(self.buffer_digests),
             "seal": self.seal,
             "adopted": asdict(self.adopted) if self.adopted is not None else None,
+            "mapped": asdict(self.mapped) if self.mapped is not None else None,
         }
 
     @classmethod
@@ -546,6 +599,7 @@ class Entry:
                 buffer_digests=tuple(data.get("buffer_digests", ())),
                 seal=data.get("seal", ""),
                 adopted=Adoption(**adopted) if (adopted := data.get("adopted")) else None,
+                mapped=MapFacts(**mapped) if (mapped := data.get("mapped")) else None,
             )
         except (ArithmeticError, AttributeError, LookupError, TypeError) as problem:
             raise ValueError(f"not an entry: {problem!r}") from problem
