@@ -870,3 +870,17 @@ def test_nothing_is_loaded_before_it_is_needed() -> None:
         check=True,
     )
     assert done.stdout == "False\nTrue\n"
+
+
+def test_no_task_begins_after_a_failure_if_that_is_wanted() -> None:
+    """The thread that failed takes no other task, and what runs goes on to its end."""
+    begun: list[int] = []
+
+    def work(task: int) -> int:
+        begun.append(task)
+        return 1 // (task - 2)
+
+    dispatch = Dispatch(in_threads(work), range(100), Limits(), stops_at_failure=True)
+    outcomes = [outcome for outcome in dispatch if outcome is not None]
+    assert begun == [0, 1, 2]
+    assert [outcome.problem is None for outcome in outcomes] == [True, True, False]

@@ -698,6 +698,19 @@ class AsyncCheckpointed(Checkpointed[P, R]):
         frame: R = await self._awaited(super().bypass, args, kwargs)
         return frame
 
+    def mapped(self, *, over: str, **options: Any) -> AsyncMapped[R]:
+        """Return the function as one of many items, as `Checkpointed.mapped` does.
+
+        Args:
+            over: The parameter that takes one item.
+            options: As there, but for an executor: it runs on the loop of the caller.
+
+        Raises:
+            OptionError: One of these is none of what it can be.
+        """
+        made: AsyncMapped[R] = super().mapped(over=over, **options)  # type: ignore[assignment]
+        return made
+
     def _map_of(self, options: MapOptions) -> AsyncMapped[R]:
         from usher_pipeline.mapping import AsyncMapped
 

@@ -360,13 +360,22 @@ class Dispatch:
         attempt: Makes one attempt at a task.
         tasks: What is to be done; they need not be known before.
         limits: How much at a time, how often, for how long.
+        stops_at_failure: Whether no further task begins once one has failed.
 
     >>> sorted(each.value for each in Dispatch(in_threads(abs), [-1, -2], Limits()) if each)
     [1, 2]
     """
 
-    def __init__(self, attempt: Attempt, tasks: Iterable[Any], limits: Limits) -> None:
+    def __init__(
+        self,
+        attempt: Attempt,
+        tasks: Iterable[Any],
+        limits: Limits,
+        *,
+        stops_at_failure: bool = False,
+    ) -> None:
         self._attempt = attempt
+        self._stops_at_failure = stops_at_failure
         self._limits = limits
         self._thread_limit = limits.workers
         if isinstance(tasks, Sized):
@@ -466,6 +475,9 @@ class Dispatch:
             for task in self._taken():
                 outcome = self._outcome(task)
                 if outcome is not None:
+                    if outcome.problem is not None and self._stops_at_failure:
+                        # Here, and not where it is heard of: the next task would have begun.
+                        self.stop()
                     self._arrivals.put(outcome)
         except BaseException as problem:  # noqa: BLE001 - it is raised to whoever iterates
             self.stop()

@@ -1,4 +1,4 @@
-"""Every error and warning of the library.
+"""Every error and warning of the library, and what they carry.
 
 All errors share the base `UsherError`. A leaf carries the facts as attributes
 and writes its own message in one order: what failed, what was expected and
@@ -7,11 +7,13 @@ what was found, what was done about it, what to do now.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from datetime import datetime
     from pathlib import Path
 
 __all__ = [
@@ -28,6 +30,7 @@ __all__ = [
     "DamagedDatabaseError",
     "DamagedResultError",
     "DeclarationError",
+    "Failure",
     "FingerprintError",
     "ForeignTableError",
     "InvalidResultError",
@@ -397,6 +400,36 @@ class CodeChangedError(UsherError):
         )
 
 
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """An item of a map that was asked and gave no rows.
+
+    Attributes:
+        item: The item; a short text of it where JSON can not hold it.
+        error_type: The class of the error, such as ``ConnectionResetError``.
+        message: What the error says, credentials hidden.
+        attempts: How often the item was asked.
+        failed_at: When the last attempt failed (UTC).
+    """
+
+    item: Any
+    error_type: str
+    message: str
+    attempts: int
+    failed_at: datetime
+
+    def __str__(self) -> str:
+        """Return the item with what went wrong.
+
+        >>> from datetime import UTC, datetime
+        >>> str(Failure("USH2A", "TimeoutError", "no answer", 3, datetime.now(UTC)))
+        "'USH2A': TimeoutError: no answer (3 attempts)"
+        """
+        tried = f" ({self.attempts} attempts)" if self.attempts > 1 else ""
+        said = f"{self.error_type}: {self.message}" if self.message else self.error_type
+        return f"{self.item!r}: {said}{tried}"
+
+
 class MapIncompleteError(UsherError):
     """Some items of a map failed; all others were asked, and are stored.
 
@@ -408,7 +441,7 @@ class MapIncompleteError(UsherError):
     """
 
     def __init__(
-        self, name: str, failures: Iterable[object], item_count: int, frame: object, kept: str
+        self, name: str, failures: Iterable[Failure], item_count: int, frame: Any, kept: str
     ) -> None:
         self.name = name
         self.failures = tuple(failures)

@@ -19,6 +19,7 @@ from usher_pipeline.errors import (
     ChangedMeanwhileError,
     InvalidResultError,
     MapIncompleteError,
+    OptionError,
     UnsupportedFrameError,
     UsherError,
     UsherWarning,
@@ -40,18 +41,23 @@ if TYPE_CHECKING:
 
     from usher_pipeline.calls import Planned
     from usher_pipeline.dispatching import Attempt, Outcome
+    from usher_pipeline.errors import Failure
     from usher_pipeline.fingerprint.binding import Bound
     from usher_pipeline.frames import Packed
     from usher_pipeline.persistence.maps import StoredMap
     from usher_pipeline.progress import Shown
     from usher_pipeline.reading import Watched
-    from usher_pipeline.records import Failure, Read
+    from usher_pipeline.records import Read
     from usher_pipeline.spreading import Item, Spread
 
 __all__ = ["Harvest"]
 
 #: How long a call that is interrupted waits for the answers that are under way.
 _GRACE_S: Final = 2.0
+#: What was answered waits for no longer than that: of a rate of 3 that is 15 items.
+_LONGEST_S: Final = 5.0
+#: So much less than it takes a commit is counted to cost.
+_BESIDE: Final = 4
 #: How much of rows may wait to be committed.
 _MOST_BYTES: Final = 1 << 25
 #: About so much a value takes, and a frame besides; to look would take longer than to ask.
@@ -344,8 +350,9 @@ class Harvest:
         assert self._stored is not None  # noqa: S101 - who has nothing stored reads nothing
         answers = self._spread.coverage.answers
         lost = {d for d, answer in answers.items() if answer.part == damage.stem}
-        if not damage.stem or not lost:
-            raise InvalidResultError(self.name, "no frame for any item", None)
+        if not lost:
+            expected = "at least one item, as long as no rows say which columns there are"
+            raise OptionError(self.name, self._options.over, expected, "none")
         self._stored.set_aside(damage.stem)
         self._tell(
             f"{self.name}: the rows of {len(lost):,} items are damaged and were set aside; "
@@ -416,7 +423,12 @@ class Harvest:
         self._asked_count += len(items)
         self._committed_s = time.monotonic()
         known = len(self._spread.coverage.answers)
-        dispatch = Dispatch(self._attempt(), self._tasks(items), self._options.limits)
+        dispatch = Dispatch(
+            self._attempt(),
+            self._tasks(items),
+            self._options.limits,
+            stops_at_failure=self._options.on_error == "raise",
+        )
         with showing(self.name, known + len(items), known) as shown:
             try:
                 self._take_all(dispatch, shown)
@@ -501,12 +513,11 @@ class Harvest:
     def _take_all(self, dispatch: Dispatch, shown: Shown) -> None:
         problem: BaseException | None = None
         for outcome in dispatch:
-            check()
             if outcome is not None:
                 self._take(outcome)
                 if outcome.problem is not None and self._options.on_error == "raise":
                     problem = problem or outcome.problem
-                    dispatch.stop()
+            check()
             if self._is_due():
                 self._commit()
             self._show(shown)
@@ -582,7 +593,9 @@ class Harvest:
         if not self._waiting:
             return False
         now_s = time.monotonic()
-        after_s = commit_after_s(self._commit_s, now_s - self._begun_s)
+        # Others ask meanwhile, so a commit holds nobody up.
+        commit_s = self._commit_s / _BESIDE
+        after_s = min(commit_after_s(commit_s, now_s - self._begun_s), _LONGEST_S)
         return now_s - self._committed_s >= after_s or self._waiting_bytes >= _MOST_BYTES
 
     def _commit(self) -> None:

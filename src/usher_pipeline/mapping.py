@@ -29,10 +29,11 @@ if TYPE_CHECKING:
 
     import polars as pl
 
+    from usher_pipeline.errors import Failure
     from usher_pipeline.fingerprint.binding import Declaration
     from usher_pipeline.persistence.local import LocalBackend
     from usher_pipeline.persistence.maps import Answer, StoredMap
-    from usher_pipeline.records import Decision, Failure, Key
+    from usher_pipeline.records import Decision, Key
 
 __all__ = ["AsyncMapped", "Mapped", "OnError", "accept_maps", "options_of"]
 

@@ -26,7 +26,6 @@ __all__ = [
     "Decision",
     "Difference",
     "Entry",
-    "Failure",
     "HandedIn",
     "Hit",
     "Key",
@@ -317,35 +316,6 @@ class Adoption:
 
     origin: str
     sha256: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Failure:
-    """An item of a map that was asked and gave no rows.
-
-    Attributes:
-        item: The item; a short text of it where JSON can not hold it.
-        error_type: The class of the error, such as ``ConnectionResetError``.
-        message: What the error says, credentials hidden.
-        attempts: How often the item was asked.
-        failed_at: When the last attempt failed (UTC).
-    """
-
-    item: Any
-    error_type: str
-    message: str
-    attempts: int
-    failed_at: datetime
-
-    def __str__(self) -> str:
-        """Return the item with what went wrong.
-
-        >>> str(Failure("USH2A", "TimeoutError", "no answer", 3, utc_now()))
-        "'USH2A': TimeoutError: no answer (3 attempts)"
-        """
-        tried = f" ({self.attempts} attempts)" if self.attempts > 1 else ""
-        said = f"{self.error_type}: {self.message}" if self.message else self.error_type
-        return f"{self.item!r}: {said}{tried}"
 
 
 @dataclass(frozen=True, slots=True)

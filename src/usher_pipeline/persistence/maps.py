@@ -25,13 +25,14 @@ from itertools import chain
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from uuid import uuid4
 
+from usher_pipeline.errors import Failure
 from usher_pipeline.fingerprint.content import combine
 from usher_pipeline.frames import Packed, adapter_of_kind
 from usher_pipeline.persistence.entries import is_formed_key, read_json, write_json
 from usher_pipeline.persistence.mapped import Mapped
 from usher_pipeline.persistence.places import safe_name
 from usher_pipeline.persistence.spools import sync
-from usher_pipeline.records import Acceptance, Failure, Key, Read, utc_from_text
+from usher_pipeline.records import Acceptance, Key, Read, utc_from_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -66,8 +67,8 @@ _CODE: Final = ".code.json"
 _NAME: Final = re.compile(r"(?P<first>\d{8})-(?P<last>\d{8})\.items")
 #: What the metadata of a file of items is under.
 _ABOUT: Final = b"usher_pipeline"
-#: So many parts that are smaller than that are put together, in memory.
-_MOST_SMALL: Final = 256
+#: So many parts that are smaller than that are put together.
+_LEVEL_PARTS: Final = 16
 _SMALL_BYTES: Final = 1 << 20
 #: How much of what is read of parts is held in memory, and how much is handed out at once.
 _HELD_BYTES: Final = 1 << 28
@@ -253,6 +254,14 @@ class _Part:
     answers: tuple[Answer, ...]
 
     @property
+    def level(self) -> int:
+        """How often parts were put together for it."""
+        level, commits = 0, self.last - self.first + 1
+        while commits >= _LEVEL_PARTS:
+            level, commits = level + 1, commits // _LEVEL_PARTS
+        return level
+
+    @property
     def stem(self) -> str:
         return _stem(self.first, self.last)
 
@@ -286,6 +295,7 @@ class StoredMap:
         self.folder = segments.folder / _MAPS / safe_name(name) / digest
         #: The frames of the parts that were read last.
         self._held: OrderedDict[str, Packed] = OrderedDict()
+        self._held_bytes = 0
         self._parts: dict[str, _Part | None] = {}
 
     @property
@@ -396,14 +406,21 @@ class StoredMap:
     def _packed(self, part: _Part) -> Packed:
         held = self._held.get(part.stem)
         if held is None:
-            held = self._held[part.stem] = self._read_rows(part)
-            while len(self._held) > 1 and self._held_bytes() > _HELD_BYTES:
-                self._held.popitem(last=False)
+            held = self._read_rows(part)
+            self._hold(part.stem, held)
         self._held.move_to_end(part.stem)
         return held
 
-    def _held_bytes(self) -> int:
-        return sum(packed.table.nbytes for packed in self._held.values())
+    def _hold(self, stem: str, packed: Packed) -> None:
+        self._held[stem] = packed
+        self._held_bytes += packed.table.nbytes
+        while len(self._held) > 1 and self._held_bytes > _HELD_BYTES:
+            self._drop(next(iter(self._held)))
+
+    def _drop(self, stem: str) -> None:
+        dropped = self._held.pop(stem, None)
+        if dropped is not None:
+            self._held_bytes -= dropped.table.nbytes
 
     def _read_rows(self, part: _Part) -> Packed:
         import pyarrow as pa
@@ -525,7 +542,8 @@ class StoredMap:
         # What is damaged has a number as well.
         number = max([number, *(int(name["last"]) + 1 for name in self._names())])
         self._commit(packed, answers, (number, number))
-        self.tidy(_MOST_SMALL)
+        while (alike := _alike(self._whole())) and self._put_together(alike):
+            pass
 
     def _commit(
         self, packed: Packed | None, answers: Sequence[Answer], numbers: tuple[int, int]
@@ -545,6 +563,8 @@ class StoredMap:
                 "nbytes": table.nbytes,
             }
             size_bytes = _write(rows, table)
+            # It is put together with others soon.
+            self._hold(stem, packed)
         placed, start = [], 0
         for answer in answers:
             placed.append(answer._replace(part=stem, start=start))
@@ -560,11 +580,8 @@ class StoredMap:
             answers=tuple(placed),
         )
 
-    def tidy(self, least: int = 2) -> None:
+    def tidy(self) -> None:
         """Put the small parts at the end together, without what nobody asks for any more.
-
-        Args:
-            least: How many there have to be.
 
         Raises:
             OSError: The folder can not be written; what was committed stays.
@@ -573,29 +590,32 @@ class StoredMap:
         begin = len(whole)
         while begin and whole[begin - 1].size_bytes <= _SMALL_BYTES:
             begin -= 1
-        tail = whole[begin:]
-        if len(tail) < least:
-            return
-        index = self.index()
+        if len(whole) - begin > 1:
+            self._put_together(whole[begin:])
+
+    def _put_together(self, tail: Sequence[_Part]) -> bool:
+        """Let one part stand for the last ones; tell whether that could be."""
+        index = _index(answer for part in tail for answer in part.answers)
         wanted = [
             answer for part in tail for answer in part.answers if _is_wanted(index, answer)
         ]
         packed = None
         if any(part.kind for part in tail):
             try:
-                packed = self._put_together([a for a in wanted if a.error is None], tail)
+                packed = self._rows_of(wanted, tail)
             except DamagedRows:
                 # What is damaged may not be hidden within what is not.
-                return
+                return False
         self._commit(packed, wanted, (tail[0].first, tail[-1].last))
         for part in tail:
             # The pair that stands for it is committed; what says that it is there goes first.
             for ending in (".items", ".rows"):
                 (self.folder / f"{part.stem}{ending}").unlink(missing_ok=True)
             self._parts.pop(f"{part.stem}.items", None)
-            self._held.pop(part.stem, None)
+            self._drop(part.stem)
+        return True
 
-    def _put_together(self, answers: Sequence[Answer], tail: Sequence[_Part]) -> Packed:
+    def _rows_of(self, answers: Sequence[Answer], tail: Sequence[_Part]) -> Packed:
         parts = {part.stem: part for part in tail}
         with_rows = [answer for answer in answers if answer.row_count]
         return self._block(with_rows, parts) if with_rows else self._nothing(parts)
@@ -641,6 +661,19 @@ class DamagedRows(Exception):  # noqa: N818 - whoever reads a map answers it; no
     def __init__(self, stem: str) -> None:
         self.stem = stem
         super().__init__(stem)
+
+
+def _alike(whole: Sequence[_Part]) -> Sequence[_Part]:
+    """Return the last parts if they are to be put together: as many as a level holds.
+
+    Parts are digits: so many of one size become one of the next, so that there are few of
+    each, and to put them together never takes long.
+    """
+    tail = whole[-_LEVEL_PARTS:]
+    if len(tail) < _LEVEL_PARTS or any(part.size_bytes > _SMALL_BYTES for part in tail):
+        return ()
+    levels = {part.level for part in tail}
+    return tail if len(levels) == 1 else ()
 
 
 def _is_wanted(index: Index, answer: Answer) -> bool:
