@@ -161,12 +161,12 @@ def test_whoever_iterates_has_a_turn(freed: threading.Event) -> None:
     assert come(dispatched).task == 1
 
 
-def test_no_tasks_are_no_outcomes() -> None:
-    """Where there is nothing to do nothing comes, and no thread is started."""
-    before = {*threading.enumerate()}
-    assert [*Dispatch(in_threads(abs), [], Limits(4))] == []
-    assert {*threading.enumerate()} <= before
-    assert [*filter(None, Dispatch(in_threads(abs), iter([]), Limits(4)))] == []
+def test_nothing_comes_but_outcomes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where nobody had to wait for half a second there is no None, at the end neither."""
+    monkeypatch.setattr(dispatching, "_TURN_S", LONG_S)
+    assert all([*Dispatch(in_threads(abs), iter(range(50)), Limits(3))])
+    assert [*Dispatch(in_threads(abs), [], Limits(3))] == []
+    assert [*Dispatch(in_threads(abs), iter([]), Limits(3))] == []
 
 
 # --- tasks and threads ------------------------------------------------------------------
@@ -255,6 +255,28 @@ def test_tasks_that_fail_are_an_error_for_whoever_iterates(freed: threading.Even
         come(dispatched)
 
 
+def test_after_tasks_failed_none_is_taken() -> None:
+    """What could go on after its error is not asked to."""
+
+    class Resuming:
+        """Fails once."""
+
+        numbers = count()
+
+        def __iter__(self) -> Iterator[int]:
+            return self
+
+        def __next__(self) -> int:
+            if (number := next(self.numbers)) == 3:
+                raise LookupError("no third")
+            return number
+
+    tasks = Resuming()
+    with pytest.raises(LookupError, match="no third"):
+        list(Dispatch(in_threads(abs), tasks, Limits(2)))
+    assert next(tasks) == 4
+
+
 @pytest.mark.parametrize("timeout_s", [None, LONG_S])
 @pytest.mark.parametrize("problem", [KeyboardInterrupt, SystemExit])
 def test_what_is_meant_for_the_whole_ends_it(
@@ -267,8 +289,9 @@ def test_what_is_meant_for_the_whole_ends_it(
         began.append(task)
         raise problem(str(task))
 
+    limits = Limits(retries=9, timeout_s=timeout_s, retry_on=lambda _: True)
     with pytest.raises(problem, match="0"):
-        [*Dispatch(in_threads(work), count(), Limits(retries=9, timeout_s=timeout_s))]
+        [*Dispatch(in_threads(work), count(), limits)]
     assert began == [0]
 
 
@@ -287,6 +310,48 @@ def test_the_wait_ends_with_ctrl_c(
         come(iter(dispatch))
     freed.set()
     assert [each.task for each in dispatch.leave(LONG_S)] == [1]
+
+
+@pytest.mark.parametrize(
+    ("tasks", "expected"),
+    [([], 0), ([1], 1), ([1, 2], 2), (iter([1, 2]), 3), (range(99), 4), (iter(range(99)), 4)],
+)
+def test_no_thread_is_started_for_nothing(
+    tasks: Iterable[int], expected: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """There are no more threads than tasks, and one more where these are not counted."""
+    started: list[str] = []
+    start = dispatching._start
+
+    def noting(target: Callable[[], None], name: str) -> None:
+        started.append(name)
+        start(target, name)
+
+    monkeypatch.setattr(dispatching, "_start", noting)
+    outcomes(abs, tasks, Limits(4))
+    assert len(started) == expected
+
+
+def test_fewer_threads_do_as_well(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where no more threads can be had one does all; where none can, it is said."""
+    start = dispatching._start
+
+    def refusing(target: Callable[[], None], name: str) -> None:
+        if threading.current_thread() is not threading.main_thread():
+            raise RuntimeError("can't start new thread")
+        start(target, name)
+
+    monkeypatch.setattr(dispatching, "_start", refusing)
+    assert sorted(outcomes(abs, range(9), Limits(4))) == [*range(9)]
+
+    def refused(*_: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(dispatching, "_start", refused)
+    dispatch = Dispatch(in_threads(abs), [1], Limits())
+    with pytest.raises(RuntimeError, match="can't start new thread"):
+        list(dispatch)
+    assert [*dispatch.leave(LONG_S)] == []
 
 
 # --- further attempts -------------------------------------------------------------------
@@ -392,8 +457,7 @@ def test_no_thread_outlives_its_use() -> None:
     """The threads that worked, and those beside them, end."""
     before = {*threading.enumerate()}
     outcomes(abs, range(9), Limits(3, timeout_s=LONG_S))
-    while {*threading.enumerate()} - before:
-        time.sleep(0.01)
+    wait_for_the_end_of_threads_but(before)
 
 
 def test_a_time_limit_of_the_work_is_its_own() -> None:
@@ -429,7 +493,7 @@ def test_stop_ends_the_wait_for_an_attempt(monkeypatch: pytest.MonkeyPatch) -> N
         failed.release()
         raise ConnectionError("for now")
 
-    dispatch, dispatched = lasting(work, Limits(2, retries=5))
+    dispatch, dispatched = lasting(work, Limits(2, retries=10**9))
     assert next(dispatched) is None
     for _ in range(2):
         failed.acquire()
@@ -468,23 +532,32 @@ def test_stop_lets_what_runs_end(freed: threading.Event) -> None:
     assert [each.task for each in dispatched if each] == [0]
 
 
+def wait_for_the_end_of_threads_but(before: set[threading.Thread]) -> None:
+    """Return when all others have ended; the test hangs if they do not."""
+    while {*threading.enumerate()} - before:
+        time.sleep(0.01)
+
+
 def test_whoever_stops_to_iterate_stops_the_tasks() -> None:
     """A loop that is left lets no further task begin."""
-    taken: list[int] = []
-
-    def tasks() -> Iterator[int]:
-        for each in count():
-            taken.append(each)
-            yield each
-
-    dispatch = Dispatch(in_threads(abs), tasks(), Limits(2))
+    before = {*threading.enumerate()}
+    dispatch = Dispatch(in_threads(abs), count(), Limits(2))
     for outcome in dispatch:
         if outcome is not None:
             break
-    ended = {each.task for each in (outcome, *dispatch.leave(LONG_S)) if each}
-    # Each of the two may have taken one that it did not begin.
-    assert ended <= {*taken}
-    assert len(taken) <= len(ended) + 2
+    wait_for_the_end_of_threads_but(before)
+
+
+def test_leave_stops_at_once() -> None:
+    """No further task begins, whether or not anybody asks for what ended."""
+    before = {*threading.enumerate()}
+    dispatch = Dispatch(in_threads(abs), count(), Limits(2))
+    dispatched = iter(dispatch)
+    come(dispatched)
+    left = dispatch.leave(0)
+    wait_for_the_end_of_threads_but(before)
+    tasks = [each.task for each in left]
+    assert len(tasks) == len({*tasks})
 
 
 def test_leave_waits_for_its_grace_alone(freed: threading.Event) -> None:
@@ -502,17 +575,38 @@ def test_leave_waits_for_its_grace_alone(freed: threading.Event) -> None:
     assert [*dispatch.leave(0)] == []
 
 
-def test_leave_raises_nothing_any_more() -> None:
+def test_leave_raises_nothing_any_more(freed: threading.Event) -> None:
     """What would have ended the whole is no news for who ends it."""
 
-    def work(_: int) -> None:
-        raise KeyboardInterrupt
+    def work(task: int) -> None:
+        freed.wait()
+        if task == 1:
+            raise KeyboardInterrupt
 
-    dispatch, dispatched = lasting(work, Limits())
+    dispatch, dispatched = lasting(work, Limits(3))
+    assert next(dispatched) is None
+    while sum(each.name == "usher-dispatch" for each in threading.enumerate()) < 3:
+        time.sleep(0.01)
+    left = dispatch.leave(LONG_S)
+    freed.set()
+    assert {each.task for each in left} <= {0, 2}
+
+
+def test_what_is_meant_for_the_whole_ends_it_unseen(freed: threading.Event) -> None:
+    """No other task begins even if whoever iterates is busy with something else."""
+
+    def work(task: int) -> None:
+        if task == 0:
+            freed.wait()
+            raise KeyboardInterrupt
+
+    before = {*threading.enumerate()}
+    dispatched = iter(Dispatch(in_threads(work), count(), Limits(2)))
+    assert next(dispatched) is not None
+    freed.set()
+    wait_for_the_end_of_threads_but(before)
     with pytest.raises(KeyboardInterrupt, match=r"^$"):
-        come(dispatched)
-    assert [*dispatch.leave(LONG_S)] == []
-    assert [*Dispatch(in_threads(work), [1], Limits()).leave(LONG_S)] == []
+        list(dispatched)
 
 
 @pytest.mark.parametrize("limits", ["", "timeout_s=1e6"])
@@ -814,7 +908,7 @@ def test_a_server_with_moods_is_asked_until_it_answers(server: Server) -> None:
             problem.close()
             raise
 
-    limits = Limits(workers=4, rate_per_s=rate, retries=3, timeout_s=3)
+    limits = Limits(workers=4, rate_per_s=rate, retries=3, timeout_s=5)
     noted = Noted(in_threads(fetch), iter(range(60)), limits)
     ended = {each.task: each for each in noted.dispatch if each}
 

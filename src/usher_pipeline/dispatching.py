@@ -44,7 +44,9 @@ __all__ = [
     "retry_after_s",
 ]
 
-#: So much longer than it is a second of the rate is taken to be.
+#: So much longer than it is a second of the rate is taken to be. On one machine a request
+#: travels 1 ms, and 99 of 100 less than 3 ms; with twice as many busy processes as cores
+#: less than 44 ms, which 3 percent would not have covered.
 _MARGIN: Final = 0.05
 #: The longest first wait before a further attempt; each next one is twice as long.
 _FIRST_WAIT_S: float = 1.0
@@ -486,8 +488,7 @@ class Dispatch:
             self._arrivals.put(_END)
 
     def _taken(self) -> Iterator[Any]:
-        """Yield task after task, and have another thread started once there is a first."""
-        is_first = True
+        """Yield task after task; each gives rise to another thread, while there may be more."""
         while True:
             with self._taking:
                 try:
@@ -500,11 +501,9 @@ class Dispatch:
                     self._failure = problem
                     self.stop()
                     return
-                if is_first:
-                    is_first = False
-                    # Where there can be no more threads, fewer do as well.
-                    with suppress(RuntimeError):
-                        self._start_another()
+                # Where there can be no more threads, fewer do as well.
+                with suppress(RuntimeError):
+                    self._start_another()
             yield task
 
     def _outcome(self, task: Any) -> Outcome | None:
