@@ -13,10 +13,14 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import contextvars
+import os
 import threading
+import time
 from contextlib import contextmanager, suppress
+from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any, Final
 
+from usher_pipeline.inherited import inherit, start_apart
 from usher_pipeline.interrupts import ended_by
 
 if TYPE_CHECKING:
@@ -26,8 +30,68 @@ __all__ = ["answered", "aside", "result_of"]
 
 #: How often a thread looks whether the loop that it waits for is still there.
 _LOOK_S: Final = 1.0
+#: How long the thread that starts others waits for the next call.
+_IDLE_S: Final = 1.0
+_PAUSE_S: Final = 0.05
 #: So many threads work beside loops at a time.
-_AT_WORK: Final = threading.Semaphore(2)
+_MOST_AT_WORK: Final = 1
+_AT_WORK = threading.Semaphore(_MOST_AT_WORK)
+
+
+class _Starter:
+    """Starts the threads of calls, for loops that have no time for that.
+
+    To start a thread is to wait until it runs, and that may be for as long as all others
+    have something to do. Nor is one started before it may work.
+    """
+
+    def __init__(self) -> None:
+        self._asked: SimpleQueue[threading.Thread] = SimpleQueue()
+        self._lock = threading.Lock()
+        self._is_there = False
+
+    def start(self, thread: threading.Thread) -> None:
+        """Have a thread started soon."""
+        with self._lock:
+            if not self._is_there:
+                starter = threading.Thread(
+                    target=self._serve, name="usher-starter", daemon=True
+                )
+                start_apart(starter)
+                self._is_there = True
+            self._asked.put(thread)
+
+    def _serve(self) -> None:
+        while True:
+            try:
+                thread = self._asked.get(timeout=_IDLE_S)
+            except Empty:
+                with self._lock:
+                    if self._asked.empty():
+                        self._is_there = False
+                        return
+                continue
+            _AT_WORK.acquire()
+            try:
+                start_apart(thread)
+            except RuntimeError:
+                # There can be no more threads for now; some of those that there are will end.
+                _AT_WORK.release()
+                self._asked.put(thread)
+                time.sleep(_PAUSE_S)
+            del thread
+
+
+_starter = _Starter()
+
+
+def _start_again() -> None:
+    """Begin anew in a forked child, in which no thread of the parent runs."""
+    global _starter, _AT_WORK
+    _starter, _AT_WORK = _Starter(), threading.Semaphore(_MOST_AT_WORK)
+
+
+os.register_at_fork(after_in_child=_start_again)
 
 
 class _Beside:
@@ -132,17 +196,19 @@ async def answered(work: Callable[[], Any]) -> Any:
             set_it(value)
 
     def thread() -> None:
+        # Whoever started it took its place among those that work.
         _own.is_beside = True
         try:
-            with _AT_WORK:
-                told, value = done.set_result, context.run(work)
+            told, value = done.set_result, context.run(work)
         except BaseException as problem:  # noqa: BLE001 - it is raised where it is awaited
             told, value = done.set_exception, _raisable(problem)
+        finally:
+            _AT_WORK.release()
         with suppress(RuntimeError):
             # The loop may be closed by now, and nobody ask any more.
             loop.call_soon_threadsafe(tell, told, value)
 
-    threading.Thread(target=thread, name="usher-beside").start()
+    _starter.start(inherit(threading.Thread(target=thread, name="usher-beside")))
     try:
         return await asyncio.shield(done)
     except asyncio.CancelledError:

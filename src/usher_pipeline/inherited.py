@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from contextvars import Token
 
-__all__ = ["Inherited", "is_foreign", "start_apart"]
+__all__ = ["Inherited", "inherit", "is_foreign", "start_apart"]
 
 T = TypeVar("T")
 
@@ -87,8 +87,17 @@ _plain_submit: Final = ThreadPoolExecutor.submit
 
 
 def _start(thread: threading.Thread) -> None:
+    _plain_start(inherit(thread))
+
+
+def inherit(thread: threading.Thread) -> threading.Thread:
+    """Let a thread inherit from the caller, whoever starts it apart; return it.
+
+    Args:
+        thread: One that is not started.
+    """
     thread.__dict__[_PLACE] = _held()
-    _plain_start(thread)
+    return thread
 
 
 def start_apart(thread: threading.Thread) -> None:
