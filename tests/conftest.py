@@ -29,7 +29,13 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 
 
 #: The folders and files whose tests start many processes.
-PROCESSES: Final = ("faults", "multiprocess", "test_fresh_processes.py", "test_edits.py")
+PROCESSES: Final = (
+    "faults",
+    "multiprocess",
+    "test_fresh_processes.py",
+    "test_edits.py",
+    "test_examples.py",
+)
 
 
 @pytest.hookimpl(tryfirst=True)
