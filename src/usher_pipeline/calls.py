@@ -11,12 +11,22 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, Final, get_args
 
-from usher_pipeline import accepting, awaiting, reading, recall, registry, resuming, runs
+from usher_pipeline import (
+    accepting,
+    awaiting,
+    freshness,
+    reading,
+    recall,
+    registry,
+    resuming,
+    runs,
+)
 from usher_pipeline.config.environment import is_set, variable
 from usher_pipeline.errors import (
     CheckpointMissError,
     CodeChangedError,
     ConfigError,
+    ProbeError,
     StoreError,
     UsherError,
     UsherWarning,
@@ -24,7 +34,7 @@ from usher_pipeline.errors import (
 from usher_pipeline.exporting import inputs_among, remember_origin
 from usher_pipeline.facts import InForce
 from usher_pipeline.fingerprint.binding import bind
-from usher_pipeline.fingerprint.key import measure
+from usher_pipeline.hiding import without_credentials
 from usher_pipeline.persistence.reads import Call, calls_around
 from usher_pipeline.planning import (
     CodePolicy,
@@ -101,6 +111,7 @@ class Planned:
         found: The latest result under the key; None if there is none, or it was not looked
             for since the function runs anyway.
         form: The kind of frame that the caller asked for; that of the function if empty.
+        problem: What stood in the way of a fresh result, if a stale one is returned for it.
     """
 
     declared: Declaration
@@ -113,6 +124,7 @@ class Planned:
     decision: Decision = field(default_factory=Bypass)
     found: Entry | None = None
     form: str = ""
+    problem: Exception | None = None
 
     @cached_property
     def key(self) -> Key:
@@ -120,15 +132,50 @@ class Planned:
         return self.measured.key()
 
 
-def plan(declared: Declaration, args: Any, kwargs: Any, *, refresh: str = "") -> Planned:
-    """Return what a call means, and what it would do; nothing is changed."""
+def plan(
+    declared: Declaration,
+    args: Any,
+    kwargs: Any,
+    *,
+    refresh: str = "",
+    may_be_stale: bool = False,
+) -> Planned:
+    """Return what a call means, and what it would do; nothing is changed.
+
+    Args:
+        declared: The function.
+        args: Its arguments by position.
+        kwargs: Its arguments by name.
+        refresh: Why it runs whatever is stored, if so.
+        may_be_stale: Whether a stale result will do where a probe has no answer, if the
+            function says so.
+
+    Raises:
+        ProbeError: A probe has no answer.
+    """
     run = runs.current_run()
-    facts = InForce(run)
+    try:
+        return _planned(declared, args, kwargs, InForce(run), refresh)
+    except ProbeError as problem:
+        if not (may_be_stale and declared.stale_if_error):
+            raise
+        lenient = InForce(run, is_lenient=True)
+        instead = freshness.instead(
+            _planned(declared, args, kwargs, lenient, "a probe has no answer"), problem
+        )
+        if instead is None:
+            raise
+        return instead
+
+
+def _planned(
+    declared: Declaration, args: Any, kwargs: Any, facts: InForce, refresh: str
+) -> Planned:
     backend = facts.backend
     ownership = facts.ownership(declared.function)
     bound = bind(declared, args, kwargs, facts)
-    measured = measure(declared, bound, facts, ownership)
-    planned = Planned(declared, run, facts, backend, ownership, bound, measured)
+    measured = freshness.measured(declared, bound, facts, ownership)
+    planned = Planned(declared, facts.run, facts, backend, ownership, bound, measured)
     if not refresh:
         planned.found = backend.find(declared.name, measured.digest)
     planned.decision = _decided(planned, planned.found, refresh)
@@ -139,7 +186,8 @@ def key(declared: Declaration, args: Any, kwargs: Any) -> Key:
     """Return the key of a call; the store is not looked at."""
     facts = InForce(runs.current_run())
     bound = bind(declared, args, kwargs, facts)
-    return measure(declared, bound, facts, facts.ownership(declared.function)).key()
+    ownership = facts.ownership(declared.function)
+    return freshness.measured(declared, bound, facts, ownership).key()
 
 
 def _decided(planned: Planned, found: Entry | None, refresh: str = "") -> Decision:
@@ -147,7 +195,9 @@ def _decided(planned: Planned, found: Entry | None, refresh: str = "") -> Decisi
     versions = reading.Versions(planned)
     current = versions.of(found) if found is not None and found.reads else {}
     if found is not None and still_answers(found, current):
-        return Hit(found)
+        if freshness.is_young(declared, found):
+            return Hit(found)
+        found = freshness.renewed_as_said(backend, found)
     earlier: Sequence[Entry] = () if found or refresh else backend.recent(declared.name)
     request = Request(
         planned.key,
@@ -155,6 +205,7 @@ def _decided(planned: Planned, found: Entry | None, refresh: str = "") -> Decisi
         on_code_change=_code_policy(declared),
         costly_s=planned.run.costly_s,
     )
+    request = freshness.with_age(request, declared, planned.facts)
     decision = decide(request, found, earlier, current, versions.stand_for)
     if declared.handed_in and not refresh:
         return resuming.decided(planned, decision, request.on_code_change)
@@ -188,6 +239,7 @@ def answer(
 
     Raises:
         CodeChangedError: Only code changed, and what is stored took long to compute.
+        ProbeError: A probe has no answer.
     """
     started = time.perf_counter()
     if not refresh and not form:
@@ -196,12 +248,14 @@ def answer(
             frame, decision = known
             voice.say(declared.name, decision, decision.entry, time.perf_counter() - started)
             return frame
-    planned = plan(declared, args, kwargs, refresh=refresh)
+    planned = plan(declared, args, kwargs, refresh=refresh, may_be_stale=True)
     planned.form = form
     result = _stored(planned, started)
     if result is not LOST:
         recall.remember(planned, args, kwargs)
         return result
+    if planned.problem is not None:
+        raise planned.problem
     _require_not_blocked(planned)
     _require_online(planned)
     latest = planned.found
@@ -293,11 +347,13 @@ def _stored(planned: Planned, started: float) -> Any:
     if decision.accepts is not None:
         entry = accepting.accepted(planned, entry, decision.accepts, "on_code_change")
         remember_origin(frame, entry, planned.backend)
-    planned.run.note(planned.backend, entry, "hit")
+    entry, outcome, details = freshness.settled(planned, frame, entry)
+    planned.run.note(planned.backend, entry, outcome, details=details)
     for part in parts_of(planned.backend, entry):
         planned.run.mean(planned.backend, part)
     reading.record_call(planned, entry)
     voice.say(entry.name, decision, entry, time.perf_counter() - started)
+    freshness.warn_of_stale(planned, frame, entry)
     return frame
 
 
@@ -341,11 +397,15 @@ def _compute(planned: Planned, refresh: str, asked: _Asked, started: float) -> A
             )
     except BaseException as problem:
         reading.record_absence(planned)
-        error = f"{type(problem).__name__}: {problem}"
+        error = without_credentials(f"{type(problem).__name__}: {problem}")
         planned.run.note_unsaved(
             declared.name, "failed", {"error": error, "reason": str(reason)}
         )
-        raise
+        instead = freshness.instead(planned, problem)
+        result = LOST if instead is None else _stored(instead, started)
+        if result is LOST:
+            raise
+        return result
     cost = Cost(started_at, time.perf_counter() - clock)
     if work is not None:
         cost = work.cost(cost)

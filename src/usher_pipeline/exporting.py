@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import weakref
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from usher_pipeline.errors import StoreError
 from usher_pipeline.frames import adapter_for, adapter_of_kind, is_frame
@@ -19,21 +19,32 @@ if TYPE_CHECKING:
     from usher_pipeline.persistence.local import LocalBackend
     from usher_pipeline.records import Entry
 
+    _Stale: TypeAlias = Mapping[str, Any] | None
+
 __all__ = ["export", "inputs_among", "origin_of", "remember_origin"]
 
 # --- which frame came from where --------------------------------------------------------
 
-_origins: Final[dict[int, tuple[weakref.ref[Any], Entry, LocalBackend]]] = {}
+_origins: Final[dict[int, tuple[weakref.ref[Any], Entry, LocalBackend, _Stale]]] = {}
 
 
-def remember_origin(frame: Any, entry: Entry, backend: LocalBackend) -> None:
-    """Remember which entry a frame is, for as long as the frame lives."""
+def remember_origin(
+    frame: Any, entry: Entry, backend: LocalBackend, stale: _Stale = None
+) -> None:
+    """Remember which entry a frame is, for as long as the frame lives.
+
+    Args:
+        frame: The frame.
+        entry: The entry.
+        backend: The store.
+        stale: Why it is not what the checkpoint would return now, if so.
+    """
     place = id(frame)
     try:
         reference = weakref.ref(frame, lambda _: _origins.pop(place, None))
     except TypeError:
         return
-    _origins[place] = (reference, entry, backend)
+    _origins[place] = (reference, entry, backend, stale)
 
 
 def origin_of(frame: Any) -> tuple[Entry, LocalBackend] | None:
@@ -150,6 +161,9 @@ def _provenance_of(frame: Any, shape: tuple[int, int], target: Path) -> dict[str
             # The database is busy, and half of the store is there alone.
             steps = [entry.step().to_json()]
         output |= {"checkpoint": entry.name, "key": entry.key.digest, "content": entry.content}
+        stale = _origins[id(frame)][3]
+        if stale is not None:
+            output["stale"] = dict(stale)
         if not _is_still(frame, entry, backend):
             # Somebody changed the frame in place after it was returned.
             steps += _possible(steps)

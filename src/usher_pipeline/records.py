@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ENTRY_FORMAT",
+    "EXPIRED",
     "INDEX_TYPE",
+    "PROBE",
     "Acceptance",
     "Adoption",
     "Blocked",
@@ -35,6 +37,7 @@ __all__ = [
     "Read",
     "ReadKind",
     "Reason",
+    "Renewal",
     "SettingRef",
     "SourceRef",
     "Step",
@@ -47,8 +50,14 @@ __all__ = [
 #: The format of an entry on disk. A store with a higher number is not read.
 ENTRY_FORMAT = 1
 
+#: What a read leads to whose result is there, but older than its checkpoint allows.
+EXPIRED = "expired"
+
 #: The type of a column that holds an index and not data.
 INDEX_TYPE = "index"
+
+#: Where a version was stated that a probe answered.
+PROBE = "probe"
 
 PartKind: TypeAlias = Literal[
     "argument", "code", "config", "setting", "source", "version", "checkpoint", "table", "file"
@@ -235,6 +244,8 @@ class Read:
         store: The database it was read from, relative to the folder of the reader's own;
             empty for that one itself.
         standing: For a call, the digest of what the checkpoint meant besides its arguments.
+        served: For a call that could not be answered afresh, the digest of the key of the
+            stale result that it got instead; empty otherwise.
     """
 
     name: str
@@ -244,6 +255,12 @@ class Read:
     arguments: tuple[tuple[str, str], ...] = ()
     store: str = ""
     standing: str = ""
+    served: str = ""
+
+    @property
+    def answered_by(self) -> str:
+        """The digest of the key of the result that was read."""
+        return self.served or self.key
 
     @property
     def place(self) -> tuple[object, ...]:
@@ -287,6 +304,29 @@ class Acceptance:
         """Return the statement that `to_json` wrote."""
         moment = utc_from_text(data["accepted_at"])
         return cls(moment, data["key"], tuple(data["changes"]), data["how"])
+
+
+@dataclass(frozen=True, slots=True)
+class Renewal:
+    """A statement that what an expired result was made of is still the same.
+
+    Attributes:
+        renewed_at: When its sources were asked (UTC).
+        answers: Source → what its probe answered, for people.
+    """
+
+    renewed_at: datetime
+    answers: tuple[tuple[str, str], ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the statement as plain data."""
+        return {"renewed_at": self.renewed_at.isoformat(), "answers": dict(self.answers)}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Renewal:
+        """Return the statement that `to_json` wrote."""
+        answers = ((str(source), str(answer)) for source, answer in data["answers"].items())
+        return cls(utc_from_text(data["renewed_at"]), tuple(answers))
 
 
 @dataclass(frozen=True, slots=True)
@@ -387,6 +427,8 @@ class Entry:
         buffer_digests: The same for each column of a segment that is not small; empty for a
             column whose bytes do not tell.
         adopted: Where it is from, if it was not computed but adopted.
+        renewed: The last statement that its sources have not changed, if there was any. It
+            lies beside the entry, which is not changed for it.
         seal: What tells that this user's own library stated these two; empty if it can not.
     """
 
@@ -415,6 +457,16 @@ class Entry:
     buffer_digests: tuple[str, ...] = ()
     seal: str = ""
     adopted: Adoption | None = None
+    renewed: Renewal | None = None
+
+    @property
+    def fresh_since(self) -> datetime:
+        """When it was last known to be what its function would return (UTC).
+
+        That is when it was stored, or when its sources last answered as they did then. That
+        it was accepted for newer code says nothing of them.
+        """
+        return self.created_at if self.renewed is None else self.renewed.renewed_at
 
     @property
     def known_at(self) -> datetime:
@@ -472,6 +524,11 @@ class Entry:
         }
         if self.adopted is not None:
             details["adopted"] = asdict(self.adopted)
+        if self.renewed is not None:
+            details["renewed"] = self.renewed.to_json()
+        stale = [read.name for read in self.reads if read.served]
+        if stale:
+            details["made_of_stale"] = stale
         return Step(self.name, self.cost.started_at, details)
 
     def to_json(self) -> dict[str, Any]:
@@ -506,6 +563,7 @@ class Entry:
             "buffer_digests": list(self.buffer_digests),
             "seal": self.seal,
             "adopted": asdict(self.adopted) if self.adopted is not None else None,
+            "renewed": self.renewed.to_json() if self.renewed is not None else None,
         }
 
     @classmethod
@@ -546,6 +604,7 @@ class Entry:
                 buffer_digests=tuple(data.get("buffer_digests", ())),
                 seal=data.get("seal", ""),
                 adopted=Adoption(**adopted) if (adopted := data.get("adopted")) else None,
+                renewed=Renewal.from_json(said) if (said := data.get("renewed")) else None,
             )
         except (ArithmeticError, AttributeError, LookupError, TypeError) as problem:
             raise ValueError(f"not an entry: {problem!r}") from problem
@@ -615,6 +674,8 @@ def _code_verb(before: str, after: str) -> str:
 def _version(before: str, after: str) -> str:
     if not after:
         return "gone"
+    if after == EXPIRED:
+        return EXPIRED
     return "another version" if before else "there now, and was not"
 
 
@@ -648,15 +709,25 @@ class Hit:
     Attributes:
         entry: The result.
         accepts: What changed in the code, if the call states that the result holds for it.
+        renews: What made the result expire, if its sources answer as they did before.
+        stale: Why the result is returned although it is not what the function would return
+            now, if so.
     """
 
     entry: Entry
     accepts: Reason | None = None
+    renews: Reason | None = None
+    stale: Reason | None = None
+
+    @property
+    def remark(self) -> Reason | None:
+        """What there is to say of it, if it is not just what was stored for the call."""
+        return self.accepts or self.stale or self.renews
 
     @property
     def reason(self) -> Reason:
         """Why the function does not run."""
-        return self.accepts or Reason("a stored result matches", nearest=self.entry.key.digest)
+        return self.remark or Reason("a stored result matches", nearest=self.entry.key.digest)
 
     @property
     def untracked(self) -> tuple[str, ...]:
@@ -669,6 +740,8 @@ class Hit:
         shape = entry.extent
         line = f"hit: {entry.name} {shape}, computed {entry.created_at:%Y-%m-%d %H:%M} UTC"
         line += f", accepted for: {self.accepts}" if self.accepts else ""
+        line += f", renewed: {self.renews}" if self.renews else ""
+        line = f"stale {line}, {self.stale}" if self.stale else line
         return _with_untracked(line, self.untracked)
 
 

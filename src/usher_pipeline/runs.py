@@ -342,20 +342,27 @@ class Run:
             self._steps.append(step)
 
     def note(
-        self, backend: LocalBackend, entry: Entry, outcome: str, *, means: bool = True
+        self,
+        backend: LocalBackend,
+        entry: Entry,
+        outcome: str,
+        *,
+        means: bool = True,
+        details: Mapping[str, Any] | None = None,
     ) -> None:
         """Remember what a call returned, and what the run means by the name.
 
         Args:
             backend: The store.
             entry: What was returned.
-            outcome: ``computed``, ``hit`` or ``adopted``.
+            outcome: ``computed``, ``hit``, ``renewed``, ``stale`` or ``adopted``.
             means: Whether the name stands for it from now on; not so for a look by name.
+            details: What else there is to say of it at the first time.
         """
         place = self.place_of(backend, entry, outcome)
         if not self.note_again(place, backend, entry, means=means):
             step = entry.step().to_json()
-            step["details"] |= {"outcome": outcome, "calls": 0}
+            step["details"] |= {"outcome": outcome, "calls": 0, **(details or {})}
             with self._lock:
                 if place not in self._noted:
                     self._noted[place] = step["details"]
@@ -502,7 +509,7 @@ class Run:
             self.backend.record_run(self.run_id, record)
         except (OSError, UsherError) as trouble:
             outcomes = {step.get("details", {}).get("outcome") for step in self._steps}
-            if outcomes - {"hit"}:
+            if outcomes - _UNCHANGED:
                 warnings.warn(
                     f"The provenance of run {self.run_id} could not be saved: {trouble}. Its "
                     "results are not affected. Mend the store, or export(...) what you need "
@@ -518,7 +525,7 @@ class Run:
         outcomes = {step.get("details", {}).get("outcome") for step in self._steps}
         backends = {m.backend.path: m.backend for m in self._meant.values()}
         for backend in backends.values():
-            if outcomes - {"hit"} and backend.segments.folder.is_dir():
+            if outcomes - _UNCHANGED and backend.segments.folder.is_dir():
                 with suppress(OSError, UsherError):
                     backend.record_run(self.run_id, record)
         self.publish(meant=True)
@@ -607,6 +614,9 @@ def run(
     made = Run(config, store, strict=strict, lock_timeout_s=lock_timeout_s, costly_s=costly_s)
     return made.of(config) if inspect.isfunction(config) else made
 
+
+#: The outcomes of calls after which there is no more in the store than before.
+_UNCHANGED: Final = frozenset({"hit", "renewed"})
 
 #: Innermost last; shared by all threads of the process.
 _active: Final[list[Run]] = []
