@@ -446,6 +446,19 @@ def test_in_a_block_a_probe_is_asked_once(world: World) -> None:
     assert world.asked == 4
 
 
+def test_a_renewal_is_as_old_as_its_answer(world: World, later: Later) -> None:
+    """In a block that lasts for days the answer is of its beginning, and so is the renewal."""
+    fetched = probing(world, max_age="7d")
+    with run():
+        fetched()
+        later(8)
+        fetched()
+    (entry,) = fetched.entries()
+    assert entry.renewed is not None
+    assert entry.renewed.renewed_at < entry.created_at
+    assert (world.fetched, fetched.explain().renews is None) == (1, False)
+
+
 def test_an_accepted_result_stays_renewed(world: World, later: Later) -> None:
     """A result that holds for newer code is as fresh as it was for the older one."""
 
@@ -754,6 +767,23 @@ def test_what_was_made_of_an_older_version_is_no_lasting_hit(world: World) -> No
     assert isinstance(outer.explain(), Hit)
 
 
+def test_what_was_made_of_a_stale_argument_says_so(world: World, later: Later) -> None:
+    """A stale frame that is handed to a checkpoint counts by its rows, and is named."""
+    inner = fetching(world, max_age="7d", stale_if_error=True)
+
+    @checkpoint(name="taking")
+    def taking(frame: pl.DataFrame) -> pl.DataFrame:
+        return frame.with_columns(n=1)
+
+    inner()
+    later(8)
+    world.problem = ConnectionError("down")
+    with pytest.warns(StaleResultWarning, match="down"):
+        frame = inner()
+    taking(frame)
+    assert taking.entries()[0].step().to_json()["details"]["made_of_stale"] == ["fetched"]
+
+
 def test_a_version_that_comes_out_equal_confirms_what_was_made(world: World) -> None:
     """If the new version has the same rows, what was made of the older one is a hit."""
     inner = probing(world, stale_if_error=True)
@@ -800,8 +830,10 @@ def test_a_result_stands_in_for_a_silent_source(world: World) -> None:
     decision = fetched.explain()
     assert isinstance(decision, Hit)
     assert str(decision).startswith("stale hit: fetched 1 × 1")
+    world.asked = 0
     with pytest.warns(StaleResultWarning, match="probe of the source 'clinvar'") as caught:
         assert fetched()["version"].item() == "v2"
+    assert world.asked == 1
     assert isinstance(caught[0].message, StaleResultWarning)
     assert isinstance(caught[0].message.__cause__, ProbeError)
     assert SECRET not in str(caught[0].message)

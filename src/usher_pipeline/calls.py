@@ -153,16 +153,15 @@ def plan(
     Raises:
         ProbeError: A probe has no answer.
     """
-    run = runs.current_run()
+    facts = InForce(runs.current_run())
     try:
-        return _planned(declared, args, kwargs, InForce(run), refresh)
+        return _planned(declared, args, kwargs, facts, refresh)
     except ProbeError as problem:
         if not (may_be_stale and declared.stale_if_error):
             raise
-        lenient = InForce(run, is_lenient=True)
-        instead = freshness.instead(
-            _planned(declared, args, kwargs, lenient, "a probe has no answer"), problem
-        )
+        facts.is_lenient = True
+        planned = _planned(declared, args, kwargs, facts, "a probe has no answer")
+        instead = freshness.instead(planned, problem)
         if instead is None:
             raise
         return instead

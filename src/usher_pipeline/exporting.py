@@ -71,7 +71,8 @@ def inputs_among(arguments: Mapping[str, Any]) -> tuple[list[Read], list[str]]:
         origin = origin_of(frame)
         if origin is not None and _is_still(frame, *origin):
             entry = origin[0]
-            known[Read(entry.name, entry.key.digest, entry.content)] = None
+            served = entry.key.digest if _origins[id(frame)][3] is not None else ""
+            known[Read(entry.name, entry.key.digest, entry.content, served=served)] = None
         else:
             unknown.append(place)
     return list(known), unknown

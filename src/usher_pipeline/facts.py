@@ -28,22 +28,23 @@ class InForce:
     Args:
         run: The run.
         anew: Ask probes again, whatever they answered before.
-        is_lenient: Let a probe that fails have no answer; else it is an error.
 
     Attributes:
+        is_lenient: Whether a probe that fails has no answer; else that is an error.
         unanswered: The sources whose probes have no answer.
     """
 
-    def __init__(self, run: Run, *, anew: bool = False, is_lenient: bool = False) -> None:
+    def __init__(self, run: Run, *, anew: bool = False) -> None:
         self.run = run
         self.project = settings.project()
         self.config = run.config_in_force(self.project)
         self.anew = anew
-        self.is_lenient = is_lenient
+        self.is_lenient = False
         self.is_offline = is_set("USHER_OFFLINE")
         self.unanswered: set[str] = set()
         self._last: Mapping[str, Part] = {}
         self._answers: dict[tuple[str, int], Any] = {}
+        self._failed: set[tuple[str, int]] = set()
 
     @property
     def backend(self) -> LocalBackend:
@@ -90,11 +91,13 @@ class InForce:
     def _answer(self, name: str, probe: Callable[[], Any]) -> Any:
         if self.anew:
             return probe()
-        if self.is_offline:
+        if self.is_offline or (self.is_lenient and (name, id(probe)) in self._failed):
+            # Nobody waits twice for a server that does not answer.
             return self._last_answer(name)
         try:
             return self.run.answer_of(name, probe)
         except Exception as problem:
+            self._failed.add((name, id(probe)))
             if self.is_lenient:
                 return self._last_answer(name)
             if isinstance(problem, ProbeError):

@@ -172,7 +172,10 @@ def settled(
 def _renewed(planned: Planned, entry: Entry) -> Entry:
     parts = (p for p in planned.key.parts if (p.kind, p.where) == ("source", PROBE))
     answers = tuple((part.label, part.text or part.preview) for part in parts)
-    renewal = Renewal(utc_now(), answers)
+    sources, run = planned.declared.sources, planned.run
+    asked = (run.asked_at(name, sources[name]) for name in planned.declared.probes)
+    # A block asks once, which may be long ago.
+    renewal = Renewal(min(filter(None, asked), default=utc_now()), answers)
     try:
         planned.backend.renew(entry, renewal)
     except OSError as problem:
@@ -224,12 +227,9 @@ def instead(planned: Planned, problem: BaseException) -> Planned | None:
 
 
 def _told(problem: Exception) -> str:
-    said = str(problem) if isinstance(problem, ProbeError) else f"{_kind(problem)}: {problem}"
-    return without_credentials(said)
-
-
-def _kind(problem: Exception) -> str:
-    return type(problem).__name__
+    if isinstance(problem, ProbeError):
+        return f"the probe of the source {problem.source!r} has no answer: {problem.problem}"
+    return without_credentials(f"{type(problem).__name__}: {problem}")
 
 
 def warn_of_stale(planned: Planned, frame: Any, entry: Entry) -> None:
@@ -245,7 +245,7 @@ def warn_of_stale(planned: Planned, frame: Any, entry: Entry) -> None:
         return
     of = "".join(f", of another version ({each})" for each in _versions(planned))
     warning = StaleResultWarning(
-        f"{name} could not be made anew: {_told(problem)} Its last good result was returned, "
+        f"{name} could not be made anew: {_told(problem)}. Its last good result was returned, "
         f"which is {age(entry.fresh_since, utc_now())}{of}; nothing was stored. Call it again "
         "when that is mended; without stale_if_error=True such an error is raised."
     )

@@ -526,7 +526,7 @@ class Entry:
             details["adopted"] = asdict(self.adopted)
         if self.renewed is not None:
             details["renewed"] = self.renewed.to_json()
-        stale = [read.name for read in self.reads if read.served]
+        stale = [read.name for read in (*self.inputs, *self.reads) if read.served]
         if stale:
             details["made_of_stale"] = stale
         return Step(self.name, self.cost.started_at, details)

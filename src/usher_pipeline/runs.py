@@ -161,6 +161,15 @@ class _How(TypedDict):
 
 
 @dataclass(frozen=True, slots=True)
+class _Answer:
+    """What a probe answered a block, and when it was asked (UTC)."""
+
+    probe: Callable[[], Any]
+    answer: Any
+    asked_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class _Meaning:
     """What a run returned under a name, and when it last did (UTC)."""
 
@@ -199,7 +208,7 @@ class Run:
         self._noted: dict[_NotedPlace, dict[str, Any]] = {}
         self._meant: dict[tuple[str, str], _Meaning] = {}
         self._pinned: dict[tuple[str, str], Entry | None] = {}
-        self._answers: dict[tuple[str, int], Any] = {}
+        self._answers: dict[tuple[str, int], _Answer] = {}
         self._backends: dict[str, LocalBackend] = {}
         #: What the choice of a store was made of, and that store.
         self._chosen: tuple[Any, LocalBackend] | None = None
@@ -322,8 +331,15 @@ class Run:
         place = (name, id(probe))
         with self._lock:
             if place not in self._answers:
-                self._answers[place] = (probe, probe())
-            return self._answers[place][1]
+                asked_at = utc_now()
+                self._answers[place] = _Answer(probe, probe(), asked_at)
+            return self._answers[place].answer
+
+    def asked_at(self, name: str, probe: Callable[[], Any]) -> datetime | None:
+        """Return when this block asked a probe for a source (UTC); None if it did not."""
+        with self._lock:
+            known = self._answers.get((name, id(probe)))
+        return None if known is None else known.asked_at
 
     # --- what happened ---
 
