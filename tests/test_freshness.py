@@ -432,6 +432,26 @@ def test_an_expired_result_is_renewed_where_nothing_can_be_written(
     assert world.fetched == 1
 
 
+def test_a_run_that_only_renews_need_not_be_recorded(
+    world: World, later: Later, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where nothing can be written a block of hits and renewals ends without a warning."""
+    fetched = probing(world, max_age="7d", stale_if_error=True)
+    fetched()
+
+    def refuse(*_: Any) -> None:
+        raise PermissionError(13, "read-only")
+
+    monkeypatch.setattr("usher_pipeline.persistence.local.LocalBackend.record_run", refuse)
+    later(8)
+    with run():
+        assert fetched()["version"].item() == "v1"
+    world.version, world.problem = "v2", ConnectionError("down")
+    with pytest.warns(UsherWarning, match="down|could not be saved") as caught, run():
+        fetched()
+    assert len(caught) == 2
+
+
 def test_in_a_block_a_probe_is_asked_once(world: World) -> None:
     """A block asks a probe once, outside of one each call does, and does so but once."""
     fetched = probing(world, max_age="7d")
@@ -765,6 +785,44 @@ def test_what_was_made_of_an_older_version_is_no_lasting_hit(world: World) -> No
     world.problem = None
     assert outer()["version"].item() == "v2"
     assert isinstance(outer.explain(), Hit)
+
+
+def test_what_a_result_was_made_of_is_not_pruned(world: World) -> None:
+    """A result that stood in is needed by what was made of it."""
+    inner = probing(world, stale_if_error=True)
+
+    @checkpoint(name="outer")
+    def outer() -> pl.DataFrame:
+        return inner()  # type: ignore[no-any-return]
+
+    inner()
+    world.version, world.problem = "v2", ConnectionError("down")
+    with pytest.warns(StaleResultWarning, match="v1 → v2"):
+        outer()
+    world.version, world.problem = "v3", None
+    inner()
+    store = PipelineStore(STORE)
+    old = timedelta(0)
+    assert store.prune(older_than=old).entries == ()
+    outer.clear()
+    assert [each.name for each in store.prune(older_than=old).entries] == ["fetched"]
+
+
+def test_each_call_asks_a_probe_once(world: World) -> None:
+    """However often a call needs the answer, outside of a block it asks for it once."""
+    inner = probing(world, stale_if_error=True)
+
+    @checkpoint(name="by_name", version="1", stale_if_error=True)
+    def by_name() -> pl.DataFrame:
+        return inner()  # type: ignore[no-any-return]
+
+    by_name()
+    world.version, world.problem = "v2", ConnectionError("down")
+    world.asked = 0
+    with pytest.warns(StaleResultWarning, match="v1 → v2"):
+        by_name()
+    # For the standing of what it had read, and by the inner call.
+    assert world.asked == 2
 
 
 def test_what_was_made_of_a_stale_argument_says_so(world: World, later: Later) -> None:
