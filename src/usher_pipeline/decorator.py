@@ -439,7 +439,9 @@ class Checkpointed(Generic[P, R]):
         rows that are committed of a result that is not finished: see `partial`.
 
         Raises:
-            CheckpointMissError: Nothing stored matches; the error says why.
+            CheckpointMissError: Nothing stored matches, or it has expired; the error says
+                why.
+            ProbeError: A source was asked for its version, and has no answer.
         """
         if kwargs.get("partial") is True and "partial" not in self._declared.known:
             rest = {name: value for name, value in kwargs.items() if name != "partial"}
@@ -563,7 +565,12 @@ class Checkpointed(Generic[P, R]):
         return adopted
 
     def explain(self, *args: P.args, **kwargs: P.kwargs) -> Decision:
-        """Return what this call would do, and why; run nothing and change nothing."""
+        """Return what this call would do, and why; run nothing and change nothing.
+
+        Raises:
+            ProbeError: A source was asked for its version, and nothing would stand in for
+                the result.
+        """
         if is_set("USHER_DISABLE"):
             return Bypass(Reason("USHER_DISABLE is set"))
         planned = calls.plan(

@@ -308,15 +308,13 @@ class ProbeError(UsherError):
         self.source = source
         self.cure = cure
         of = f" of the source {source!r}" if source else ""
+        later = (
+            "Call again when it answers. With stale_if_error=True the last good result is "
+            "returned until then, and USHER_OFFLINE=1 works with what is stored."
+        )
         super().__init__(
             f"The probe{of} has no answer: {problem}. Nothing was run, since the answer is a "
-            f"part of what a call means. {cure or 'Call again when it answers.'}"
-            + (
-                " With stale_if_error=True the last good result is returned until then, and "
-                "USHER_OFFLINE=1 works with what is stored."
-                if source
-                else ""
-            )
+            f"part of what a call means. {cure or later}"
         )
 
     def of(self, source: str) -> ProbeError:

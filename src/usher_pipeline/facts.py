@@ -129,7 +129,8 @@ class InForce:
             ProbeError: A probe that was to be asked has no answer.
         """
         for name in sorted(self.unanswered):
-            raise ProbeError("USHER_OFFLINE is set, and nothing tells what it answered", name)
+            problem = "USHER_OFFLINE is set, and no stored result tells what it last said"
+            raise ProbeError(problem, name, "Unset USHER_OFFLINE to have it asked.")
 
     def table_version(self, name: str) -> str:
         """Return which version a plain name stands for; empty if there is none."""
