@@ -5,12 +5,14 @@ from __future__ import annotations
 import copy
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
+import polars as pl
 import pytest
 
-from usher_pipeline import url_modified
-from usher_pipeline.errors import OptionError, ProbeError
+from usher_pipeline import checkpoint, run, url_modified
+from usher_pipeline.errors import OptionError, ProbeError, StaleResultWarning
 from usher_pipeline.fingerprint import values
 
 if TYPE_CHECKING:
@@ -243,3 +245,54 @@ def test_a_refused_address_shows_no_credential() -> None:
     with pytest.raises(OptionError, match="hidden") as caught:
         url_modified(f"ftp://me:{SECRET}@example.org/x")
     assert SECRET not in str(caught.value)
+
+
+# --- as a source ------------------------------------------------------------------------
+
+
+def test_a_file_on_the_web_is_a_source(server: Server) -> None:
+    """While the server says the same nothing is fetched; in a block it is asked but once."""
+    server.answers["/genes"] = 200, {"ETag": '"v1"'}
+    fetched: list[int] = []
+
+    @checkpoint(
+        name="web",
+        sources={"genes": url_modified(f"{server.url}/genes")},
+        ignore=["fetched"],
+        stale_if_error=True,
+    )
+    def web(fetched: list[int] = fetched) -> pl.DataFrame:
+        fetched.append(1)
+        return pl.DataFrame({"fetched": [len(fetched)]})
+
+    web()
+    del server.asked[:]
+    with run():
+        for _ in range(3):
+            assert web()["fetched"].item() == 1
+    assert server.asked == [("HEAD", "/genes")]
+    server.answers["/genes"] = 200, {"ETag": '"v2"'}
+    assert str(web.explain()) == ('miss: source genes: ETag "v1" → ETag "v2" (probe)')
+    assert web()["fetched"].item() == 2
+    server.answers["/genes"] = 503, {}
+    with pytest.warns(StaleResultWarning, match="answered 503 Service Unavailable"):
+        assert web()["fetched"].item() == 2
+
+
+def test_a_credential_is_nowhere_in_the_store(server: Server) -> None:
+    """What the probe sends is no part of a key, and stands in no file."""
+    server.answers[f"/genes?token={SECRET}"] = 200, {"ETag": '"v1"'}
+    probe = url_modified(f"{server.url}/genes?token={SECRET}", headers={"X-Api-Key": SECRET})
+
+    @checkpoint(name="web", sources={"genes": probe}, max_age="1d", stale_if_error=True)
+    def web() -> pl.DataFrame:
+        return pl.DataFrame({"a": [1]})
+
+    with run(store="store.duckdb"):
+        web()
+    server.answers.clear()
+    with run(store="store.duckdb"), pytest.warns(StaleResultWarning, match="answered 404"):
+        web()
+    files = [path for path in Path().rglob("*") if path.is_file()]
+    assert len(files) > 3
+    assert not [path for path in files if SECRET.encode() in path.read_bytes()]
