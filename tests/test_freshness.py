@@ -672,6 +672,7 @@ def test_a_dictionary_of_stale_frames(later: Later) -> None:
     path = export(found["x"], "out/x.parquet")
     sidecar = json.loads(path.with_suffix(".provenance.json").read_text("utf-8"))
     assert sidecar["output"]["stale"]["error"] == "ConnectionError: down"
+    assert sidecar["output"]["checkpoint"] == "both__x"
 
 
 def test_a_lost_result_stands_in_for_nothing(world: World, later: Later) -> None:

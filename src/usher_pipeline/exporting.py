@@ -21,30 +21,33 @@ if TYPE_CHECKING:
 
     _Stale: TypeAlias = Mapping[str, Any] | None
 
-__all__ = ["export", "inputs_among", "origin_of", "remember_origin"]
+__all__ = ["export", "inputs_among", "mark_stale", "origin_of", "remember_origin"]
 
 # --- which frame came from where --------------------------------------------------------
 
 _origins: Final[dict[int, tuple[weakref.ref[Any], Entry, LocalBackend, _Stale]]] = {}
 
 
-def remember_origin(
-    frame: Any, entry: Entry, backend: LocalBackend, stale: _Stale = None
-) -> None:
-    """Remember which entry a frame is, for as long as the frame lives.
-
-    Args:
-        frame: The frame.
-        entry: The entry.
-        backend: The store.
-        stale: Why it is not what the checkpoint would return now, if so.
-    """
+def remember_origin(frame: Any, entry: Entry, backend: LocalBackend) -> None:
+    """Remember which entry a frame is, for as long as the frame lives."""
     place = id(frame)
     try:
         reference = weakref.ref(frame, lambda _: _origins.pop(place, None))
     except TypeError:
         return
-    _origins[place] = (reference, entry, backend, stale)
+    _origins[place] = (reference, entry, backend, None)
+
+
+def mark_stale(frame: Any, stale: Mapping[str, Any]) -> None:
+    """Remember of a frame whose origin is known that its checkpoint could not return it anew.
+
+    Args:
+        frame: The frame.
+        stale: Why, as plain data.
+    """
+    known = _origins.get(id(frame))
+    if known is not None and known[0]() is frame:
+        _origins[id(frame)] = (*known[:3], stale)
 
 
 def origin_of(frame: Any) -> tuple[Entry, LocalBackend] | None:

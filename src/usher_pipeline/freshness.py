@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from usher_pipeline.display import age
 from usher_pipeline.errors import ProbeError, StaleResultWarning, UsherError
-from usher_pipeline.exporting import remember_origin
+from usher_pipeline.exporting import mark_stale
 from usher_pipeline.fingerprint.key import measure
 from usher_pipeline.hiding import without_credentials
 from usher_pipeline.planning import CLOCK_TOLERANCE_S, compare, expired, last_good
@@ -162,7 +162,7 @@ def settled(
     if decision.stale is not None:
         details = _stale_facts(planned, entry, decision.stale)
         for each in frame.values() if isinstance(frame, dict) else (frame,):
-            remember_origin(each, entry, planned.backend, details["stale"])
+            mark_stale(each, details["stale"])
         return entry, "stale", details
     if decision.renews is not None:
         return _renewed(planned, entry), "renewed", None
