@@ -45,9 +45,11 @@ RANKS: Final = {
     "persistence": 5,
     "calls": 6,
     "decorator": 6,
+    "dispatching": 6,
     "exporting": 6,
     "facts": 6,
     "freshness": 6,
+    "failures": 6,
     "reading": 6,
     "recall": 6,
     "results": 6,
@@ -59,8 +61,11 @@ RANKS: Final = {
     "registry": 6,
     "stored": 6,
     "mapping": 6,
+    "spreading": 6,
+    "harvesting": 6,
     "runs": 6,
     "saying": 6,
+    "progress": 6,
     "testing": 7,
     "notebook": 7,
     "cli": 7,
@@ -72,6 +77,7 @@ RANKS: Final = {
 #: Which module may load which library. A library that is not named may not be used.
 #: Imports for type checkers alone cost nothing and are free for the libraries named here.
 LIBRARIES: Final = {
+    "IPython": ("progress.py",),
     "click": ("cli.py", "cli/*.py"),
     "duckdb": ("frames/relations.py", "persistence/engine.py"),
     "filelock": ("persistence/flights.py",),
@@ -87,7 +93,8 @@ LIBRARIES: Final = {
     "pyarrow": ("fingerprint/*.py", "frames/*.py", "persistence/*.py"),
     "pydantic": ("config/schema.py",),
     "pytz": ("frames/pandas_types.py",),
-    "rich": ("cli.py", "cli/*.py", "display.py", "notebook.py"),
+    "rich": ("cli.py", "cli/*.py", "display.py", "notebook.py", "progress.py"),
+    "tenacity": ("dispatching.py",),
     "xxhash": ("fingerprint/*.py", "persistence/tables.py"),
     "yaml": ("config/loader.py",),
 }

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from usher_pipeline.display import duration, wrapped
+from usher_pipeline.display import Progress, duration, progress_line, wrapped
 
 
 @pytest.mark.parametrize(
@@ -54,3 +56,81 @@ def test_a_duration_states_no_zero_behind_its_point() -> None:
     """What is a whole number of its unit, but for a moment, reads as one."""
     day_s = 86_400
     assert [duration(day_s * days) for days in (8, 8.0001, 8.06)] == ["8 d", "8 d", "8.1 d"]
+
+
+def at(**changed: Any) -> Progress:
+    """Return how far a call has come, in the middle of it."""
+    facts = {"name": "papers", "total": 22_000, "done": 1_200, "failed": 3, "stored": 1_180}
+    return Progress(**{**facts, "per_s": 2.9, **changed})
+
+
+@pytest.mark.parametrize(
+    ("changed", "outcome", "line"),
+    [
+        ({}, None, "3 failed · 1,180 stored · 2.9/s · 1 h 59 min left"),
+        ({"failed": 0}, None, "1,180 stored · 2.9/s · 1 h 59 min left"),
+        ({"per_s": None}, None, "3 failed · 1,180 stored · - left"),
+        ({"per_s": 0.0}, None, "3 failed · 1,180 stored · - left"),
+        ({"per_s": 1 / 7.5}, None, "3 failed · 1,180 stored · 8/min · 43 h left"),
+        ({"total": 1_203}, None, "3 failed · 1,180 stored · 2.9/s"),
+        ({"idle_s": 59.0}, None, "3 failed · 1,180 stored · 2.9/s · 1 h 59 min left"),
+        ({"idle_s": 90.0}, None, "3 failed · 1,180 stored · nothing for 1.5 min"),
+        (
+            {"idle_s": 900.0, "per_s": 0.005},
+            None,
+            "3 failed · 1,180 stored · 18/h · 48 d left",
+        ),
+        ({"elapsed_s": 420.0}, "", "3 failed · 1,180 stored · took 7 min"),
+        (
+            {"elapsed_s": 420.0},
+            "interrupted",
+            "3 failed · 1,180 stored · interrupted after 7 min",
+        ),
+    ],
+)
+def test_a_progress_says_what_is_known(
+    changed: dict[str, Any], outcome: str | None, line: str
+) -> None:
+    """Failures, what is stored, the rate and the time left are said as far as known."""
+    progress = at(**changed)
+    assert progress_line(progress, outcome) == f"papers  1,200/{progress.total:,} · {line}"
+
+
+@pytest.mark.parametrize(
+    ("width", "line"),
+    [
+        (80, "papers  1,200/22,000 · 3 failed · 1,180 stored · 2.9/s · 1 h 59 min left"),
+        (60, "papers  1,200/22,000 · 3 failed · 2.9/s · 1 h 59 min left"),
+        (50, "papers  1,200/22,000 · 3 failed · 1 h 59 min left"),
+        (40, "papers  1,200/22,000 · 3 failed"),
+        (20, "papers  1,200/22,000"),
+        (18, "pap…  1,200/22,000"),
+        (14, "1,200/22,000"),
+        (5, "1,200"),
+    ],
+)
+def test_a_narrow_line_says_what_matters_most(width: int, line: str) -> None:
+    """Failures outlive the time left, and the count outlives the name."""
+    assert progress_line(at(), width=width) == line
+
+
+@given(
+    st.text(max_size=40),
+    st.integers(0, 10**6),
+    st.integers(0, 10**6),
+    st.none() | st.floats(0, 1e6),
+    st.integers(1, 120),
+)
+def test_a_progress_is_one_line_that_fits(
+    name: str, done: int, failed: int, per_s: float | None, width: int
+) -> None:
+    """Whatever the name and the numbers are, it is one line of the width, without controls."""
+    line = progress_line(
+        at(name=name, done=done, failed=failed, per_s=per_s),
+        width=width,
+        measure=lambda text: len(text.encode("utf-16-le")) // 2,
+    )
+    assert len(line) <= width
+    assert line.isprintable()
+    if width >= 15:
+        assert f"{done:,}/22,000" in line

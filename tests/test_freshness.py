@@ -56,7 +56,7 @@ def later(monkeypatch: pytest.MonkeyPatch) -> Later:
         def ahead() -> datetime:
             return utc_now() + timedelta(days=days)
 
-        for module in ("freshness", "results", "calls", "accepting"):
+        for module in ("freshness", "results", "calls", "accepting", "spreading"):
             monkeypatch.setattr(f"usher_pipeline.{module}.utc_now", ahead)
         monkeypatch.setattr("usher_pipeline.recall._now_s", lambda: ahead().timestamp())
 
@@ -1041,6 +1041,117 @@ def test_offline_what_no_code_leads_to_is_not_asked(
     world.asked = 0
     assert by_table("inner")["version"].item() == "v1"
     assert world.asked == 0
+
+
+# --- many items -------------------------------------------------------------------------
+
+
+def papers_of(world: World, **options: Any) -> tuple[Any, list[str]]:
+    """Return a checkpoint that is asked for many genes, and what it was asked."""
+    asked: list[str] = []
+
+    @checkpoint(name="papers", ignore=["asked"], version="1", **options)
+    def papers(gene: str, asked: list[str] = asked) -> pl.DataFrame:
+        asked.append(gene)
+        return world.fetch().with_columns(gene=pl.lit(gene))
+
+    return papers.mapped(over="gene", on_error="raise"), asked
+
+
+def test_items_expire(world: World, later: Later) -> None:
+    """Each item is as old as its answer; what expired is asked again, and nothing else."""
+    papers, asked = papers_of(world, max_age="7d")
+    papers(["USH2A", "MYO7A"])
+    later(6)
+    papers(["USH2A", "MYO7A"])
+    assert asked == ["USH2A", "MYO7A"]
+    later(8)
+    assert "2 expired" in str(papers.explain(["USH2A", "MYO7A"]))
+    papers(["USH2A"])
+    assert asked == ["USH2A", "MYO7A", "USH2A"]
+
+
+def test_items_of_unchanged_sources_do_not_expire(world: World, later: Later) -> None:
+    """What a probe answers is in the key of the map, and keeps its answers."""
+    papers, asked = papers_of(world, max_age="7d", sources={"clinvar": world.probe})
+    papers(["USH2A"])
+    later(8)
+    papers(["USH2A"])
+    assert asked == ["USH2A"]
+    world.version = "v2"
+    assert papers(["USH2A"])["version"].item() == "v2"
+
+
+def test_a_table_of_items_is_as_old_as_its_first_answer(world: World, later: Later) -> None:
+    """That it was put together lately does not make the rows in it younger."""
+    papers, _ = papers_of(world, max_age="7d")
+    papers(["USH2A"])
+    later(6)
+
+    @checkpoint(name="outer", version="1")
+    def outer() -> pl.DataFrame:
+        return papers(["USH2A", "MYO7A"])  # type: ignore[no-any-return]
+
+    outer()
+    assert isinstance(outer.explain(), Hit)
+    later(8)
+    assert isinstance(outer.explain(), Miss)
+
+
+def test_items_that_read_what_expired_are_asked_again(world: World, later: Later) -> None:
+    """An answer is as fresh as what its function read."""
+    inner, asked = fetching(world, max_age="7d"), list[str]()
+
+    @checkpoint(name="of_inner", ignore=["asked"], version="1")
+    def of_inner(gene: str, asked: list[str] = asked) -> pl.DataFrame:
+        asked.append(gene)
+        return inner().with_columns(gene=pl.lit(gene))  # type: ignore[no-any-return]
+
+    mapped = of_inner.mapped(over="gene")
+    mapped(["USH2A"])
+    later(8)
+    mapped(["USH2A"])
+    assert asked == ["USH2A", "USH2A"]
+    assert world.fetched == 2
+
+
+def test_a_stale_table_of_items_stands_in(world: World, later: Later) -> None:
+    """Where an error ends the call the last table of the very same items stands in."""
+    papers, _ = papers_of(world, max_age="7d", stale_if_error=True)
+    first = papers(["USH2A", "MYO7A"])
+    later(8)
+    world.problem = ConnectionError("down")
+    with pytest.warns(StaleResultWarning, match="ConnectionError: down"):
+        assert papers(["USH2A", "MYO7A"]).equals(first)
+    with pytest.raises(ConnectionError, match="down"):
+        papers(["USH2A", "WHRN"])
+
+
+def test_a_table_of_items_stands_in_for_a_silent_source(world: World) -> None:
+    """The same goes where a probe has no answer."""
+    papers, _ = papers_of(world, stale_if_error=True, sources={"clinvar": world.probe})
+    first = papers(["USH2A", "MYO7A"])
+    world.is_silent = True
+    with pytest.warns(StaleResultWarning, match="clinvar"):
+        assert papers(["USH2A", "MYO7A"]).equals(first)
+    with pytest.raises(ProbeError, match="clinvar"):
+        papers(["USH2A"])
+
+
+def test_offline_expired_items_are_served(
+    world: World, later: Later, offline: Callable[[], None]
+) -> None:
+    """Nothing is asked, neither items nor probes; the result is marked."""
+    papers, asked = papers_of(world, max_age="7d", sources={"clinvar": world.probe})
+    papers(["USH2A", "MYO7A"])
+    later(8)
+    offline()
+    world.asked = 0
+    decision = papers.explain(["USH2A", "MYO7A"])
+    assert str(decision.stale) == "2 of 2 items expired; USHER_OFFLINE is set"
+    assert papers(["USH2A", "MYO7A"]).height == 2
+    assert papers(["MYO7A"]).height == 1
+    assert (asked, world.asked) == (["USH2A", "MYO7A"], 0)
 
 
 # --- what it does not touch -------------------------------------------------------------

@@ -15,12 +15,24 @@ import usher_pipeline
 
 #: What nobody pays for who has not asked for it.
 HEAVY: Final = frozenset(
-    ("click", "duckdb", "numpy", "pandas", "polars", "pyarrow", "pydantic", "rich", "yaml")
+    (
+        "click",
+        "duckdb",
+        "numpy",
+        "pandas",
+        "polars",
+        "pyarrow",
+        "pydantic",
+        "rich",
+        "tenacity",
+        "yaml",
+    )
 )
 #: The door and the rooms that can be entered without any of them.
 LIGHT: Final = (
     "usher_pipeline",
     "usher_pipeline.config",
+    "usher_pipeline.dispatching",
     "usher_pipeline.fingerprint",
     "usher_pipeline.frames",
     "usher_pipeline.persistence",

@@ -239,3 +239,28 @@ def test_another_helper_is_the_same_one_changed(notebook: Notebook) -> None:
     """A helper that is defined otherwise changed; the made-up file of its cell is not told."""
     notebook.run(HELPER.replace("upper", "title"))
     assert notebook.ask() == "miss: helper clean() changed"
+
+
+SHOWING: Final = """
+import time
+from usher_pipeline.progress import showing
+
+with showing("papers & more", total=100, before=20) as shown:
+    shown.update(30, failed=1, stored=30)
+    while shown._form._handle is None:
+        time.sleep(0.01)
+    for done in range(31, 51):
+        shown.update(done, failed=1, stored=done)
+        shown._show()
+"""
+
+
+def test_progress_is_one_display(notebook: Notebook) -> None:
+    """How far a call has come is one display of its cell, however often it is updated."""
+    notebook.run(SHOWING)
+    (display,) = notebook.client.nb.cells[-1]["outputs"]
+    assert display["output_type"] == "display_data"
+    line = display["data"]["text/plain"]
+    assert line.startswith("papers & more  70/100 · 1 failed · 70 stored · took ")
+    assert 'value="70"' in display["data"]["text/html"]
+    assert "papers &amp; more" in display["data"]["text/html"]

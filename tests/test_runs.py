@@ -112,6 +112,7 @@ def test_the_store_and_config_are_found_highest_first(
         ("store", 5, "the path of a file, got 5"),
         ("store", ["a.duckdb"], "the path of a file"),
         ("strict", "yes", "True or False, got 'yes'"),
+        ("progress", 1, "True or False, got 1"),
         ("lock_timeout_s", "x", "seconds, 0 or more, got 'x'"),
         ("lock_timeout_s", -1, "seconds, 0 or more, got -1"),
         ("lock_timeout_s", True, "seconds, 0 or more, got True"),

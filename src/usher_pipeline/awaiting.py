@@ -40,18 +40,24 @@ class _Beside:
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.loop = loop
         self.lock = threading.Lock()
-        self.running: concurrent.futures.Future[Any] | None = None
+        self.running: set[concurrent.futures.Future[Any]] = set()
         self.is_cancelled = False
 
-    def run(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
+    def run(self, coroutine: Coroutine[Any, Any, Any], timeout_s: float | None = None) -> Any:
         """Have the loop run a coroutine, and wait for what it returns."""
+        limited = coroutine if timeout_s is None else _limited(coroutine, timeout_s)
         with self.lock:
             if self.is_cancelled:
+                limited.close()
                 coroutine.close()
             self.check()
-            self.running = asyncio.run_coroutine_threadsafe(coroutine, self.loop)
-        with aside():
-            return self._result(self.running, coroutine)
+            running = asyncio.run_coroutine_threadsafe(limited, self.loop)
+            self.running.add(running)
+        try:
+            with aside():
+                return self._result(running, coroutine)
+        finally:
+            self.running.discard(running)
 
     def _result(
         self,
@@ -81,8 +87,8 @@ class _Beside:
         """Cancel the function, or keep it from being begun; what waits ends as well."""
         with self.lock:
             self.is_cancelled = True
-            if self.running is not None:
-                self.running.cancel()
+            for running in tuple(self.running):
+                running.cancel()
 
 
 @contextmanager
@@ -161,14 +167,32 @@ def _raisable(problem: BaseException) -> BaseException:
     return problem
 
 
-def result_of(coroutine: Coroutine[Any, Any, Any]) -> Any:
+async def _limited(coroutine: Coroutine[Any, Any, Any], timeout_s: float) -> Any:
+    """Return what a coroutine returns, if it does in some time."""
+    limit = asyncio.timeout(timeout_s)
+    try:
+        async with limit:
+            return await coroutine
+    except TimeoutError:
+        if limit.expired():
+            words = f"the attempt took longer than {timeout_s:g} s; it was cancelled"
+            raise TimeoutError(words) from None
+        raise
+
+
+def result_of(coroutine: Coroutine[Any, Any, Any], timeout_s: float | None = None) -> Any:
     """Return what a coroutine returns, run by the loop beside which this thread works.
+
+    Args:
+        coroutine: What is awaited.
+        timeout_s: How long it may take, in seconds; None is no limit.
 
     Raises:
         RuntimeError: There is no such loop.
+        TimeoutError: It took longer, and was cancelled.
     """
     beside = _beside.get()
     if beside is None:
         coroutine.close()
         raise RuntimeError("an asynchronous checkpoint is awaited where a loop runs")
-    return beside.run(coroutine)
+    return beside.run(coroutine, timeout_s)

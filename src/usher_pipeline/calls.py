@@ -9,7 +9,7 @@ import warnings
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
-from typing import TYPE_CHECKING, Any, Final, get_args
+from typing import TYPE_CHECKING, Any, Final, Protocol, get_args
 
 from usher_pipeline import (
     accepting,
@@ -64,19 +64,18 @@ from usher_pipeline.results import (
     warn_unsaved,
 )
 from usher_pipeline.results import bypassed as not_kept
-from usher_pipeline.resuming import Work
 from usher_pipeline.returned import gather
 from usher_pipeline.saying import voice
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from datetime import datetime
 
     from usher_pipeline.fingerprint.binding import Bound, Declaration
     from usher_pipeline.fingerprint.key import Measured
     from usher_pipeline.fingerprint.ownership import Ownership
     from usher_pipeline.persistence.local import LocalBackend
-    from usher_pipeline.records import Decision, Key
+    from usher_pipeline.records import Acceptance, Decision, Key, MapFacts
     from usher_pipeline.results import Made
     from usher_pipeline.returned import Returned
     from usher_pipeline.runs import Run
@@ -85,14 +84,71 @@ _log: Final = logging.getLogger("usher_pipeline")
 
 __all__ = [
     "Planned",
+    "Spread",
+    "Work",
     "answer",
     "bypassed",
+    "code_policy",
     "key",
     "plan",
+    "refresh_wish",
     "stored_frame",
 ]
 
 _LOST: Final = Reason("the stored result is lost or damaged")
+
+
+class Work(Protocol):
+    """What stands in the place of a function that yields what is stored of its result."""
+
+    @property
+    def accepted(self) -> tuple[Acceptance, ...]:
+        """The statements by which rows that older code made hold."""
+
+    @property
+    def mapped(self) -> MapFacts | None:
+        """How the result is put together, if it is from the rows of many items."""
+
+    @property
+    def lacking(self) -> str:
+        """What the result lacks, in words; empty if it is whole."""
+
+    def frames(self, planned: Planned) -> Iterator[Any]:
+        """Yield all frames of the result, stored and new ones, in their order."""
+
+    def cost(self, cost: Cost) -> Cost:
+        """Return what the whole took, from what the present call did."""
+
+    def settle(self, *, is_over: bool) -> None:
+        """Let go of what is not needed any more once the result is stored, or void."""
+
+
+class Spread(Protocol):
+    """The items of a call for many of them."""
+
+    @property
+    def flight(self) -> str:
+        """The digest of what only one call at a time may be at."""
+
+    @property
+    def caller(self) -> str:
+        """What its verbs are reached by, for people."""
+
+    @property
+    def asks(self) -> bool:
+        """Whether any item has to be asked."""
+
+    def measured(self, planned: Planned) -> Measured:
+        """Return what the call means, from what the same arguments mean without a map."""
+
+    def decided(self, planned: Planned, found: Entry | None, refresh: str) -> Decision:
+        """Return what the call does."""
+
+    def restored(self, planned: Planned, entry: Entry) -> Any:
+        """Return the frame of a result from the rows of its items; `LOST` if it is lost."""
+
+    def work(self, planned: Planned, call: Call, before: reading.Watched) -> Work:
+        """Return what asks the items that are missing, and yields the rows of all."""
 
 
 @dataclass
@@ -112,6 +168,7 @@ class Planned:
             for since the function runs anyway.
         form: The kind of frame that the caller asked for; that of the function if empty.
         problem: What stood in the way of a fresh result, if a stale one is returned for it.
+        spread: The items, if the call is for many of them.
     """
 
     declared: Declaration
@@ -125,20 +182,27 @@ class Planned:
     found: Entry | None = None
     form: str = ""
     problem: Exception | None = None
+    spread: Spread | None = None
 
     @cached_property
     def key(self) -> Key:
         """What the call means, in words; made before the function can change its arguments."""
         return self.measured.key()
 
+    @property
+    def flight(self) -> str:
+        """The digest of what only one call at a time may be at."""
+        return self.measured.digest if self.spread is None else self.spread.flight
 
-def plan(
+
+def plan(  # noqa: PLR0913 - a call, and how it is to be answered
     declared: Declaration,
     args: Any,
     kwargs: Any,
     *,
     refresh: str = "",
     may_be_stale: bool = False,
+    spread: Spread | None = None,
 ) -> Planned:
     """Return what a call means, and what it would do; nothing is changed.
 
@@ -149,34 +213,45 @@ def plan(
         refresh: Why it runs whatever is stored, if so.
         may_be_stale: Whether a stale result will do where a probe has no answer, if the
             function says so.
+        spread: The items, if the call is for many of them.
 
     Raises:
         ProbeError: A probe has no answer.
     """
     facts = InForce(runs.current_run())
     try:
-        return _planned(declared, args, kwargs, facts, refresh)
+        return _planned(declared, args, kwargs, facts, refresh, spread)
     except ProbeError as problem:
         if not (may_be_stale and declared.stale_if_error):
             raise
         facts.is_lenient = True
-        planned = _planned(declared, args, kwargs, facts, "a probe has no answer")
+        planned = _planned(declared, args, kwargs, facts, "a probe has no answer", spread)
         instead = freshness.instead(planned, problem)
         if instead is None:
             raise
         return instead
 
 
-def _planned(
-    declared: Declaration, args: Any, kwargs: Any, facts: InForce, refresh: str
+def _planned(  # noqa: PLR0913, PLR0917 - a call, and how it is to be answered
+    declared: Declaration,
+    args: Any,
+    kwargs: Any,
+    facts: InForce,
+    refresh: str,
+    spread: Spread | None,
 ) -> Planned:
     backend = facts.backend
     ownership = facts.ownership(declared.function)
     bound = bind(declared, args, kwargs, facts)
-    measured = freshness.measured(declared, bound, facts, ownership)
-    planned = Planned(declared, facts.run, facts, backend, ownership, bound, measured)
+    is_spread = spread is not None
+    measured = freshness.measured(declared, bound, facts, ownership, is_spread=is_spread)
+    planned = Planned(
+        declared, facts.run, facts, backend, ownership, bound, measured, spread=spread
+    )
+    if spread is not None:
+        planned.measured = spread.measured(planned)
     if not refresh:
-        planned.found = backend.find(declared.name, measured.digest)
+        planned.found = backend.find(declared.name, planned.measured.digest)
     planned.decision = _decided(planned, planned.found, refresh)
     return planned
 
@@ -191,6 +266,8 @@ def key(declared: Declaration, args: Any, kwargs: Any) -> Key:
 
 def _decided(planned: Planned, found: Entry | None, refresh: str = "") -> Decision:
     declared, backend = planned.declared, planned.backend
+    if planned.spread is not None:
+        return planned.spread.decided(planned, found, refresh)
     versions = reading.Versions(planned)
     current = versions.of(found) if found is not None and found.reads else {}
     if found is not None and still_answers(found, current):
@@ -201,7 +278,7 @@ def _decided(planned: Planned, found: Entry | None, refresh: str = "") -> Decisi
     request = Request(
         planned.key,
         refresh=refresh,
-        on_code_change=_code_policy(declared),
+        on_code_change=code_policy(declared),
         costly_s=planned.run.costly_s,
     )
     request = freshness.with_age(request, declared, planned.facts)
@@ -211,8 +288,28 @@ def _decided(planned: Planned, found: Entry | None, refresh: str = "") -> Decisi
     return decision
 
 
-def _code_policy(declared: Declaration) -> CodePolicy:
-    """Return what to do when only code changed: what the environment says, else the option."""
+def refresh_wish(name: str) -> str:
+    """Return why a checkpoint runs whatever is stored, as the environment says; empty if not.
+
+    Args:
+        name: The checkpoint.
+    """
+    wanted = variable("USHER_REFRESH")
+    if not wanted:
+        return ""
+    names = [part.strip() for part in wanted.split(",")]
+    return "USHER_REFRESH names it" if name in names or "*" in names else ""
+
+
+def code_policy(declared: Declaration) -> CodePolicy:
+    """Return what to do when only code changed: what the environment says, else the option.
+
+    Args:
+        declared: The function.
+
+    Raises:
+        ConfigError: The environment says what is no policy.
+    """
     wanted = variable("USHER_ON_CODE_CHANGE") or declared.on_code_change
     if wanted not in get_args(CodePolicy):
         known = ", ".join(get_args(CodePolicy))
@@ -224,8 +321,14 @@ def _code_policy(declared: Declaration) -> CodePolicy:
 # --- the circle -------------------------------------------------------------------------
 
 
-def answer(
-    declared: Declaration, args: Any, kwargs: Any, *, refresh: str = "", form: str = ""
+def answer(  # noqa: PLR0913 - a call, and how it is answered
+    declared: Declaration,
+    args: Any,
+    kwargs: Any,
+    *,
+    refresh: str = "",
+    form: str = "",
+    spread: Spread | None = None,
 ) -> Any:
     """Return the stored result of a call, or run the function and store its result.
 
@@ -235,23 +338,25 @@ def answer(
         kwargs: Its arguments by name.
         refresh: Why it runs whatever is stored, if so.
         form: The kind of frame that is wanted; that of the function if empty.
+        spread: The items, if the call is for many of them.
 
     Raises:
         CodeChangedError: Only code changed, and what is stored took long to compute.
         ProbeError: A probe has no answer.
     """
     started = time.perf_counter()
-    if not refresh and not form:
+    if not refresh and not form and spread is None:
         known = declared.recalled and recall.again(declared, args, kwargs)
         if known:
             frame, decision = known
             voice.say(declared.name, decision, decision.entry, time.perf_counter() - started)
             return frame
-    planned = plan(declared, args, kwargs, refresh=refresh, may_be_stale=True)
+    planned = plan(declared, args, kwargs, refresh=refresh, may_be_stale=True, spread=spread)
     planned.form = form
     result = _stored(planned, started)
     if result is not LOST:
-        recall.remember(planned, args, kwargs)
+        if spread is None:
+            recall.remember(planned, args, kwargs)
         return result
     if planned.problem is not None:
         raise planned.problem
@@ -263,7 +368,7 @@ def answer(
     asked = _Asked(utc_now(), latest)
     tell = partial(voice.tell_waiting, declared.name)
     with ExitStack() as stack:
-        flight = planned.backend.single_flight(declared.name, planned.measured.digest, tell)
+        flight = planned.backend.single_flight(declared.name, planned.flight, tell)
         with awaiting.aside():
             stack.enter_context(flight)
         return _compute(planned, refresh, asked, started)
@@ -291,12 +396,13 @@ def _require_not_blocked(planned: Planned) -> None:
         return
     changes = map(str, decision.reason.differences)
     name, stored, elapsed_s = planned.declared.name, decision.stored, decision.elapsed_s
-    raise CodeChangedError(name, changes, stored, elapsed_s, decision.entry)
+    caller = planned.spread.caller if planned.spread is not None else ""
+    raise CodeChangedError(name, changes, stored, elapsed_s, decision.entry, caller)
 
 
 def _require_online(planned: Planned) -> None:
     """Refuse to run anything while USHER_OFFLINE is set."""
-    if not is_set("USHER_OFFLINE"):
+    if not is_set("USHER_OFFLINE") or (planned.spread is not None and not planned.spread.asks):
         return
     decision = planned.decision
     reason = decision.reason if isinstance(decision, (Miss, Blocked)) else _LOST
@@ -339,7 +445,7 @@ def _stored(planned: Planned, started: float) -> Any:
     decision = planned.decision
     if not isinstance(decision, Hit):
         return LOST
-    frame = restored(planned.backend, decision.entry, planned.form)
+    frame = _restored(planned, decision.entry)
     if frame is LOST:
         return LOST
     entry = decision.entry
@@ -354,6 +460,16 @@ def _stored(planned: Planned, started: float) -> Any:
     voice.say(entry.name, decision, entry, time.perf_counter() - started)
     freshness.warn_of_stale(planned, frame, entry)
     return frame
+
+
+def _restored(planned: Planned, entry: Entry) -> Any:
+    if planned.spread is not None and not planned.form:
+        # The rows of the items are there in any case, and often nothing else is.
+        found = planned.spread.restored(planned, entry)
+        if found is not LOST:
+            remember_origin(found, entry, planned.backend)
+            return found
+    return restored(planned.backend, entry, planned.form)
 
 
 def _compute(planned: Planned, refresh: str, asked: _Asked, started: float) -> Any:
@@ -382,7 +498,7 @@ def _compute(planned: Planned, refresh: str, asked: _Asked, started: float) -> A
     origins = inputs_among({**planned.bound.arguments, **reading.frames_held(planned)})
     started_at, clock = utc_now(), time.perf_counter()
     call = Call(declared.name, declared.config, declared.inputs, planned.backend.path)
-    work = _work(planned, call, before, refresh) if declared.handed_in else None
+    work = _work(planned, call, before, refresh)
     try:
         with call, planned.measured.at_work(), ExitStack() as stack:
             result = _begun(planned, work)
@@ -395,13 +511,7 @@ def _compute(planned: Planned, refresh: str, asked: _Asked, started: float) -> A
                 declared.name, result, partial(planned.backend.spool, declared.name)
             )
     except BaseException as problem:
-        reading.record_absence(planned)
-        error = without_credentials(f"{type(problem).__name__}: {problem}")
-        planned.run.note_unsaved(
-            declared.name, "failed", {"error": error, "reason": str(reason)}
-        )
-        instead = freshness.instead(planned, problem)
-        result = LOST if instead is None else _stored(instead, started)
+        result = _instead(planned, str(reason), problem, started)
         if result is LOST:
             raise
         return result
@@ -410,30 +520,44 @@ def _compute(planned: Planned, refresh: str, asked: _Asked, started: float) -> A
         cost = work.cost(cost)
     planned.key = replace(planned.key, untracked=planned.measured.not_watched)
     inputs, unknown = origins
-    accepted = work.accepted if work is not None else ()
-    facts = Circumstances(
-        cost, str(reason), call.reads, tuple(inputs), tuple(unknown), accepted
-    )
+    facts = Circumstances(cost, str(reason), call.reads, tuple(inputs), tuple(unknown))
+    if work is not None:
+        facts = replace(facts, accepted=work.accepted, mapped=work.mapped)
     try:
         made = make(planned, returned, facts)
         changed = _changes(planned, before, call)
-        result, entry = _saved(planned, returned, made, changed)
-        if work is not None and (entry is not None or changed):
-            # Stored, or made of what is no longer so.
-            work.unfinished.discard()
+        lacking = work.lacking if work is not None else ""
+        result, entry = _saved(planned, returned, made, changed, lacking)
+        if work is not None:
+            work.settle(is_over=entry is not None or bool(changed))
     finally:
         returned.discard()
     voice.say(declared.name, Miss(reason), entry, time.perf_counter() - started)
     return result
 
 
-def _work(planned: Planned, call: Call, before: reading.Watched, refresh: str) -> Work:
-    """Return the work of a call that may go on where an earlier one was stopped."""
-    policy = "recompute" if refresh else _code_policy(planned.declared)
+def _instead(planned: Planned, reason: str, problem: BaseException, started: float) -> Any:
+    """Note that a function failed; return what stands in for its result, or a marker."""
+    reading.record_absence(planned)
+    error = without_credentials(f"{type(problem).__name__}: {problem}")
+    planned.run.note_unsaved(
+        planned.declared.name, "failed", {"error": error, "reason": reason}
+    )
+    instead = freshness.instead(planned, problem)
+    return LOST if instead is None else _stored(instead, started)
+
+
+def _work(planned: Planned, call: Call, before: reading.Watched, refresh: str) -> Work | None:
+    """Return the work of a call that may go on where an earlier one was stopped, if any."""
+    if planned.spread is not None:
+        return planned.spread.work(planned, call, before)
+    if not planned.declared.handed_in:
+        return None
+    policy = "recompute" if refresh else code_policy(planned.declared)
     unfinished = resuming.find(planned, policy)
     if refresh and not unfinished.is_refresh:
         unfinished.discard()
-    return Work(planned, unfinished, call, before, is_refresh=bool(refresh))
+    return resuming.Work(planned, unfinished, call, before, is_refresh=bool(refresh))
 
 
 def _result(function: Callable[..., Any], bound: Bound) -> Any:
@@ -446,21 +570,21 @@ def _result(function: Callable[..., Any], bound: Bound) -> Any:
 
 def _begun(planned: Planned, work: Work | None) -> Any:
     """Run the function of a call; one that goes on begins when its frames are asked for."""
-    function, bound = planned.declared.function, planned.bound
     if work is None:
-        return _result(function, bound)
-    (parameter,) = planned.declared.handed_in
-    return work.frames(
-        lambda resume: function(*bound.args, **{**bound.kwargs, parameter: resume})
-    )
+        return _result(planned.declared.function, planned.bound)
+    return work.frames(planned)
 
 
 def _saved(
-    planned: Planned, returned: Returned, made: Mapping[str, Made], changed: Sequence[str]
+    planned: Planned,
+    returned: Returned,
+    made: Mapping[str, Made],
+    changed: Sequence[str],
+    lacking: str,
 ) -> tuple[Any, Entry | None]:
     """Store what a function returned; return what its caller gets, and what was stored."""
     entry, kept = None, dict[str, Entry]()
-    if not changed:
+    if not changed and not lacking:
         reading.record_call(planned, made[""].entry)
         kept = keep(planned, returned, made)
         entry = kept.get("")
@@ -468,6 +592,8 @@ def _saved(
     result = handed_out(planned, returned, made, kept, planned.form)
     if changed:
         _refuse(planned, changed, result)
+    elif lacking:
+        _tell_lacking(planned, lacking, result)
     if entry is not None:
         claim(planned, result, kept)
         planned.run.note(planned.backend, entry, "computed")
@@ -494,6 +620,14 @@ def _changes(planned: Planned, before: reading.Watched, call: Call) -> list[str]
             stacklevel=6,
         )
         return []
+
+
+def _tell_lacking(planned: Planned, lacking: str, result: Any) -> None:
+    """Say that a result is not stored as one, since it is not whole."""
+    name = planned.declared.name
+    planned.run.note_unsaved(name, "incomplete", {"lacking": lacking})
+    reading.record_absence(planned)
+    warn_unsaved(f"{name} is not complete: {lacking}.", result, stacklevel=7)
 
 
 def _refuse(planned: Planned, changed: Sequence[str], result: Any) -> None:

@@ -30,7 +30,7 @@ from usher_pipeline import (
     runs,
     stored,
 )
-from usher_pipeline.config.environment import is_set, variable
+from usher_pipeline.config.environment import is_set
 from usher_pipeline.display import preview
 from usher_pipeline.durations import seconds_of
 from usher_pipeline.errors import DeclarationError
@@ -41,6 +41,7 @@ from usher_pipeline.records import Bypass, Entry, HandedIn, Reason, SettingRef, 
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Generator, Iterator
+    from concurrent.futures import Executor
     from datetime import timedelta
     from pathlib import Path
 
@@ -49,8 +50,10 @@ if TYPE_CHECKING:
     import polars as pl
     import pyarrow as pa
 
+    from usher_pipeline.mapping import AsyncMapped, Mapped, OnError
     from usher_pipeline.persistence.unfinished import Unfinished
     from usher_pipeline.records import Decision, Key
+    from usher_pipeline.spreading import MapOptions
 
 __all__ = ["AsyncCheckpointed", "Checkpointed", "checkpoint", "setting", "source"]
 
@@ -526,7 +529,10 @@ class Checkpointed(Generic[P, R]):
                 parts from that call.
         """
         if not args and not kwargs and not self._instance:
-            return accepting.accept_all(self._declared)
+            from usher_pipeline import mapping
+
+            of_maps = mapping.accept_maps(self._declared)
+            return accepting.accept_all(self._declared) + of_maps
         return accepting.accept(self._planned(args, kwargs))
 
     def adopt(self, frame: R | str | Path, /, *args: P.args, **kwargs: P.kwargs) -> R:
@@ -564,6 +570,79 @@ class Checkpointed(Generic[P, R]):
         adopted: R = adopting.adopt(self._planned(args, kwargs, "adopt"), frame)
         return adopted
 
+    def mapped(  # noqa: PLR0913 - the options are the face
+        self,
+        *,
+        over: str,
+        item_column: str | None = None,
+        batch_size: int | None = None,
+        workers: int = 1,
+        rate_per_s: float | None = None,
+        retries: int = 0,
+        timeout_s: float | None = None,
+        retry_on: Callable[[Exception], bool] | None = None,
+        executor: Executor | None = None,
+        on_error: OnError = "finish",
+    ) -> Mapped[R]:
+        """Return the function as one of many items, each of which is asked once.
+
+        What it returns takes the function's own arguments, with a list of items in the place
+        of one. The rows of each item are stored as they come, so that a call that was
+        stopped goes on, and one with other items asks only for those that are new. It
+        returns the rows of exactly the items of the call, in their order, as one frame; an
+        item that is given twice is there once.
+
+        Args:
+            over: The parameter that takes one item; with `batch_size`, a list of them.
+            item_column: With `batch_size`, the column that says of which item a row is. For
+                single items it may be left out; else rows of other items are refused.
+            batch_size: How many items the function is given at once; one, and no list, if
+                left out.
+            workers: How many calls of the function run at a time.
+            rate_per_s: How many calls may begin in any second.
+            retries: How often a call is tried again that failed in a way that may pass, with
+                growing pauses; a server that says ``Retry-After`` is obeyed.
+            timeout_s: How long a call may take, in seconds.
+            retry_on: Tells of an exception whether it may pass; without it that are lost
+                connections, time limits, the HTTP statuses 408, 425, 429 and 5xx, and
+                JSON that is cut off.
+            executor: Where the calls run; threads of this process if left out.
+            on_error: What to do about items that fail: ``"finish"`` asks all others, then
+                raises `MapIncompleteError`; ``"collect"`` warns, and returns what there is;
+                ``"raise"`` stops at the first, and raises what it failed with.
+
+        Raises:
+            OptionError: One of these is none of what it can be.
+
+        >>> import polars as pl
+        >>> @checkpoint(name="lengths")
+        ... def lengths(gene: str) -> pl.DataFrame:
+        ...     return pl.DataFrame({"gene": [gene], "length": [len(gene)]})
+        >>> lengths.mapped(over="gene", workers=2)(["USH2A", "CDH23", "WHRN"])["length"].sum()
+        14
+        """
+        from usher_pipeline import mapping
+
+        options = mapping.options_of(
+            self._declared,
+            over=over,
+            item_column=item_column,
+            batch_size=batch_size,
+            workers=workers,
+            rate_per_s=rate_per_s,
+            retries=retries,
+            timeout_s=timeout_s,
+            retry_on=retry_on,
+            executor=executor,
+            on_error=on_error,
+        )
+        return self._map_of(options)
+
+    def _map_of(self, options: MapOptions) -> Mapped[R]:
+        from usher_pipeline.mapping import Mapped
+
+        return Mapped(self, self._instance, options)
+
     def explain(self, *args: P.args, **kwargs: P.kwargs) -> Decision:
         """Return what this call would do, and why; run nothing and change nothing.
 
@@ -577,7 +656,7 @@ class Checkpointed(Generic[P, R]):
             self._declared,
             (*self._instance, *args),
             kwargs,
-            refresh=_refresh_wish(self.name),
+            refresh=calls.refresh_wish(self.name),
             may_be_stale=True,
         )
         reading.record_look(planned)
@@ -626,7 +705,7 @@ class Checkpointed(Generic[P, R]):
         if is_set("USHER_DISABLE") and not refresh:
             reason = "USHER_DISABLE is set"
             return calls.bypassed(self._declared, every, kwargs, reason, form=form)
-        wish = refresh or _refresh_wish(self.name)
+        wish = refresh or calls.refresh_wish(self.name)
         return calls.answer(self._declared, every, kwargs, refresh=wish, form=form)
 
 
@@ -664,6 +743,24 @@ class AsyncCheckpointed(Checkpointed[P, R]):
         frame: R = await self._awaited(super().bypass, args, kwargs)
         return frame
 
+    def mapped(self, *, over: str, **options: Any) -> AsyncMapped[R]:
+        """Return the function as one of many items, as `Checkpointed.mapped` does.
+
+        Args:
+            over: The parameter that takes one item.
+            options: As there, but for an executor: it runs on the loop of the caller.
+
+        Raises:
+            OptionError: One of these is none of what it can be.
+        """
+        made: AsyncMapped[R] = super().mapped(over=over, **options)  # type: ignore[assignment]
+        return made
+
+    def _map_of(self, options: MapOptions) -> AsyncMapped[R]:
+        from usher_pipeline.mapping import AsyncMapped
+
+        return AsyncMapped(self, self._instance, options)
+
     async def lazy(  # type: ignore[override]
         self, *args: P.args, **kwargs: P.kwargs
     ) -> pl.LazyFrame:
@@ -700,11 +797,3 @@ class AsyncCheckpointed(Checkpointed[P, R]):
     @staticmethod
     async def _awaited(verb: Callable[..., Any], args: Any, kwargs: Any) -> Any:
         return await awaiting.answered(functools.partial(verb, *args, **kwargs))
-
-
-def _refresh_wish(name: str) -> str:
-    wanted = variable("USHER_REFRESH")
-    if not wanted:
-        return ""
-    names = [part.strip() for part in wanted.split(",")]
-    return "USHER_REFRESH names it" if name in names or "*" in names else ""

@@ -6,8 +6,10 @@ their units.
 
 from __future__ import annotations
 
+import math
 import re
 import reprlib
+from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from fractions import Fraction
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
     from usher_pipeline.records import Decision, Entry
 
 __all__ = [
+    "Progress",
     "age",
     "call_line",
     "described",
@@ -31,6 +34,7 @@ __all__ = [
     "fields_of",
     "is_credential",
     "preview",
+    "progress_line",
     "size",
     "waiting_line",
     "wrapped",
@@ -342,6 +346,148 @@ def waiting_line(name: str, holder: object | None, waited_s: float) -> str:
     """
     whom = "somebody else who computes it" if holder is None else holder
     return f"{name} · waiting for {whom} · {duration(waited_s)} so far"
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a call has come that asks for many items.
+
+    Attributes:
+        name: The checkpoint.
+        total: How many items it was asked for.
+        done: How many of them are answered, also by calls before this one.
+        failed: How many failed in this call; they are none of `done`.
+        stored: How many of `done` are on the disk.
+        per_s: How many items were dealt with lately in each second; None while unknown.
+        idle_s: For how long nothing came, in seconds.
+        elapsed_s: How long this call took so far, in seconds.
+    """
+
+    name: str
+    total: int
+    done: int
+    failed: int
+    stored: int
+    per_s: float | None = None
+    idle_s: float = 0.0
+    elapsed_s: float = 0.0
+
+    @property
+    def left(self) -> int:
+        """How many items nothing is known of yet."""
+        return max(self.total - self.done - self.failed, 0)
+
+    @property
+    def is_stalled(self) -> bool:
+        """Whether nothing came for far longer than it took lately."""
+        return self.idle_s >= max(_MINUTE_S, _STALL_ITEMS / (self.per_s or math.inf))
+
+
+def progress_line(
+    progress: Progress,
+    outcome: str | None = None,
+    *,
+    width: int | None = None,
+    measure: Callable[[str], int] = len,
+) -> str:
+    """Return the one line that says how far a call has come.
+
+    Where it does not fit, facts are left out, what can be done without first: what is stored,
+    the rate, the time left, failures. The count stays as long as anything does.
+
+    Args:
+        progress: How far it has come.
+        outcome: How it ended, such as ``interrupted``; empty if it came to its end, None
+            while it goes on.
+        width: How much fits on a line; any length if not given.
+        measure: How wide a text is.
+
+    >>> at = Progress("papers", 22_000, done=1_200, failed=3, stored=1_180, per_s=2.9)
+    >>> progress_line(at)
+    'papers  1,200/22,000 · 3 failed · 1,180 stored · 2.9/s · 1 h 59 min left'
+    >>> progress_line(at, width=40)
+    'papers  1,200/22,000 · 3 failed'
+    >>> progress_line(Progress("papers", 2, 2, 0, 2, elapsed_s=420), "interrupted")
+    'papers  2/2 · 2 stored · interrupted after 7 min'
+    """
+    name = "".join(each if each.isprintable() else "·" for each in progress.name)
+    facts = _progress_facts(progress, outcome)
+    line = _joined(name, facts)
+    if width is None:
+        return line
+    for spared in ("stored", "rate", "left", "failed"):
+        if measure(line) <= width:
+            return line
+        facts.pop(spared, None)
+        line = _joined(name, facts)
+    while measure(line) > width and name:
+        name = name.removesuffix("…")[:-1]
+        name = name and f"{name}…"
+        line = _joined(name, facts)
+    while measure(line) > width:
+        line = line[:-1]
+    return line
+
+
+def _joined(name: str, facts: dict[str, str]) -> str:
+    return "  ".join(filter(None, [name, " · ".join(facts.values())]))
+
+
+def _progress_facts(progress: Progress, outcome: str | None) -> dict[str, str]:
+    """Return what is said of a progress, in its order."""
+    facts = {"count": f"{progress.done:,}/{progress.total:,}"}
+    if progress.failed:
+        facts["failed"] = f"{progress.failed:,} failed"
+    facts["stored"] = f"{progress.stored:,} stored"
+    if outcome is not None:
+        how = f"{outcome} after" if outcome else "took"
+        return facts | {"left": f"{how} {duration(progress.elapsed_s)}"}
+    if progress.is_stalled:
+        return facts | {"left": f"nothing for {duration(progress.idle_s)}"}
+    if progress.per_s:
+        facts["rate"] = _rate(progress.per_s)
+    if progress.left:
+        left_s = progress.left / progress.per_s if progress.per_s else math.inf
+        facts["left"] = f"{_time_left(left_s) if left_s < _FORESEEN_S else '-'} left"
+    return facts
+
+
+def _rate(per_s: float) -> str:
+    """Return how many there are in the unit of time in which there is at least one.
+
+    >>> [_rate(per_s) for per_s in (1234.5, 2.9, 0.13, 1 / 600)]
+    ['1,234/s', '2.9/s', '7.8/min', '6/h']
+    """
+    for unit_s, unit in ((1, "s"), (_MINUTE_S, "min")):
+        if per_s * unit_s >= 1:
+            return f"{_amount(per_s * unit_s)}/{unit}"
+    return f"{_amount(per_s * _HOUR_S)}/h"
+
+
+def _amount(number: float) -> str:
+    return f"{number:,.0f}" if number >= 10 else f"{number:.1f}".removesuffix(".0")  # noqa: PLR2004
+
+
+def _time_left(seconds: float) -> str:
+    """Return an estimate, with as many digits as one can be trusted for.
+
+    >>> [_time_left(s) for s in (0.3, 44.4, 500, 3599, 7140, 165600, 300000)]
+    ['1 s', '44 s', '8 min', '59 min', '1 h 59 min', '46 h', '3.5 d']
+    """
+    if seconds < _MINUTE_S:
+        return f"{max(int(seconds), 1)} s"
+    hours, minutes = divmod(int(seconds / _MINUTE_S), 60)
+    if hours == 0:
+        return f"{minutes} min"
+    if hours < 10:  # noqa: PLR2004 - then minutes are no news
+        return f"{hours} h {minutes} min" if minutes else f"{hours} h"
+    return duration(seconds)
+
+
+#: For how many items of the usual time nothing comes before it is said.
+_STALL_ITEMS: Final = 5
+#: What takes longer than ten years is not foreseen.
+_FORESEEN_S: Final = 3650 * _DAY_S
 
 
 def _verb(decision: Decision) -> str:

@@ -1,4 +1,4 @@
-"""Every error and warning of the library.
+"""Every error and warning of the library, and what they carry.
 
 All errors share the base `UsherError`. A leaf carries the facts as attributes
 and writes its own message in one order: what failed, what was expected and
@@ -7,14 +7,17 @@ what was found, what was done about it, what to do now.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from datetime import datetime
     from pathlib import Path
 
 __all__ = [
+    "ChangedMeanwhileError",
     "CheckpointCycleError",
     "CheckpointMissError",
     "CheckpointNameError",
@@ -27,9 +30,11 @@ __all__ = [
     "DamagedDatabaseError",
     "DamagedResultError",
     "DeclarationError",
+    "Failure",
     "FingerprintError",
     "ForeignTableError",
     "InvalidResultError",
+    "MapIncompleteError",
     "NameClashError",
     "NotPublishedError",
     "OptionError",
@@ -49,6 +54,10 @@ __all__ = [
     "UsherError",
     "UsherWarning",
 ]
+
+
+#: How many failures an error names; it carries all.
+_SHOWN_FAILURES = 3
 
 
 def _nearest(word: str, known: Iterable[str]) -> str:
@@ -409,9 +418,16 @@ class CodeChangedError(UsherError):
         entry: The stored entry.
     """
 
-    def __init__(
-        self, name: str, changes: Iterable[str], stored: str, elapsed_s: float, entry: object
+    def __init__(  # noqa: PLR0913, PLR0917 - the facts
+        self,
+        name: str,
+        changes: Iterable[str],
+        stored: str,
+        elapsed_s: float,
+        entry: object,
+        caller: str = "",
     ) -> None:
+        verb = caller or name
         self.name = name
         self.changes = tuple(changes)
         self.stored = stored
@@ -420,9 +436,84 @@ class CodeChangedError(UsherError):
         super().__init__(
             f"{name} would run again only because code changed: {', '.join(self.changes)}. "
             f"Stored is {stored}. Nothing was run and nothing was removed. If the stored "
-            f"result holds for the new code, call {name}.accept(...) with the same "
-            f"arguments; if not, {name}.refresh(...). on_code_change= or "
+            f"result holds for the new code, call {verb}.accept(...) with the same "
+            f"arguments; if not, {verb}.refresh(...). on_code_change= or "
             "USHER_ON_CODE_CHANGE=recompute|accept decides for every call."
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """An item of a map that was asked and gave no rows.
+
+    Attributes:
+        item: The item; a short text of it where JSON can not hold it.
+        error_type: The class of the error, such as ``ConnectionResetError``.
+        message: What the error says, credentials hidden.
+        attempts: How often the item was asked.
+        failed_at: When the last attempt failed (UTC).
+    """
+
+    item: Any
+    error_type: str
+    message: str
+    attempts: int
+    failed_at: datetime
+
+    def __str__(self) -> str:
+        """Return the item with what went wrong.
+
+        >>> from datetime import UTC, datetime
+        >>> str(Failure("USH2A", "TimeoutError", "no answer", 3, datetime.now(UTC)))
+        "'USH2A': TimeoutError: no answer (3 attempts)"
+        """
+        tried = f" ({self.attempts} attempts)" if self.attempts > 1 else ""
+        said = f"{self.error_type}: {self.message}" if self.message else self.error_type
+        return f"{self.item!r}: {said}{tried}"
+
+
+class MapIncompleteError(UsherError):
+    """Some items of a map failed; all others were asked, and are stored.
+
+    Attributes:
+        name: The checkpoint.
+        failures: The items that failed, each with its cause.
+        item_count: How many items the call was for.
+        frame: The rows of all others, in order; None if there are none.
+    """
+
+    def __init__(
+        self, name: str, failures: Iterable[Failure], item_count: int, frame: Any, kept: str
+    ) -> None:
+        self.name = name
+        self.failures = tuple(failures)
+        self.item_count = item_count
+        self.frame = frame
+        shown = "; ".join(str(each) for each in self.failures[:_SHOWN_FAILURES])
+        more = len(self.failures) - _SHOWN_FAILURES
+        super().__init__(
+            f"{name}: {len(self.failures):,} of {item_count:,} items failed: {shown}"
+            f"{f'; and {more:,} more' if more > 0 else ''}. {kept} The same call asks only "
+            "those that failed. What is there is the .frame of this error, every cause in "
+            'its .failures; on_error="collect" returns what is there.'
+        )
+
+
+class ChangedMeanwhileError(UsherError):
+    """What a map is made of changed while it ran, so it stopped.
+
+    Attributes:
+        name: The checkpoint.
+        changes: What changed.
+    """
+
+    def __init__(self, name: str, changes: Iterable[str], kept: str) -> None:
+        self.name = name
+        self.changes = tuple(changes)
+        super().__init__(
+            f"{name} stopped: while it ran, {', '.join(self.changes)} changed, and rows of "
+            f"both versions would be in one result. {kept} Call again to ask for those of the "
+            "present version."
         )
 
 

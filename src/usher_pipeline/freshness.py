@@ -116,17 +116,24 @@ def lifetime(declared: Declaration, entry: Entry) -> tuple[float, float] | None:
 
 
 def measured(
-    declared: Declaration, bound: Bound, facts: InForce, ownership: Ownership
+    declared: Declaration,
+    bound: Bound,
+    facts: InForce,
+    ownership: Ownership,
+    *,
+    is_spread: bool = False,
 ) -> Measured:
     """Return what a call means; offline, its probes answer what they last did.
 
-    That is what they answered for the newest result that nothing else parts from the call.
+    That is what they answered for the newest result that nothing else parts from the call;
+    of a call for many items, for the newest result.
 
     Args:
         declared: The function.
         bound: The call.
         facts: What is in force.
         ownership: Which code counts as the user's own.
+        is_spread: Whether the call is for many items.
 
     Raises:
         ProbeError: A probe has no answer, and that is not let be.
@@ -134,7 +141,8 @@ def measured(
     found = measure(declared, bound, facts, ownership)
     if not (facts.is_offline and facts.unanswered):
         return found
-    last = last_good(found.key(), facts.backend.recent(declared.name, None))
+    recent = facts.backend.recent(declared.name, None)
+    last = next(iter(recent), None) if is_spread else last_good(found.key(), recent)
     if last is None:
         return found
     facts.take_answers_of(last)

@@ -54,11 +54,13 @@ class Versions:
 
     Args:
         planned: The call that is to be answered.
+        counts_age: Whether what expired is another version. Work that goes on asks for it
+            again, and finds out whether it changed; it is not thrown away for the chance.
     """
 
-    def __init__(self, planned: Planned) -> None:
+    def __init__(self, planned: Planned, *, counts_age: bool = True) -> None:
         self.planned = planned
-        self._counts_age = True
+        self._counts_age = counts_age
         self._standings: dict[str, str] = {}
         self._answering: dict[tuple[object, ...], bool] = {}
 
@@ -71,16 +73,12 @@ class Versions:
         return still_answers(entry, self.of(entry))
 
     def stand(self, reads: Iterable[Read], reader: str) -> bool:
-        """Tell whether some reads lead to what they led to, however old that is by now.
-
-        Work that goes on asks again for what expired, and finds out whether it changed; it
-        is not thrown away for the chance of that.
+        """Tell whether some reads lead to what they led to.
 
         Args:
             reads: The reads.
             reader: The checkpoint that made them.
         """
-        self._counts_age = False
         return all(self._now(read, reader) == read.content for read in reads)
 
     def _now(self, read: Read, reader: str) -> str:
@@ -279,7 +277,9 @@ class Watched:
 
     def _stated_now(self) -> dict[str, str]:
         planned, declared = self.planned, self.planned.declared
-        facts = InForce(planned.run, anew=True)
+        # Offline a table of items may be put together, and still nothing is asked.
+        is_offline = planned.facts.is_offline
+        facts = planned.facts if is_offline else InForce(planned.run, anew=True)
         try:
             now = stated_now(declared, facts, planned.ownership)
         except Exception as problem:  # noqa: BLE001 - a probe may raise anything

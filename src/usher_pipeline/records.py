@@ -31,6 +31,7 @@ __all__ = [
     "HandedIn",
     "Hit",
     "Key",
+    "MapFacts",
     "Miss",
     "Part",
     "PartKind",
@@ -358,6 +359,25 @@ class Adoption:
 
 
 @dataclass(frozen=True, slots=True)
+class MapFacts:
+    """What is known of a result that was put together from the rows of many items.
+
+    Attributes:
+        over: The parameter that took an item.
+        item_count: How many items there are in it.
+        asked_count: How many of them were asked by the call that made it.
+        latest: The number of the last answer in it.
+        oldest: The number of the first one; it is the time in microseconds since 1970.
+    """
+
+    over: str
+    item_count: int
+    asked_count: int
+    latest: int
+    oldest: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Cost:
     """What a result took to compute.
 
@@ -429,6 +449,7 @@ class Entry:
         adopted: Where it is from, if it was not computed but adopted.
         renewed: The last statement that its sources have not changed, if there was any. It
             lies beside the entry, which is not changed for it.
+        mapped: How it was put together, if it was from the rows of many items.
         seal: What tells that this user's own library stated these two; empty if it can not.
     """
 
@@ -458,15 +479,22 @@ class Entry:
     seal: str = ""
     adopted: Adoption | None = None
     renewed: Renewal | None = None
+    mapped: MapFacts | None = None
 
     @property
     def fresh_since(self) -> datetime:
         """When it was last known to be what its function would return (UTC).
 
-        That is when it was stored, or when its sources last answered as they did then. That
-        it was accepted for newer code says nothing of them.
+        That is when it was stored, or when its sources last answered as they did then; of
+        rows of many items, when the first of them was asked. That it was accepted for newer
+        code says nothing of its sources.
         """
-        return self.created_at if self.renewed is None else self.renewed.renewed_at
+        if self.renewed is not None:
+            return self.renewed.renewed_at
+        if self.mapped is None or not self.mapped.oldest:
+            return self.created_at
+        asked_s = min(self.mapped.oldest / 1e6, self.created_at.timestamp())
+        return datetime.fromtimestamp(max(asked_s, 0.0), UTC)
 
     @property
     def known_at(self) -> datetime:
@@ -529,6 +557,8 @@ class Entry:
         stale = [read.name for read in (*self.inputs, *self.reads) if read.served]
         if stale:
             details["made_of_stale"] = stale
+        if self.mapped is not None:
+            details["mapped"] = asdict(self.mapped)
         return Step(self.name, self.cost.started_at, details)
 
     def to_json(self) -> dict[str, Any]:
@@ -564,6 +594,7 @@ class Entry:
             "seal": self.seal,
             "adopted": asdict(self.adopted) if self.adopted is not None else None,
             "renewed": self.renewed.to_json() if self.renewed is not None else None,
+            "mapped": asdict(self.mapped) if self.mapped is not None else None,
         }
 
     @classmethod
@@ -605,6 +636,7 @@ class Entry:
                 seal=data.get("seal", ""),
                 adopted=Adoption(**adopted) if (adopted := data.get("adopted")) else None,
                 renewed=Renewal.from_json(said) if (said := data.get("renewed")) else None,
+                mapped=MapFacts(**mapped) if (mapped := data.get("mapped")) else None,
             )
         except (ArithmeticError, AttributeError, LookupError, TypeError) as problem:
             raise ValueError(f"not an entry: {problem!r}") from problem

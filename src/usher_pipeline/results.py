@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from usher_pipeline.frames import Adapter, Packed
     from usher_pipeline.persistence.local import LocalBackend
     from usher_pipeline.persistence.spools import Spool
-    from usher_pipeline.records import Acceptance, Adoption, Cost, Read
+    from usher_pipeline.records import Acceptance, Adoption, Cost, MapFacts, Read
     from usher_pipeline.returned import Held, Returned
 
 __all__ = [
@@ -84,6 +84,7 @@ class Circumstances:
         unknown: The arguments that held frames of unknown origin.
         accepted: The statements by which parts that older code made hold.
         adopted: Where the result is from, if it was not computed.
+        mapped: How it was put together, if it was from the rows of many items.
     """
 
     cost: Cost
@@ -93,6 +94,7 @@ class Circumstances:
     unknown: tuple[str, ...]
     accepted: tuple[Acceptance, ...] = ()
     adopted: Adoption | None = None
+    mapped: MapFacts | None = None
 
 
 class Made(NamedTuple):
@@ -223,6 +225,7 @@ def _entry(
         unknown=circumstances.unknown,
         accepted=circumstances.accepted,
         adopted=circumstances.adopted,
+        mapped=circumstances.mapped,
     )
 
 

@@ -50,6 +50,7 @@ __all__ = [
     "Work",
     "accept",
     "accept_all",
+    "commit_after_s",
     "decided",
     "find",
     "stored_frame",
@@ -231,7 +232,7 @@ class Work:
         self._is_told = False
         self.parts = unfinished.parts()
         reads = self.parts[-1].reached.reads if self.parts else ()
-        if not reading.Versions(planned).stand(reads, self.name):
+        if not reading.Versions(planned, counts_age=False).stand(reads, self.name):
             self._tell(
                 f"{self.name} begins anew: what it had read for {_worded(self.parts)} is "
                 "another version now."
@@ -243,15 +244,18 @@ class Work:
     def _tell(self, text: str) -> None:
         warnings.warn(text, UsherWarning, stacklevel=7)
 
-    def frames(self, function: Callable[[Resume[Any]], Any]) -> Iterator[Any]:
+    def frames(self, planned: Planned) -> Iterator[Any]:
         """Yield all frames: those that are committed, and those that still come.
 
         Args:
-            function: Starts the function with what it is handed.
+            planned: The call.
         """
         yield from self._committed()
+        function, bound = planned.declared.function, planned.bound
+        (parameter,) = planned.declared.handed_in
+        handed = {**bound.kwargs, parameter: _Handed(self, self.parts)}
         try:
-            for item in function(_Handed(self, self.parts)):
+            for item in function(*bound.args, **handed):
                 yielded = item if type(item) is _Part else _Part(item, None)
                 # Whoever takes it refuses what does not fit; then it is not committed.
                 yield yielded.frame
@@ -304,8 +308,7 @@ class Work:
     def _is_due(self) -> bool:
         now_s = time.monotonic()
         elapsed_s = self._before_s + now_s - self._begun_s
-        worth_s = max(self._commit_s * _TIMES_COST, elapsed_s * _SHARE_OF_LOSS)
-        is_late = now_s - self._committed_s >= min(worth_s, _LONGEST_S)
+        is_late = now_s - self._committed_s >= commit_after_s(self._commit_s, elapsed_s)
         return is_late or self._waiting_bytes >= _MOST_BYTES
 
     def _commit(self) -> None:
@@ -351,11 +354,43 @@ class Work:
             return cost
         return Cost(statement.begun_at, self._before_s + cost.elapsed_s)
 
+    def settle(self, *, is_over: bool) -> None:
+        """Remove what was committed, once it is stored as a result or void.
+
+        Args:
+            is_over: Whether that is so.
+        """
+        if is_over:
+            self.unfinished.discard()
+
+    @property
+    def mapped(self) -> None:
+        """How the result is put together from items; it is not."""
+        return
+
+    @property
+    def lacking(self) -> str:
+        """What the result lacks: nothing, or it would not have come to its end."""
+        return ""
+
     @property
     def accepted(self) -> tuple[Acceptance, ...]:
         """The statements by which rows that older code made hold."""
         statement = self.unfinished.statement
         return statement.accepted if statement is not None else ()
+
+
+def commit_after_s(commit_s: float, elapsed_s: float) -> float:
+    """Return after how long what waits is worth a commit, in seconds.
+
+    Args:
+        commit_s: What the last commit took, in seconds.
+        elapsed_s: What the work took so far, in seconds.
+
+    >>> commit_after_s(0.01, 10), commit_after_s(0.01, 3600), commit_after_s(0.01, 1e6)
+    (0.02, 3.6, 30.0)
+    """
+    return min(max(commit_s * _TIMES_COST, elapsed_s * _SHARE_OF_LOSS), _LONGEST_S)
 
 
 def _elapsed_s(parts: Sequence[SealedPart]) -> float:

@@ -76,6 +76,7 @@ class _Configured:
         self.lock_timeout_s = 30.0
         self.costly_s = COSTLY_S
         self.segment_budget_bytes = SEGMENT_BUDGET_BYTES
+        self.progress = True
 
 
 _configured = _Configured()
@@ -89,6 +90,7 @@ def configure(  # noqa: PLR0913 - the options are the face
     lock_timeout_s: float | None = None,
     costly_s: float | None = None,
     segment_budget_bytes: int | None = None,
+    progress: bool | None = None,
 ) -> None:
     """Say for the rest of the process where the config and the store are.
 
@@ -104,6 +106,8 @@ def configure(  # noqa: PLR0913 - the options are the face
         segment_budget_bytes: How much the files of results may take on the disk, 20 GB
             unless set. Beyond that those go, the least recently used first, of which a
             table of the database holds the very same.
+        progress: Show how far calls have come that ask for many items, as is done unless
+            set; ``USHER_PROGRESS=0`` says no as well.
 
     Raises:
         OptionError: An option is not of the kind that it expects; nothing changes then.
@@ -115,24 +119,25 @@ def configure(  # noqa: PLR0913 - the options are the face
         settings.view(config, "configure(...)")
     is_path = isinstance(store, (str, os.PathLike))
     _require("store", store, "the path of a file", fits=is_path)
-    _require("strict", strict, "True or False", fits=isinstance(strict, bool))
+    for name, choice in (("strict", strict), ("progress", progress)):
+        _require(name, choice, "True or False", fits=isinstance(choice, bool))
     for name, seconds in (("lock_timeout_s", lock_timeout_s), ("costly_s", costly_s)):
         _require(name, seconds, "seconds, 0 or more", fits=_is_duration(seconds))
     budget = segment_budget_bytes
     is_size = isinstance(budget, int) and not isinstance(budget, bool) and budget >= 0
     _require("segment_budget_bytes", budget, "bytes, 0 or more", fits=is_size)
-    if budget is not None:
-        _configured.segment_budget_bytes = budget
-    if config is not None:
-        _configured.config = config
-    if store is not None:
-        _configured.store = store
-    if strict is not None:
-        _configured.strict = strict
-    if lock_timeout_s is not None:
-        _configured.lock_timeout_s = lock_timeout_s
-    if costly_s is not None:
-        _configured.costly_s = costly_s
+    given = {
+        "config": config,
+        "store": store,
+        "strict": strict,
+        "lock_timeout_s": lock_timeout_s,
+        "costly_s": costly_s,
+        "segment_budget_bytes": budget,
+        "progress": progress,
+    }
+    for name, value in given.items():
+        if value is not None:
+            setattr(_configured, name, value)
     _implicit.forget_choices()
 
 
@@ -153,11 +158,12 @@ _NotedPlace: TypeAlias = tuple[str, str, str, str, str]
 
 
 class _How(TypedDict):
-    """What a block says about how to store; None where `configure` decides."""
+    """What a block says about how calls work; None where `configure` decides."""
 
     strict: bool | None
     lock_timeout_s: float | None
     costly_s: float | None
+    progress: bool | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,7 +192,7 @@ class Run:
         started_at: When it began (UTC).
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the options are the face
         self,
         config: Any = None,
         store: str | os.PathLike[str] | None = None,
@@ -194,10 +200,16 @@ class Run:
         strict: bool | None = None,
         lock_timeout_s: float | None = None,
         costly_s: float | None = None,
+        progress: bool | None = None,
     ) -> None:
         self._config = config
         self._store = store
-        self._how = _How(strict=strict, lock_timeout_s=lock_timeout_s, costly_s=costly_s)
+        self._how = _How(
+            strict=strict,
+            lock_timeout_s=lock_timeout_s,
+            costly_s=costly_s,
+            progress=progress,
+        )
         self._lock = threading.RLock()
         self._begin()
 
@@ -303,6 +315,12 @@ class Run:
         """How long to wait while others hold the database, in seconds."""
         stated = self._how["lock_timeout_s"]
         return _configured.lock_timeout_s if stated is None else stated
+
+    @property
+    def progress(self) -> bool:
+        """Whether it is shown how far calls have come that ask for many items."""
+        stated = self._how["progress"]
+        return _configured.progress if stated is None else stated
 
     def forget_choices(self) -> None:
         """Look again for config and store at the next call."""
@@ -596,14 +614,16 @@ def run(
     strict: bool | None = ...,
     lock_timeout_s: float | None = ...,
     costly_s: float | None = ...,
+    progress: bool | None = ...,
 ) -> Run: ...
-def run(
+def run(  # noqa: PLR0913 - the options are the face
     config: Any = None,
     *,
     store: str | os.PathLike[str] | None = None,
     strict: bool | None = None,
     lock_timeout_s: float | None = None,
     costly_s: float | None = None,
+    progress: bool | None = None,
 ) -> Any:
     """Bind the calls in a block, or in a function, to one config, store and provenance.
 
@@ -614,6 +634,7 @@ def run(
         strict: As in `configure`, for this block alone; so are the others.
         lock_timeout_s: How long to wait while others hold the database, in seconds.
         costly_s: From how much work on a result is not done again for an edit, in seconds.
+        progress: Whether it is shown how far calls have come that ask for many items.
 
     Returns:
         A context manager that gives the `Run`, which is a decorator as well. When it ends
@@ -627,7 +648,14 @@ def run(
     ...     current.get("api.page_size")
     500
     """
-    made = Run(config, store, strict=strict, lock_timeout_s=lock_timeout_s, costly_s=costly_s)
+    made = Run(
+        config,
+        store,
+        strict=strict,
+        lock_timeout_s=lock_timeout_s,
+        costly_s=costly_s,
+        progress=progress,
+    )
     return made.of(config) if inspect.isfunction(config) else made
 
 

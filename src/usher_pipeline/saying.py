@@ -14,7 +14,7 @@ from usher_pipeline.records import Hit
 if TYPE_CHECKING:
     from usher_pipeline.records import Decision, Entry
 
-__all__ = ["voice"]
+__all__ = ["is_quiet", "voice"]
 
 
 class _Voice:
@@ -54,7 +54,7 @@ class _Voice:
         """
         line = display.waiting_line(name, holder, waited_s)
         is_heard = self._is_heard()
-        _log.log(logging.INFO if is_heard or _is_quiet() else logging.WARNING, line)
+        _log.log(logging.INFO if is_heard or is_quiet() else logging.WARNING, line)
         if is_heard:
             with suppress(OSError, ValueError):
                 print(line, file=sys.stderr)  # noqa: T201
@@ -75,7 +75,7 @@ class _Voice:
 
     @staticmethod
     def _is_heard() -> bool:
-        if _is_quiet():
+        if is_quiet():
             return False
         with suppress(AttributeError, ValueError):
             if sys.stderr.isatty():
@@ -83,7 +83,8 @@ class _Voice:
         return "ipykernel" in sys.modules
 
 
-def _is_quiet() -> bool:
+def is_quiet() -> bool:
+    """Tell whether who runs the program wants nothing to be shown: ``USHER_LOG=quiet``."""
     return variable("USHER_LOG").lower() == "quiet"
 
 

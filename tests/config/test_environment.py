@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from usher_pipeline.config import environment
-from usher_pipeline.config.environment import is_set, variable
+from usher_pipeline.config.environment import is_off, is_set, variable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -49,3 +49,15 @@ def test_what_says_yes(value: str, expected: bool) -> None:  # noqa: FBT001 - a 
     """Anything but nothing and zero says yes."""
     os.environ[NAME] = value
     assert is_set(NAME) is expected
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [("0", True), ("false", True), ("No", True), (" OFF ", True), ("", False), ("1", False)],
+)
+@pytest.mark.usefixtures("_way")
+def test_what_says_no(value: str, expected: bool) -> None:  # noqa: FBT001 - a parameter
+    """`0`, `false`, `no` and `off` say no; what is empty or not set does not."""
+    assert not is_off(NAME)
+    os.environ[NAME] = value
+    assert is_off(NAME) is expected

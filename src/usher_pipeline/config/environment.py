@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 from typing import Any, Final
 
-__all__ = ["is_set", "variable"]
+__all__ = ["is_off", "is_set", "variable"]
 
+_NO: Final = frozenset(("0", "false", "no", "off"))
 #: What `os.environ` holds its variables in, since Python 3.2: to ask it for one that is not
 #: set raises inside and catches again, several times at each call of a function.
 _variables: Final[Any] = getattr(os.environ, "_data", None)
@@ -38,3 +39,14 @@ def is_set(name: str) -> bool:
         name: Its name.
     """
     return variable(name) not in ("", "0")
+
+
+def is_off(name: str) -> bool:
+    """Tell whether a variable says no: ``0``, ``false``, ``no`` or ``off``.
+
+    One that is not set, or empty, says neither.
+
+    Args:
+        name: Its name.
+    """
+    return variable(name).strip().lower() in _NO

@@ -18,7 +18,7 @@ from usher_pipeline.frames import adapter_for
 from usher_pipeline.records import PROBE, Key, Part, PartKind, SettingRef, SourceRef
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from usher_pipeline.fingerprint.binding import Bound, Declaration, Facts
     from usher_pipeline.fingerprint.encoder import CodeOf
@@ -32,6 +32,8 @@ __all__ = [
     "Piece",
     "context_of",
     "files_of",
+    "for_items",
+    "item_digests",
     "key_of",
     "measure",
     "rekeyed",
@@ -223,6 +225,68 @@ def _named(kind: str, label: str) -> str:
 
 #: What every key begins with.
 _HEAD: Final = f"9:usher key,{len(str(KEY_RULES))}:{KEY_RULES},"
+
+
+#: What says that an argument holds items; no parameter has such a name.
+_MAPPED: Final = "mapped over"
+
+
+def for_items(
+    declared: Declaration, measured: Measured, over: str, how: str, ownership: Ownership
+) -> tuple[Measured, Measured]:
+    """Return a call for many items, as a whole and without the items.
+
+    Args:
+        declared: The function.
+        measured: The call with all items as the argument that the function takes one of.
+        over: The parameter of that argument.
+        how: How the function is given the items, and how rows are told to be of one.
+        ownership: Which code counts as the user's own.
+
+    Returns:
+        The call, which is another one than that with the same list as an argument; and what
+        its items have in common, whose digest does not depend on code.
+    """
+    label = next(counts.label for counts in declared.counted if counts.name == over)
+    said = _Scale(declared, ownership).piece("argument", _MAPPED, f"{over}, {how}")
+    whole = (*measured.arguments, said)
+    common = tuple(piece for piece in whole if piece.label != label)
+    context, graph = measured.context.pieces, measured.context.graph
+    code_digest = graph.digest if graph else ""
+    digest = _digest(declared.name, code_digest, [p[:3] for p in (*whole, *context)])
+    shared = _digest(declared.name, "", [p[:3] for p in (*common, *context)])
+    return (
+        measured._replace(arguments=whole, digest=digest),
+        measured._replace(arguments=common, digest=shared),
+    )
+
+
+def item_digests(
+    declared: Declaration, over: str, items: Iterable[Any], ownership: Ownership
+) -> list[str]:
+    """Return the digest of each item of a map, as what the function is given it as.
+
+    Args:
+        declared: The function.
+        over: The parameter that takes an item.
+        items: The items.
+        ownership: Which code counts as the user's own.
+
+    Raises:
+        FingerprintError: An item has no fingerprint.
+    """
+    scale = _Scale(declared, ownership)
+    counts = next(counts for counts in declared.counted if counts.name == over)
+    plain = values.plain_digest if counts.is_direct else _never_plain
+    return [
+        plain(item)
+        or scale.measured(counts, _as_paths(item) if counts.is_file else item, "").digest
+        for item in items
+    ]
+
+
+def _never_plain(_: Any) -> str | None:
+    return None
 
 
 def rekeyed(key: Key, context: Context) -> Key:

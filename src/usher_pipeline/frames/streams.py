@@ -7,6 +7,7 @@ other, and only what is told apart by rows may differ between them.
 
 from __future__ import annotations
 
+from array import array
 from typing import TYPE_CHECKING, Any, Final
 
 import pyarrow as pa
@@ -15,13 +16,14 @@ import pyarrow.compute as pc
 from usher_pipeline.errors import UnsupportedFrameError
 from usher_pipeline.frames import row_index
 from usher_pipeline.frames.arrays import has_dictionary, owned, sized_table
+from usher_pipeline.frames.contract import Packed
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-    from usher_pipeline.frames.contract import Adapter, Packed
+    from usher_pipeline.frames.contract import Adapter
 
-__all__ = ["Growing", "as_table", "coalesced"]
+__all__ = ["Growing", "appended", "as_table", "coalesced", "taken"]
 
 #: Parts of fewer rows and bytes than these are put together before they are written.
 _ROWS: Final = 1 << 20
@@ -215,6 +217,65 @@ def coalesced(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
         raise
     if held or small:
         yield _joined([*held, *small])
+
+
+def appended(packs: Sequence[Packed], adapter: Adapter) -> Packed:
+    """Return packed frames of one kind as one, the rows of one below those of the other.
+
+    Args:
+        packs: The frames; one at least.
+        adapter: That of their kind.
+
+    Raises:
+        UnsupportedFrameError: One is not like those before it.
+    """
+    if len(packs) == 1:
+        return packs[0]
+    first = packs[0]
+    columns, arrow_schema = _of_columns(first.schema), first.table.schema
+    is_alike = not any(has_dictionary(field.type) for field in arrow_schema) and all(
+        packed.table.schema.equals(arrow_schema) and _of_columns(packed.schema) == columns
+        for packed in packs
+    )
+    counted = [packed.schema.get("index", {}).get("range") for packed in packs]
+    if not is_alike or any(each is not None and each[::2] != [0, 1] for each in counted):
+        growing = Growing(adapter)
+        tables = [
+            growing.add(adapter.from_arrow(packed.table, packed.schema)) for packed in packs
+        ]
+        return Packed(pa.concat_tables(coalesced(tables)), growing.schema, growing.kind)
+    tables = [packed.table for packed in packs]
+    table = pa.concat_tables(tables) if arrow_schema.names else _rows_alone(tables)
+    return _resized(first, table)
+
+
+def taken(packed: Packed, positions: Iterable[int]) -> Packed:
+    """Return the rows of a packed frame that are at some positions, in that order.
+
+    Rows that are only counted are counted anew.
+
+    Args:
+        packed: The frame.
+        positions: The rows, from 0 on; one may be there twice.
+    """
+    places = array("q", positions)
+    if not packed.table.num_columns:
+        return _resized(packed, sized_table([], len(places)))
+    # To take from many chunks is slow, and a file may not change a dictionary within.
+    table = packed.table.unify_dictionaries().combine_chunks()
+    chosen = pa.Array.from_buffers(pa.int64(), len(places), [None, pa.py_buffer(places)])
+    return _resized(packed, table.take(chosen))
+
+
+def _resized(packed: Packed, table: pa.Table) -> Packed:
+    """Return a packed frame with other rows."""
+    schema = {**packed.schema, "rows": table.num_rows}
+    index = schema.get("index", {})
+    if "range" in index:
+        schema["index"] = {**index, **row_index.plain(table.num_rows), "names": index["names"]}
+    elif index:
+        schema["index"] = {**index, "freq": None}
+    return Packed(table, schema, packed.kind)
 
 
 def _joined(tables: list[pa.Table]) -> pa.Table:

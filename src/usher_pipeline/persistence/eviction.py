@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 
 from usher_pipeline.display import size
 from usher_pipeline.errors import StoreError, UsherWarning
-from usher_pipeline.persistence.inventory import items, size_of
+from usher_pipeline.persistence.inventory import Item, items, size_of
 from usher_pipeline.persistence.usage import database_size
 from usher_pipeline.records import utc_now
 
@@ -25,10 +25,10 @@ if TYPE_CHECKING:
     from datetime import datetime
     from pathlib import Path
 
-    from usher_pipeline.persistence.inventory import Item, Place
+    from usher_pipeline.persistence.inventory import Place
     from usher_pipeline.persistence.local import LocalBackend
 
-__all__ = ["Evicted", "evict", "evictable", "keep_house"]
+__all__ = ["Evicted", "evict", "evictable", "keep_house", "spare"]
 
 #: From this size of a store on, one warning says how to make room.
 _WARN_BYTES: Final = 50_000_000_000
@@ -141,6 +141,22 @@ def _taken(backend: LocalBackend, item: Item) -> bool:
             return False
         backend.segments.segment(entry).unlink(missing_ok=True)
     return True
+
+
+def spare(backend: LocalBackend, name: str) -> None:
+    """Unlink the segment of a result of many items that is the table of its name.
+
+    Its rows are stored with their items as well; three copies would be one too many.
+
+    Args:
+        backend: The store.
+        name: The checkpoint.
+    """
+    stem = backend.segments.published(name)
+    for entry in backend.segments.recent(name):
+        if entry.stem == stem and entry.mapped is not None:
+            with suppress(OSError, StoreError):
+                _taken(backend, Item(entry))
 
 
 # --- after publishing -------------------------------------------------------------------

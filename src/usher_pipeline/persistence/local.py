@@ -31,6 +31,7 @@ from usher_pipeline.frames import Packed
 from usher_pipeline.persistence import engine, publisher, reads
 from usher_pipeline.persistence.entries import read_json, write_json
 from usher_pipeline.persistence.flights import LOCKS, single_flight
+from usher_pipeline.persistence.maps import maps_of
 from usher_pipeline.persistence.places import check_name, folder_of
 from usher_pipeline.persistence.segments import RECENT_ENTRIES, Segments
 from usher_pipeline.persistence.spools import Spool
@@ -524,6 +525,8 @@ class LocalBackend:
             self._unmark(name)
             for work, _ in works(self.segments, name):
                 work.discard()
+            for stored in maps_of(self.segments, name):
+                stored.discard()
         return count
 
     def _unmark(self, name: str, key: str = "") -> None:
@@ -582,8 +585,15 @@ class LocalBackend:
         is_small = size_bytes <= _AT_ONCE_BYTES and not publisher.is_busy(self.path)
         if not (is_small and self.publish()):
             publisher.ask(self, size_bytes)
+        for name in {each.name for each in marked if each is not None and each.mapped}:
+            publisher.send(self.path, f"spare {name}", partial(self._spare, name))
         if self.segments.is_to_be_measured():
             publisher.send(self.path, "housekeeping", self.keep_house)
+
+    def _spare(self, name: str) -> None:
+        from usher_pipeline.persistence.eviction import spare
+
+        spare(self, name)
 
     def keep_house(self) -> None:
         """Keep the segments within their budget, and tell once of a very large store."""

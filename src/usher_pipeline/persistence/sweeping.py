@@ -16,6 +16,7 @@ from uuid import uuid4
 from usher_pipeline.persistence.entries import is_entry_name
 from usher_pipeline.persistence.flights import LOCKS, NOTES
 from usher_pipeline.persistence.locking import try_hold
+from usher_pipeline.persistence.maps import every_map
 from usher_pipeline.persistence.segments import put_back
 from usher_pipeline.persistence.unfinished import every_work
 from usher_pipeline.records import utc_now
@@ -88,6 +89,7 @@ def leftovers(segments: Segments) -> Iterator[Leftover]:
         yield from _leftover(path, "damaged")
     # Copies of the database of a compaction that did not end.
     yield from _finished(segments)
+    yield from _of_maps(segments)
     stem = segments.folder.name.removesuffix(".checkpoints")
     for path in _paths(segments.folder.parent):
         if is_copy_name(path.name, stem):
@@ -103,6 +105,14 @@ def _finished(segments: Segments) -> Iterator[Leftover]:
         is_stored = entry is not None and entry.created_at > parts[-1].made_at
         if is_stored or work is None:
             for path in _paths(folder):
+                yield from _leftover(path, "temporary")
+
+
+def _of_maps(segments: Segments) -> Iterator[Leftover]:
+    """Yield what is left of maps that are removed, and what a killed writer left in others."""
+    for folder, stored in every_map(segments):
+        for path in _paths(folder):
+            if stored is None or _is_temporary(path.name) or stored.is_covered(path.name):
                 yield from _leftover(path, "temporary")
 
 

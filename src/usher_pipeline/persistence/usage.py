@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from usher_pipeline.display import age, size
 from usher_pipeline.persistence.inventory import items, parts_of, size_of
+from usher_pipeline.persistence.maps import every_map
 from usher_pipeline.persistence.sweeping import leftovers
 from usher_pipeline.persistence.unfinished import every_work
 from usher_pipeline.records import utc_now
@@ -68,6 +69,8 @@ class Usage:
         leftover_size_bytes: How big they are.
         unfinished_count: How many calls have yielded a part of their result so far.
         unfinished_size_bytes: How big these parts are.
+        map_count: How many maps there are, whose items are stored one by one.
+        maps_size_bytes: How big these are.
         looked_at: When all of this was looked up (UTC).
     """
 
@@ -82,12 +85,15 @@ class Usage:
     looked_at: datetime
     unfinished_count: int = 0
     unfinished_size_bytes: int = 0
+    map_count: int = 0
+    maps_size_bytes: int = 0
 
     @property
     def size_bytes(self) -> int:
         """All of it."""
         rest = self.damaged_size_bytes + self.leftover_size_bytes + self.unfinished_size_bytes
-        return self.segments_size_bytes + self.database_size_bytes + rest
+        results = self.segments_size_bytes + self.maps_size_bytes
+        return results + self.database_size_bytes + rest
 
     def __str__(self) -> str:
         """Return a table for people, with a line for each name."""
@@ -99,6 +105,8 @@ class Usage:
         if self.unfinished_count:
             shown = f"{size(self.unfinished_size_bytes)} ({self.unfinished_count})"
             facts.append(f"unfinished {shown}")
+        if self.map_count:
+            facts.append(f"items of maps {size(self.maps_size_bytes)} ({self.map_count})")
         if self.damaged_count:
             facts.append(f"damaged {size(self.damaged_size_bytes)} ({self.damaged_count})")
         if self.leftover_count:
@@ -150,6 +158,11 @@ def measure(backend: LocalBackend, now: datetime | None = None) -> Usage:
     begun = [
         each.size_bytes for each in every_work(backend.segments) if each.folder not in over
     ]
+    maps = [
+        stored.size_bytes
+        for folder, stored in every_map(backend.segments)
+        if stored is not None and folder not in over
+    ]
     return Usage(
         path=backend.path,
         names=_names(backend, found),
@@ -162,6 +175,8 @@ def measure(backend: LocalBackend, now: datetime | None = None) -> Usage:
         looked_at=now or utc_now(),
         unfinished_count=len(begun),
         unfinished_size_bytes=sum(begun),
+        map_count=len(maps),
+        maps_size_bytes=sum(maps),
     )
 
 

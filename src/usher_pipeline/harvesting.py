@@ -1,0 +1,755 @@
+"""The work of a call for many items: ask those that are missing, and put all rows together.
+
+Threads ask; what they get comes to the thread of the caller, which alone commits it, a few
+items at a time. What is committed stays, whatever ends the call.
+"""
+
+from __future__ import annotations
+
+import inspect
+import time
+import warnings
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from usher_pipeline import awaiting
+from usher_pipeline.dispatching import Dispatch, in_executor, in_threads
+from usher_pipeline.errors import (
+    ChangedMeanwhileError,
+    InvalidResultError,
+    MapIncompleteError,
+    OptionError,
+    UnsupportedFrameError,
+    UsherError,
+    UsherWarning,
+)
+from usher_pipeline.frames import adapter_for, adapter_of_kind
+from usher_pipeline.hiding import without_credentials
+from usher_pipeline.interrupts import check
+from usher_pipeline.persistence.maps import Answer, DamagedRows
+from usher_pipeline.persistence.reads import Call
+from usher_pipeline.persistence.unfinished import together
+from usher_pipeline.progress import showing
+from usher_pipeline.records import Acceptance, Cost, MapFacts, utc_now
+from usher_pipeline.resuming import commit_after_s
+from usher_pipeline.returned import gather
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from pathlib import Path
+
+    from usher_pipeline.calls import Planned
+    from usher_pipeline.dispatching import Attempt, Outcome
+    from usher_pipeline.errors import Failure
+    from usher_pipeline.fingerprint.binding import Bound
+    from usher_pipeline.frames import Packed
+    from usher_pipeline.persistence.maps import StoredMap
+    from usher_pipeline.progress import Shown
+    from usher_pipeline.reading import Watched
+    from usher_pipeline.records import Read
+    from usher_pipeline.spreading import Item, Spread
+
+__all__ = ["Harvest"]
+
+#: How long a call that is interrupted waits for the answers that are under way.
+_GRACE_S: Final = 2.0
+#: What was answered waits for no longer than that: of a rate of 3 that is 15 items.
+_LONGEST_S: Final = 5.0
+#: So much less than it takes a commit is counted to cost.
+_BESIDE: Final = 4
+#: How much of rows may wait to be committed.
+_MOST_BYTES: Final = 1 << 25
+#: About so much a value takes, and a frame besides; to look would take longer than to ask.
+_VALUE_BYTES: Final = 16
+_FRAME_BYTES: Final = 1 << 13
+
+
+# --- asking -----------------------------------------------------------------------------
+
+
+class _Task(NamedTuple):
+    """The items of one call of the function."""
+
+    items: tuple[Item, ...]
+    argument: Any
+
+
+class _Given(NamedTuple):
+    """What the function gave for a task.
+
+    Attributes:
+        frame: The frame.
+        reads: What the function read from stores.
+        torn: What it read twice and found in two versions.
+    """
+
+    frame: Any
+    reads: tuple[Read, ...]
+    torn: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class _Asking:
+    """Calls the function for a task, here or in another process.
+
+    Attributes:
+        wrapped: The checkpoint; it is pickled by where it is found.
+        args: Its arguments by position.
+        kwargs: Its arguments by name.
+        over: The parameter that takes the items.
+        place: Its position among the arguments; -1 if it is given by name.
+        home: The database of the store.
+    """
+
+    wrapped: Any
+    args: tuple[Any, ...]
+    kwargs: Mapping[str, Any]
+    over: str
+    place: int
+    home: Path
+
+    @classmethod
+    def of(cls, wrapped: Any, bound: Bound, over: str, home: Path) -> _Asking:
+        """Return what calls a function with the arguments of a call but for the items."""
+        args, kwargs = list(bound.args), dict(bound.kwargs)
+        if over in kwargs:
+            kwargs[over] = None
+            return cls(wrapped, tuple(args), kwargs, over, -1, home)
+        place = wrapped.__usher_declaration__.names.index(over)
+        args[place] = None
+        return cls(wrapped, tuple(args), kwargs, over, place, home)
+
+    def begun(self, argument: Any) -> Any:
+        """Call the function."""
+        function = self.wrapped.__usher_declaration__.function
+        if self.place < 0:
+            return function(*self.args, **{**self.kwargs, self.over: argument})
+        args = (*self.args[: self.place], argument, *self.args[self.place + 1 :])
+        return function(*args, **self.kwargs)
+
+    def call(self) -> Call:
+        """Return what notes the reads of one call."""
+        declared = self.wrapped.__usher_declaration__
+        return Call(declared.name, declared.config, declared.inputs, self.home)
+
+    def __call__(self, task: _Task) -> _Given:
+        """Return what the function gives for a task, with all its values at hand."""
+        with self.call() as call:
+            frame = _computed(call.name, self.begun(task.argument))
+        return _Given(frame, call.reads, tuple(call.torn))
+
+    def on_loop(self, task: _Task, timeout_s: float | None) -> _Given:
+        """Return the same of an asynchronous function, run by the loop of the caller."""
+        with self.call() as call:
+            frame = awaiting.result_of(self.begun(task.argument), timeout_s)
+            frame = _computed(call.name, frame)
+        return _Given(frame, call.reads, tuple(call.torn))
+
+
+def _computed(name: str, result: Any) -> Any:
+    if type(result) is dict:
+        raise InvalidResultError(name, "a dict of frames, for an item of a map", result)
+    return gather(name, result).computed
+
+
+# --- the rows of what was asked ---------------------------------------------------------
+
+
+class _Waiting(NamedTuple):
+    """What was answered and is not committed.
+
+    Attributes:
+        frame: The rows of the answers, one below the other; None if they failed.
+        answers: What is known of the items.
+    """
+
+    frame: Any
+    answers: list[Answer]
+
+
+def _sorted_rows(
+    packed: Packed, items: Sequence[Item], column: str
+) -> tuple[Packed, list[int]]:
+    """Return rows in the order of their items, and how many each item has.
+
+    Raises:
+        UnsupportedFrameError: A row is of no item that was asked for.
+    """
+    from usher_pipeline.frames.streams import taken
+
+    names = list(packed.schema["sql_names"])
+    if column not in names:
+        shown = ", ".join(map(repr, names))
+        cure = "Return the column, which says of which item a row is, or map with another "
+        raise UnsupportedFrameError(
+            f"the item column {column!r}", f"missing among {shown}", cure + "item_column=."
+        )
+    place_of = {item.value: place for place, item in enumerate(items)}
+    values = packed.table.column(names.index(column)).to_pylist()
+    rows: list[list[int]] = [[] for _ in items]
+    foreign: dict[str, None] = {}
+    for position, value in enumerate(values):
+        place = place_of.get(value)
+        if place is None:
+            foreign[repr(value)] = None
+        else:
+            rows[place].append(position)
+    if foreign:
+        shown = ", ".join(list(foreign)[:5])
+        cure = "Return rows of the items that were asked for alone, under the names they had."
+        raise UnsupportedFrameError(
+            f"the item column {column!r}", f"with rows of {shown}, which nobody asked for", cure
+        )
+    order = [position for of_item in rows for position in of_item]
+    if order != list(range(len(order))):
+        packed = taken(packed, order)
+    return packed, [len(of_item) for of_item in rows]
+
+
+class Harvest:
+    """A call for many items, from what is stored to the whole.
+
+    Args:
+        spread: The items.
+        bound: The arguments.
+        call: Notes what the function reads.
+        before: What the function was given; None where nothing is watched.
+        stored: What is stored of the map; None to keep all in memory.
+    """
+
+    def __init__(
+        self,
+        spread: Spread,
+        bound: Bound,
+        call: Call,
+        before: Watched | None,
+        stored: StoredMap | None,
+    ) -> None:
+        self.name = spread.declared.name
+        self.lacking = ""
+        self._spread = spread
+        self._options = spread.options
+        self._bound = bound
+        self._call = call
+        self._before = before
+        self._stored = stored
+        self._waiting: list[_Waiting] = []
+        self._waiting_bytes = 0
+        self._unsaved: dict[str, Any] = {}
+        self._failures: dict[str, Answer] = {}
+        self._counts = {"done": 0, "stored": 0}
+        self._asked_count = 0
+        self._latest = 0
+        self._example: Packed | None = None
+        self._is_told = False
+        self._is_open = False
+        self._begun_s = self._committed_s = time.monotonic()
+        self._commit_s = 0.0
+        self._codes_used: set[str] = set()
+
+    # --- the result ---
+
+    def frames(self, planned: Planned | None = None) -> Iterator[Any]:
+        """Yield the rows of all items, in their order, once the missing ones were asked.
+
+        Args:
+            planned: The call, which this knows of.
+
+        Raises:
+            MapIncompleteError: Some items failed; the others are stored.
+            ChangedMeanwhileError: What the function reads changed.
+        """
+        del planned
+        self._open()
+        spread = self._spread
+        asked = spread.coverage.asked
+        by_digest = {item.digest: item for item in spread.items}
+        missing = [item for digest, item in by_digest.items() if digest in asked]
+        self._ask(missing)
+        failures = [self._failures[d].failure() for d in by_digest if d in self._failures]
+        answered = spread.in_order()
+        if failures:
+            self._tell_failures(failures, len(by_digest), answered)
+        elif spread.refresh and self._stored is not None:
+            self._refreshed()
+        self._note_reads(answered)
+        yield from self._assembled(answered)
+
+    def _tell_failures(
+        self, failures: list[Failure], item_count: int, answered: list[Answer]
+    ) -> None:
+        if self._options.on_error == "collect" and answered:
+            shown = "; ".join(map(str, failures[:3]))
+            more = f"; and {len(failures) - 3:,} more" if len(failures) > 3 else ""  # noqa: PLR2004
+            self.lacking = (
+                f"{len(failures):,} of {item_count:,} items failed: {shown}{more}. What was "
+                "returned is not stored as the result; the rows of the others are. The same "
+                "call asks only those that failed"
+            )
+            return
+        frame = None
+        if answered:
+            packs = list(self._assembled(answered))
+            frame = packs[0] if len(packs) == 1 else _computed(self.name, iter(packs))
+        raise MapIncompleteError(self.name, failures, item_count, frame, self._kept_words())
+
+    def _kept_words(self) -> str:
+        count = len(self._spread.coverage.answers)
+        if self._stored is None:
+            return f"Nothing was stored of the {count:,} others, as USHER_DISABLE says."
+        if self._unsaved:
+            return f"Of the {count:,} others {len(self._unsaved):,} could not be stored."
+        return f"The {count:,} others are stored."
+
+    def _note_reads(self, answers: Iterable[Answer]) -> None:
+        for reads in {answer.reads for answer in answers}:
+            self._call.remember(reads)
+        self._codes_used = {answer.code for answer in answers}
+        self._latest = max((answer.at for answer in answers), default=0)
+
+    def _assembled(self, answers: Sequence[Answer]) -> Iterator[Any]:
+        """Yield the rows of answers in order; what turns out to be damaged is asked again."""
+        rest = list(answers)
+        if not self._unsaved and self._stored is not None:
+            while rest or not answers:
+                blocks = self._stored.blocks(rest)
+                try:
+                    packed = self._stored.rows(blocks[0])
+                except DamagedRows as damage:
+                    rest = self._asked_again(damage, rest)
+                    continue
+                yield adapter_of_kind(packed.kind).from_arrow(packed.table, packed.schema)
+                if len(blocks) == 1:
+                    return
+                rest = rest[rest.index(blocks[1][0]) :]
+        yield from self._mixed(answers)
+
+    def _mixed(self, answers: Sequence[Answer]) -> Iterator[Any]:
+        """Yield rows of which some are in memory alone, item by item."""
+        empty: list[Any] = []
+        is_any = False
+        for answer in answers:
+            if answer.item in self._unsaved:
+                frame = self._unsaved[answer.item]
+                if not answer.row_count:
+                    empty.append(frame)
+                    continue
+            elif answer.row_count and self._stored is not None:
+                packed = self._stored.rows([answer])
+                frame = adapter_of_kind(packed.kind).from_arrow(packed.table, packed.schema)
+            else:
+                continue
+            is_any = True
+            yield frame
+        if not is_any:
+            yield max(empty, key=lambda frame: _adapter(frame).shape(frame)[1])
+
+    def _asked_again(self, damage: DamagedRows, rest: list[Answer]) -> list[Answer]:
+        """Set damaged rows aside, ask for them again, and return what is still to come."""
+        assert self._stored is not None  # noqa: S101 - who has nothing stored reads nothing
+        answers = self._spread.coverage.answers
+        lost = {d for d, answer in answers.items() if answer.part == damage.stem}
+        if not lost:
+            expected = "at least one item, as long as no rows say which columns there are"
+            raise OptionError(self.name, self._options.over, expected, "none")
+        self._stored.set_aside(damage.stem)
+        self._tell(
+            f"{self.name}: the rows of {len(lost):,} items are damaged and were set aside; "
+            "they are asked again."
+        )
+        for digest in lost:
+            del answers[digest]
+        items = {item.digest: item for item in self._spread.items}
+        self._ask([items[digest] for digest in items if digest in lost])
+        if self._failures:
+            failures = [answer.failure() for answer in self._failures.values()]
+            raise MapIncompleteError(self.name, failures, len(items), None, self._kept_words())
+        return [answers[answer.item] for answer in rest]
+
+    def _tell(self, text: str) -> None:
+        warnings.warn(text, UsherWarning, stacklevel=8)
+
+    # --- asking ---
+
+    def _open(self) -> None:
+        """Say in the store what the map is, and what code holds for it."""
+        stored, spread = self._stored, self._spread
+        if stored is None:
+            return
+        index = stored.index()
+        self._latest = index.latest
+        self._example = stored.example()
+        older = {answer.code for answer in spread.coverage.answers.values()} - {spread.code}
+        with suppress(OSError):
+            # The first commit tries again, and tells.
+            self._say(index.latest, older)
+
+    def _say(self, latest: int, older: set[str]) -> None:
+        stored, spread = self._stored, self._spread
+        assert stored is not None  # noqa: S101 - only what is stored is said
+        common = spread.shared.key()
+        statement = stored.begin(common, spread.options.over, utc_now())
+        stored.know(common)
+        new = older - statement.holding_for(spread.code)
+        if new:
+            answers = [a for a in spread.coverage.answers.values() if a.code in new]
+            changes = tuple(map(str, spread.differences(stored, answers)))
+            said = tuple(
+                (spread.code, Acceptance(utc_now(), code, changes, "on_code_change"))
+                for code in sorted(new)
+            )
+            statement = replace(statement, accepted=(*statement.accepted, *said))
+            stored.state(statement)
+        is_going_on = statement.refresh is not None and (
+            statement.refresh[0] == spread.whole_digest
+        )
+        if spread.refresh and not is_going_on:
+            stored.state(replace(statement, refresh=(spread.whole_digest, latest + 1)))
+        self._is_open = True
+
+    def _refreshed(self) -> None:
+        """Say that a refresh has come to its end."""
+        assert self._stored is not None  # noqa: S101 - only what is stored is said
+        statement = self._stored.statement
+        if statement is not None and statement.refresh is not None:
+            with suppress(OSError):
+                self._stored.state(replace(statement, refresh=None))
+
+    def _ask(self, items: Sequence[Item]) -> None:
+        """Ask items, and commit what they are answered."""
+        if not items:
+            return
+        self._asked_count += len(items)
+        self._committed_s = time.monotonic()
+        known = len(self._spread.coverage.answers)
+        dispatch = Dispatch(
+            self._attempt(),
+            self._tasks(items),
+            self._options.limits,
+            stops_at_failure=self._options.on_error == "raise",
+        )
+        with showing(self.name, known + len(items), known) as shown:
+            try:
+                self._take_all(dispatch, shown)
+            except BaseException as problem:
+                is_pressed = isinstance(problem, KeyboardInterrupt)
+                with suppress(KeyboardInterrupt):
+                    for outcome in dispatch.leave(_GRACE_S):
+                        self._take(outcome)
+                self._commit()
+                self._show(shown)
+                shown.finish("interrupted" if is_pressed else "stopped")
+                problem.add_note(self._how_to_go_on())
+                raise
+            shown.finish("")
+        if self._stored is not None and not self._waiting:
+            with suppress(OSError):
+                # It is as it was, only in more files.
+                self._stored.tidy()
+        self._settle()
+
+    def _how_to_go_on(self) -> str:
+        answers = len(self._spread.coverage.answers) + self._counts["stored"]
+        total = len({item.digest for item in self._spread.items})
+        return (
+            f"{self.name}: {answers:,} of {total:,} items are stored. Call it again with the "
+            "same arguments to ask for the others."
+        )
+
+    def _settle(self) -> None:
+        """Let the answers that came stand in the result."""
+        answers = self._spread.coverage.answers
+        if self._stored is not None:
+            index, code = self._stored.index(), self._spread.code
+            for item in self._spread.items:
+                known = answers.get(item.digest)
+                if known is None and item.digest in self._failures:
+                    continue
+                # What was known may lie elsewhere by now: parts were put together.
+                codes = frozenset((code if known is None else known.code,))
+                found = index.best(item.digest, codes)
+                if found is not None:
+                    answers[item.digest] = found
+        for waiting in self._waiting:
+            self._hold(waiting)
+        self._waiting = []
+
+    def _hold(self, waiting: _Waiting) -> None:
+        """Let what could not be committed stand in the result from memory."""
+        answers = [answer for answer in waiting.answers if answer.error is None]
+        self._spread.coverage.answers |= {answer.item: answer for answer in answers}
+        if len(answers) == 1:
+            self._unsaved[answers[0].item] = waiting.frame
+            return
+        from usher_pipeline.frames.streams import taken
+
+        if not answers:
+            return
+        adapter = _adapter(waiting.frame)
+        packed, start = adapter.to_arrow(waiting.frame), 0
+        for answer in answers:
+            own = taken(packed, range(start, start + answer.row_count))
+            self._unsaved[answer.item] = adapter.from_arrow(own.table, own.schema)
+            start += answer.row_count
+
+    def _attempt(self) -> Attempt:
+        wrapped, over = self._spread.wrapped, self._options.over
+        asking = _Asking.of(wrapped, self._bound, over, self._call.home)
+        if inspect.iscoroutinefunction(self._spread.declared.function):
+            return asking.on_loop
+        if self._options.executor is not None:
+            return in_executor(self._options.executor, asking)
+        return in_threads(asking)
+
+    def _tasks(self, items: Sequence[Item]) -> list[_Task]:
+        size = self._options.batch_size
+        if not size:
+            return [_Task((item,), item.value) for item in items]
+        starts = range(0, len(items), size)
+        batches = [tuple(items[start : start + size]) for start in starts]
+        return [_Task(batch, [item.value for item in batch]) for batch in batches]
+
+    def _take_all(self, dispatch: Dispatch, shown: Shown) -> None:
+        problem: BaseException | None = None
+        for outcome in dispatch:
+            if outcome is not None:
+                self._take(outcome)
+                if outcome.problem is not None and self._options.on_error == "raise":
+                    problem = problem or outcome.problem
+            check()
+            if self._is_due():
+                self._commit()
+            self._show(shown)
+        self._commit()
+        self._show(shown)
+        if problem is not None:
+            raise problem
+
+    def _show(self, shown: Shown) -> None:
+        shown.update(self._counts["done"], len(self._failures), self._counts["stored"])
+
+    # --- taking what came ---
+
+    def _take(self, outcome: Outcome) -> None:
+        task: _Task = outcome.task
+        problem = outcome.problem
+        if problem is None:
+            given: _Given = outcome.value
+            self._call.torn.extend(given.torn)
+            try:
+                waiting = self._split(task, given, outcome.attempts)
+            except UsherError as refused:
+                problem = refused
+        if problem is not None:
+            waiting = _Waiting(None, self._failed(task.items, problem, outcome.attempts))
+        else:
+            self._counts["done"] += len(task.items)
+            for item in task.items:
+                self._failures.pop(item.digest, None)
+        self._waiting.append(waiting)
+
+    def _split(self, task: _Task, given: _Given, attempts: int) -> _Waiting:
+        """Return the rows of a task, those of each item one below the other."""
+        frame, column = given.frame, self._options.item_column
+        adapter = _adapter(frame)
+        row_count, column_count = adapter.shape(frame)
+        self._waiting_bytes += row_count * column_count * _VALUE_BYTES + _FRAME_BYTES
+        counts = [row_count]
+        if row_count and column:
+            packed = adapter.to_arrow(frame)
+            ordered, counts = _sorted_rows(packed, task.items, column)
+            if ordered is not packed:
+                frame = adapter.from_arrow(ordered.table, ordered.schema)
+        elif not row_count:
+            counts = [0] * len(task.items)
+        return _Waiting(
+            frame,
+            [
+                self._answer(item, attempts)._replace(row_count=count, reads=given.reads)
+                for item, count in zip(task.items, counts, strict=True)
+            ],
+        )
+
+    def _failed(
+        self, items: Iterable[Item], problem: BaseException, attempts: int
+    ) -> list[Answer]:
+        kind = type(problem)
+        module = "" if kind.__module__ == "builtins" else f"{kind.__module__}."
+        error = (f"{module}{kind.__qualname__}", without_credentials(str(problem)))
+        answers = [self._answer(item, attempts)._replace(error=error) for item in items]
+        self._failures |= {answer.item: answer for answer in answers}
+        return answers
+
+    def _answer(self, item: Item, attempts: int) -> Answer:
+        # Whatever the clock does, what is said later counts.
+        self._latest = max(self._latest + 1, time.time_ns() // 1000)
+        code = self._spread.code
+        return Answer(item.digest, item.shown, 0, code, (), 0.0, self._latest, attempts)
+
+    # --- committing ---
+
+    def _is_due(self) -> bool:
+        if not self._waiting:
+            return False
+        now_s = time.monotonic()
+        # Others ask meanwhile, so a commit holds nobody up.
+        commit_s = self._commit_s / _BESIDE
+        after_s = min(commit_after_s(commit_s, now_s - self._begun_s), _LONGEST_S)
+        return now_s - self._committed_s >= after_s or self._waiting_bytes >= _MOST_BYTES
+
+    def _commit(self) -> None:
+        """Commit what waits; where that fails it waits on.
+
+        Raises:
+            ChangedMeanwhileError: What it was made of is another version now.
+        """
+        if not self._waiting or self._stored is None:
+            return
+        self._require_undisturbed()
+        started_s = time.monotonic()
+        try:
+            if not self._is_open:
+                self._say(self._latest, set())
+            packed, answers = self._joined()
+            share_s = (started_s - self._committed_s) / len(answers)
+            self._stored.add(packed, [a._replace(elapsed_s=share_s) for a in answers])
+        except OSError as problem:
+            if not self._is_told:
+                self._is_told = True
+                self._tell(
+                    f"{self.name} goes on, but its rows are in memory alone since they can "
+                    f"not be stored: {problem}. Make room before it is stopped."
+                )
+            # Not at once again: what fails may take long to fail.
+            self._committed_s = time.monotonic()
+            return
+        self._counts["stored"] += sum(answer.error is None for answer in answers)
+        self._waiting, self._waiting_bytes = [], 0
+        self._committed_s = time.monotonic()
+        self._commit_s = self._committed_s - started_s
+
+    def _require_undisturbed(self) -> None:
+        if self._before is None or not self._before.is_disturbed(self._call):
+            return
+        changes = self._before.changes(self._call) or ["what it reads"]
+        lost = sum(len(waiting.answers) for waiting in self._waiting)
+        self._waiting = []
+        kept = (
+            f"{self._counts['stored']:,} items are stored with what was there before, and the "
+            f"last {lost:,} were not kept."
+        )
+        raise ChangedMeanwhileError(self.name, changes, kept)
+
+    def _joined(self) -> tuple[Packed | None, list[Answer]]:
+        """Return what waits as one frame, with the answers in the order of its rows."""
+        try:
+            packed = self._packed()
+        except UnsupportedFrameError:
+            self._weed()
+            packed = self._packed()
+        answers = [answer for waiting in self._waiting for answer in waiting.answers]
+        return packed, answers
+
+    def _packed(self) -> Packed | None:
+        from usher_pipeline.frames.streams import appended
+
+        frames = [waiting.frame for waiting in self._waiting if waiting.frame is not None]
+        with_rows = [frame for frame in frames if _adapter(frame).shape(frame)[0]]
+        if not with_rows:
+            # The columns of what has no rows are better than none.
+            return together(frames[:1]) if frames else None
+        packed = together(with_rows)
+        _require_counted(packed)
+        if self._example is not None:
+            _require_kind(packed, self._example.kind)
+            appended([self._example, packed], adapter_of_kind(packed.kind))
+        else:
+            self._example = replace(
+                packed,
+                table=packed.table.slice(0, 0),
+                schema=_emptied(packed.schema),
+            )
+        return packed
+
+    def _weed(self) -> None:
+        """Let items whose rows are not like those of the others be failed ones."""
+        kept: list[_Waiting] = []
+        every = self._waiting
+        for waiting in every:
+            self._waiting = [waiting]
+            try:
+                self._packed()
+            except UnsupportedFrameError as problem:
+                items = {item.digest: item for item in self._spread.items}
+                of_it = [items[answer.item] for answer in waiting.answers]
+                self._counts["done"] -= len(of_it)
+                attempts = waiting.answers[0].attempts
+                waiting = _Waiting(None, self._failed(of_it, problem, attempts))  # noqa: PLW2901
+            kept.append(waiting)
+        self._waiting = kept
+
+    # --- what is said of it ---
+
+    def settle(self, *, is_over: bool) -> None:
+        """Let go of nothing: what is stored of the items serves the next call.
+
+        Args:
+            is_over: Whether the result is stored, or void.
+        """
+
+    def cost(self, cost: Cost) -> Cost:
+        """Return what all answers took, from what the present call did.
+
+        Args:
+            cost: What the call took.
+        """
+        answers = self._spread.coverage.answers.values()
+        spent_s = sum(answer.elapsed_s for answer in answers)
+        return Cost(cost.started_at, max(cost.elapsed_s, spent_s))
+
+    @property
+    def mapped(self) -> MapFacts:
+        """How the result is put together."""
+        answers = self._spread.coverage.answers
+        oldest = min((answer.at for answer in answers.values()), default=self._latest)
+        asked = self._asked_count
+        return MapFacts(self._options.over, len(answers), asked, self._latest, oldest)
+
+    @property
+    def accepted(self) -> tuple[Acceptance, ...]:
+        """The statements by which rows that older code made hold."""
+        statement = self._stored.statement if self._stored is not None else None
+        if statement is None:
+            return ()
+        code = self._spread.code
+        used = self._codes_used - {code}
+        return tuple(s for now, s in statement.accepted if now == code and s.key in used)
+
+
+def _adapter(frame: Any) -> Any:
+    adapter = adapter_for(frame)
+    assert adapter is not None  # noqa: S101 - whoever returned it was asked
+    return adapter
+
+
+def _require_counted(packed: Packed) -> None:
+    """Refuse rows that are counted in a way that others could not go on with."""
+    counted = packed.schema.get("index", {}).get("range")
+    if counted is not None and counted[::2] != [0, 1]:
+        what = f"a range from {counted[0]} by {counted[2]}"
+        raise UnsupportedFrameError("the index", what, "Use reset_index().")
+
+
+def _require_kind(packed: Packed, kind: str) -> None:
+    if packed.kind != kind:
+        cure = f"Return frames of one kind for all items, here {kind}."
+        raise UnsupportedFrameError("the frame", packed.kind, cure)
+
+
+def _emptied(schema: Mapping[str, Any]) -> dict[str, Any]:
+    found = {**schema, "rows": 0}
+    index = found.get("index", {})
+    if "range" in index:
+        found["index"] = {**index, "range": [0, 0, 1]}
+    return found

@@ -1,0 +1,826 @@
+"""What is stored of a map: the rows of each item, and whose code made them.
+
+A folder for each map, ``X.checkpoints/.maps/<name>/<digest>/``, where the digest stands for
+all that the items have in common. In it are parts, each a pair of compressed Arrow files
+``<first>-<last>.rows`` and ``.items``: the rows of some items one below the other, and what
+is known of each item. The rename of the second file commits the pair. Beside them are
+``map.json``, which says what the map is, and ``<digest>.code.json`` for each code that made
+rows. Nothing that is committed changes: what is known of an item is what was said of it
+last. Small parts are put together now and then, without what nobody asks for any more; one
+that covers the numbers of others stands for them, whether or not they are unlinked yet.
+
+Whoever writes holds the map (`flights`); whoever reads takes what was committed so far.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from collections import OrderedDict
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from itertools import chain
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from uuid import uuid4
+
+from usher_pipeline.errors import Failure
+from usher_pipeline.fingerprint.content import combine
+from usher_pipeline.frames import Packed, adapter_of_kind
+from usher_pipeline.persistence.entries import is_formed_key, read_json, write_json
+from usher_pipeline.persistence.mapped import Mapped
+from usher_pipeline.persistence.places import safe_name
+from usher_pipeline.persistence.spools import sync
+from usher_pipeline.records import Acceptance, Key, Read, utc_from_text
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from pathlib import Path
+
+    import pyarrow as pa
+
+    from usher_pipeline.persistence.segments import Segments
+
+__all__ = [
+    "VERSIONED",
+    "Answer",
+    "DamagedRows",
+    "Index",
+    "MapStatement",
+    "StoredMap",
+    "code_of",
+    "every_map",
+    "maps_of",
+]
+
+#: Where all maps of a store lie.
+_MAPS: Final = ".maps"
+
+_FORMAT: Final = 1
+#: What code is called that a version stands for, which is in the key of the map.
+VERSIONED: Final = "version"
+#: Stands in the name of a folder that is being removed.
+_GONE: Final = "~"
+_MAP: Final = "map.json"
+_CODE: Final = ".code.json"
+_NAME: Final = re.compile(r"(?P<first>\d{8})-(?P<last>\d{8})\.items")
+#: What the metadata of a file of items is under.
+_ABOUT: Final = b"usher_pipeline"
+#: So many parts that are smaller than that are put together.
+_LEVEL_PARTS: Final = 16
+_SMALL_BYTES: Final = 1 << 20
+#: How much of what is read of parts is held in memory, and how much is handed out at once.
+_HELD_BYTES: Final = 1 << 28
+_BLOCK_BYTES: Final = 1 << 26
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND: Final = timedelta(microseconds=1)
+#: What is raised where something else stands in a file than was written.
+_ODD: Final = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
+
+
+def code_of(key: Key) -> str:
+    """Return what the code of a key is called here; a version stands in the key itself."""
+    return key.code or VERSIONED
+
+
+class Answer(NamedTuple):
+    """What is known of one item: its rows, or why there are none.
+
+    Attributes:
+        item: The digest of the item.
+        shown: The item itself as JSON, or a short text of it as JSON.
+        row_count: How many rows it has.
+        code: The digest of the code that made them.
+        reads: What that read from stores.
+        elapsed_s: How long it took, in seconds; its share where several ran at a time.
+        at: When it was answered, in microseconds since 1970 (UTC); of two answers of a map
+            the later one has the higher number, whatever the clock did.
+        attempts: How often it was asked.
+        error: The class of the error and what it says, if it failed.
+        start: The place of its first row in its part.
+        part: The part that holds its rows.
+    """
+
+    item: str
+    shown: str
+    row_count: int
+    code: str
+    reads: tuple[Read, ...]
+    elapsed_s: float
+    at: int
+    attempts: int = 1
+    error: tuple[str, str] | None = None
+    start: int = 0
+    part: str = ""
+
+    @property
+    def answered_at(self) -> datetime:
+        """When it was answered (UTC)."""
+        return _EPOCH + self.at * _MICROSECOND
+
+    @property
+    def value(self) -> Any:
+        """The item as JSON gives it back."""
+        return json.loads(self.shown)
+
+    def failure(self) -> Failure:
+        """Return the failure that it stands for."""
+        error_type, message = self.error or ("", "")
+        return Failure(self.value, error_type, message, self.attempts, self.answered_at)
+
+
+@dataclass(frozen=True, slots=True)
+class MapStatement:
+    """What a map is.
+
+    Attributes:
+        key: What its items have in common, without code.
+        over: The parameter that takes an item.
+        begun_at: When it was begun (UTC).
+        accepted: The statements by which answers of older code hold: the digest of the code
+            that they hold for, with the statement, whose key is that of the older code.
+        refresh: The digest of a call that was to refresh its items and did not come to its
+            end, with the number from which on answers are those of that; None if there is
+            none.
+    """
+
+    key: Key
+    over: str
+    begun_at: datetime
+    accepted: tuple[tuple[str, Acceptance], ...] = ()
+    refresh: tuple[str, int] | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the statement as plain data."""
+        return {
+            "format": _FORMAT,
+            "key": self.key.to_json(),
+            "over": self.over,
+            "begun_at": self.begun_at.isoformat(),
+            "accepted": [[code, each.to_json()] for code, each in self.accepted],
+            "refresh": self.refresh,
+        }
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> MapStatement | None:
+        """Return the statement that `to_json` wrote; None if it is none."""
+        try:
+            refresh = data["refresh"]
+            found = cls(
+                Key.from_json(data["key"]),
+                str(data["over"]),
+                utc_from_text(data["begun_at"]),
+                tuple((str(code), Acceptance.from_json(s)) for code, s in data["accepted"]),
+                None if refresh is None else (str(refresh[0]), int(refresh[1])),
+            )
+        except _ODD:
+            return None
+        return found if is_formed_key(found.key) else None
+
+    def holding_for(self, code: str) -> frozenset[str]:
+        """Return the codes whose answers hold for some code, that one included."""
+        return frozenset((code, *(each.key for now, each in self.accepted if now == code)))
+
+
+@dataclass(frozen=True, slots=True)
+class Index:
+    """What is known of the items of a map.
+
+    Attributes:
+        answers: Item → code → the last answer with rows, or with none.
+        failures: Item → code → the last failure, if nothing was answered since.
+        latest: The number of the last answer; 0 if there is none.
+    """
+
+    answers: dict[str, dict[str, Answer]] = field(default_factory=dict)
+    failures: dict[str, dict[str, Answer]] = field(default_factory=dict)
+    latest: int = 0
+
+    def best(self, item: str, codes: frozenset[str]) -> Answer | None:
+        """Return the last answer of an item that one of some codes made; None if none did.
+
+        Args:
+            item: The digest of the item.
+            codes: The codes.
+        """
+        of_item = self.answers.get(item)
+        if of_item is None:
+            return None
+        if len(of_item) == 1:
+            (answer,) = of_item.values()
+            return answer if answer.code in codes else None
+        fit = [answer for code, answer in of_item.items() if code in codes]
+        return max(fit, key=lambda answer: answer.at, default=None)
+
+    def other(self, item: str) -> Answer | None:
+        """Return the last answer of an item, whichever code made it."""
+        return max(
+            self.answers.get(item, {}).values(), key=lambda answer: answer.at, default=None
+        )
+
+
+def _index(answers: Iterable[Answer]) -> Index:
+    found = Index()
+    latest = 0
+    for answer in answers:
+        latest = max(latest, answer.at)
+        item, code = answer.item, answer.code
+        known = found.answers.get(item)
+        before = known.get(code) if known is not None else None
+        if answer.error is None:
+            if before is None or answer.at >= before.at:
+                found.answers.setdefault(item, {})[code] = answer
+            failed = found.failures.get(item)
+            if failed is not None and code in failed and failed[code].at < answer.at:
+                del failed[code]
+        elif before is None or answer.at > before.at:
+            found.failures.setdefault(item, {})[code] = answer
+    return replace(found, latest=latest)
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """A committed pair: some rows, and the items that they are of."""
+
+    first: int
+    last: int
+    kind: str
+    schema: dict[str, Any]
+    content: str
+    row_count: int
+    nbytes: int
+    size_bytes: int
+    answers: tuple[Answer, ...]
+
+    @property
+    def level(self) -> int:
+        """How often parts were put together for it."""
+        level, commits = 0, self.last - self.first + 1
+        while commits >= _LEVEL_PARTS:
+            level, commits = level + 1, commits // _LEVEL_PARTS
+        return level
+
+    @property
+    def stem(self) -> str:
+        return _stem(self.first, self.last)
+
+
+def _named(name: str) -> re.Match[str]:
+    found = _NAME.fullmatch(name)
+    assert found is not None  # noqa: S101 - whoever asks has looked
+    return found
+
+
+def _stem(first: int, last: int) -> str:
+    return f"{first:08d}-{last:08d}"
+
+
+class StoredMap:
+    """What is stored of one map.
+
+    Args:
+        segments: The sealed results of the store.
+        name: The checkpoint.
+        digest: What the items have in common.
+
+    Attributes:
+        folder: Where it is.
+    """
+
+    def __init__(self, segments: Segments, name: str, digest: str) -> None:
+        self.segments = segments
+        self.name = name
+        self.digest = digest
+        self.folder = segments.folder / _MAPS / safe_name(name) / digest
+        #: The frames of the parts that were read last.
+        self._held: OrderedDict[str, Packed] = OrderedDict()
+        self._held_bytes = 0
+        self._parts: dict[str, _Part | None] = {}
+
+    @property
+    def statement(self) -> MapStatement | None:
+        """What the map is; None if nothing of it was stored."""
+        return MapStatement.from_json(read_json(self.folder / _MAP))
+
+    @property
+    def changed_at(self) -> float:
+        """When something was committed last, as the disk says; 0 if there is nothing."""
+        try:
+            return max(self.folder.stat().st_mtime, (self.folder / _MAP).stat().st_mtime)
+        except OSError:
+            return 0.0
+
+    # --- reading ---
+
+    def index(self) -> Index:
+        """Return what is known of each item."""
+        return _index(answer for part in self._whole() for answer in part.answers)
+
+    def code(self, digest: str) -> Key | None:
+        """Return the code that made answers, as a key of the map; None if it is not known.
+
+        Args:
+            digest: The digest of the code.
+        """
+        try:
+            key = Key.from_json(read_json(self.folder / f"{digest}{_CODE}"))
+        except _ODD:
+            return None
+        return key if is_formed_key(key) and code_of(key) == digest else None
+
+    def blocks(self, answers: Sequence[Answer]) -> list[list[Answer]]:
+        """Return answers with rows in their order, as many at a time as memory is for.
+
+        Args:
+            answers: What is known of the items, each with no error.
+
+        Returns:
+            One block at least, which is empty where nothing has a row.
+        """
+        sizes = {part.stem: part.nbytes / max(part.row_count, 1) for part in self._whole()}
+        found: list[list[Answer]] = [[]]
+        size_bytes = 0.0
+        for answer in answers:
+            if not answer.row_count:
+                continue
+            if size_bytes >= _BLOCK_BYTES:
+                found.append([])
+                size_bytes = 0.0
+            found[-1].append(answer)
+            size_bytes += sizes.get(answer.part, 0.0) * answer.row_count
+        return found
+
+    def rows(self, block: Sequence[Answer]) -> Packed:
+        """Return the rows of some answers in their order.
+
+        Args:
+            block: One of `blocks`; of an empty one the columns alone.
+
+        Raises:
+            DamagedRows: They are not those that were committed.
+        """
+        parts = {part.stem: part for part in self._whole()}
+        for answer in block:
+            if answer.part not in parts:
+                raise DamagedRows(answer.part)
+        return self._block(block, parts) if block else self._nothing(parts)
+
+    def _block(self, answers: Sequence[Answer], parts: Mapping[str, _Part]) -> Packed:
+        from usher_pipeline.frames.streams import appended, taken
+
+        stems = list(dict.fromkeys(answer.part for answer in answers))
+        packs = [self._packed(parts[stem]) for stem in stems]
+        offsets, offset = {}, 0
+        for stem, packed in zip(stems, packs, strict=True):
+            offsets[stem] = offset
+            offset += packed.table.num_rows
+        rows = (
+            range(begin, begin + answer.row_count)
+            for answer in answers
+            for begin in (offsets[answer.part] + answer.start,)
+        )
+        whole = appended(packs, adapter_of_kind(packs[0].kind))
+        return taken(whole, chain.from_iterable(rows))
+
+    def _nothing(self, parts: Mapping[str, _Part]) -> Packed:
+        """Return the frame of items none of which has a row: the widest one that came."""
+        from usher_pipeline.frames.streams import taken
+
+        shown = [part for part in parts.values() if part.kind]
+        if not shown:
+            raise DamagedRows("")
+        widest = max(shown, key=lambda part: len(part.schema["sql_names"]))
+        return taken(self._packed(widest), ())
+
+    def example(self) -> Packed | None:
+        """Return the columns that the rows of the map have, without rows; None if none came."""
+        with_rows = [part for part in self._whole() if part.row_count]
+        for part in with_rows[-1:]:
+            from usher_pipeline.frames.streams import taken
+
+            with suppress(DamagedRows):
+                return taken(self._packed(part), ())
+        return None
+
+    def _packed(self, part: _Part) -> Packed:
+        held = self._held.get(part.stem)
+        if held is None:
+            held = self._read_rows(part)
+            self._hold(part.stem, held)
+        self._held.move_to_end(part.stem)
+        return held
+
+    def _hold(self, stem: str, packed: Packed) -> None:
+        self._held[stem] = packed
+        self._held_bytes += packed.table.nbytes
+        while len(self._held) > 1 and self._held_bytes > _HELD_BYTES:
+            self._drop(next(iter(self._held)))
+
+    def _drop(self, stem: str) -> None:
+        dropped = self._held.pop(stem, None)
+        if dropped is not None:
+            self._held_bytes -= dropped.table.nbytes
+
+    def _read_rows(self, part: _Part) -> Packed:
+        import pyarrow as pa
+
+        from usher_pipeline.fingerprint.frames import column_digests
+
+        try:
+            table = Mapped(self.folder / f"{part.stem}.rows").table
+            # The file may be anybody's: no frame is built before its structure is checked.
+            table.validate(full=True)
+            is_whole = combine(part.kind, part.schema, column_digests(table)) == part.content
+            adapter_of_kind(part.kind)
+        except (OSError, *_ODD, MemoryError, pa.ArrowException):
+            is_whole = False
+        if not is_whole:
+            raise DamagedRows(part.stem)
+        return Packed(table, part.schema, part.kind)
+
+    def _whole(self) -> list[_Part]:
+        """Return the parts, each number in one of them."""
+        found = [part for part in map(self._part, self._names()) if part is not None]
+        # Of those that begin alike the longest stands for the others.
+        found.sort(key=lambda part: (part.first, -part.last))
+        whole: list[_Part] = []
+        for part in found:
+            if part.first > (whole[-1].last if whole else 0):
+                whole.append(part)
+        return whole
+
+    def _names(self) -> list[re.Match[str]]:
+        try:
+            names = sorted(path.name for path in self.folder.iterdir())
+        except OSError:
+            return []
+        return [match for name in names if (match := _NAME.fullmatch(name))]
+
+    def _part(self, name: re.Match[str]) -> _Part | None:
+        if name[0] not in self._parts:
+            path = self.folder / name[0]
+            part = _read_items(path)
+            is_there = part is not None and f"{part.stem}.items" == name[0]
+            self._parts[name[0]] = part if is_there else None
+        return self._parts[name[0]]
+
+    def is_covered(self, name: str) -> bool:
+        """Tell whether a file is one of a part that another one stands for, or of none.
+
+        Args:
+            name: The name of the file.
+        """
+        stem, _, ending = name.partition(".")
+        if ending not in ("rows", "items") or not _NAME.fullmatch(f"{stem}.items"):
+            return False
+        is_there = (self.folder / f"{stem}.items").exists()
+        if is_there and self._part(_named(f"{stem}.items")) is None:
+            # It is damaged, or of a newer version of the library: not ours to remove.
+            return False
+        return all(part.stem != stem for part in self._whole())
+
+    # --- writing ---
+
+    def begin(self, key: Key, over: str, at: datetime) -> MapStatement:
+        """Say what the map is, unless that was said.
+
+        Args:
+            key: What its items have in common, without code.
+            over: The parameter that takes an item.
+            at: The present moment (UTC).
+
+        Raises:
+            OSError: The folder can not be written.
+        """
+        import pyarrow as pa
+
+        # The first array made of Python's values loads pandas where that is installed. It is
+        # no part of what a commit takes, by which it is told how often there is one.
+        pa.array([0])
+        statement = self.statement
+        if statement is None:
+            statement = MapStatement(key, over, at)
+            self.state(statement)
+        return statement
+
+    def state(self, statement: MapStatement) -> None:
+        """Say what the map is from now on.
+
+        Raises:
+            OSError: The folder can not be written.
+        """
+        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        write_json(self.folder / _MAP, statement.to_json())
+        sync(self.folder.parent)
+
+    def know(self, key: Key) -> None:
+        """Store what code makes answers, before the first is committed.
+
+        Args:
+            key: A key of the map with the code.
+
+        Raises:
+            OSError: The folder can not be written.
+        """
+        path = self.folder / f"{code_of(key)}{_CODE}"
+        if not path.exists():
+            write_json(path, key.to_json())
+
+    def add(self, packed: Packed | None, answers: Sequence[Answer]) -> None:
+        """Commit what became known of some items: all of it, or nothing.
+
+        Args:
+            packed: The rows of all of them, one below the other; None if all failed.
+            answers: What is known of each, in the order of the rows.
+
+        Raises:
+            OSError: The folder can not be written; nothing was committed.
+        """
+        whole = self._whole()
+        number = (whole[-1].last if whole else 0) + 1
+        # What is damaged has a number as well.
+        number = max([number, *(int(name["last"]) + 1 for name in self._names())])
+        self._commit(packed, answers, (number, number))
+        while (alike := _alike(self._whole())) and self._put_together(alike):
+            pass
+
+    def _commit(
+        self, packed: Packed | None, answers: Sequence[Answer], numbers: tuple[int, int]
+    ) -> None:
+        from usher_pipeline.fingerprint.frames import column_digests
+
+        stem = _stem(*numbers)
+        rows = self.folder / f"{stem}.rows"
+        size_bytes = 0
+        meta: dict[str, Any] = {"kind": "", "schema": {}, "content": "", "nbytes": 0}
+        if packed is not None:
+            table, schema = packed.table, dict(packed.schema)
+            meta = {
+                "kind": packed.kind,
+                "schema": schema,
+                "content": combine(packed.kind, schema, column_digests(table)),
+                "nbytes": table.nbytes,
+            }
+            size_bytes = _write(rows, table)
+            # It is put together with others soon.
+            self._hold(stem, packed)
+        placed, start = [], 0
+        for answer in answers:
+            placed.append(answer._replace(part=stem, start=start))
+            start += answer.row_count
+        about = {**meta, "rows": start, "size_bytes": size_bytes}
+        table = _items_table(placed, about)
+        _write(self.folder / f"{stem}.items", table)
+        self._parts[f"{stem}.items"] = _Part(
+            *numbers,
+            **meta,
+            row_count=start,
+            size_bytes=size_bytes,
+            answers=tuple(placed),
+        )
+
+    def tidy(self) -> None:
+        """Put the small parts at the end together, without what nobody asks for any more.
+
+        Raises:
+            OSError: The folder can not be written; what was committed stays.
+        """
+        whole = self._whole()
+        begin = len(whole)
+        while begin and whole[begin - 1].size_bytes <= _SMALL_BYTES:
+            begin -= 1
+        if len(whole) - begin > 1:
+            self._put_together(whole[begin:])
+
+    def _put_together(self, tail: Sequence[_Part]) -> bool:
+        """Let one part stand for the last ones; tell whether that could be."""
+        index = _index(answer for part in tail for answer in part.answers)
+        wanted = [
+            answer for part in tail for answer in part.answers if _is_wanted(index, answer)
+        ]
+        packed = None
+        if any(part.kind for part in tail):
+            try:
+                packed = self._rows_of(wanted, tail)
+            except DamagedRows:
+                # What is damaged may not be hidden within what is not.
+                return False
+        self._commit(packed, wanted, (tail[0].first, tail[-1].last))
+        for part in tail:
+            # The pair that stands for it is committed; what says that it is there goes first.
+            for ending in (".items", ".rows"):
+                (self.folder / f"{part.stem}{ending}").unlink(missing_ok=True)
+            self._parts.pop(f"{part.stem}.items", None)
+            self._drop(part.stem)
+        return True
+
+    def _rows_of(self, answers: Sequence[Answer], tail: Sequence[_Part]) -> Packed:
+        parts = {part.stem: part for part in tail}
+        with_rows = [answer for answer in answers if answer.row_count]
+        return self._block(with_rows, parts) if with_rows else self._nothing(parts)
+
+    # --- removing ---
+
+    def set_aside(self, stem: str) -> None:
+        """Set a damaged part aside; its items are asked again.
+
+        Args:
+            stem: The part, as `DamagedRows` names it.
+        """
+        for ending in (".items", ".rows"):
+            self.segments.set_aside(self.folder / f"{stem}{ending}")
+        self._parts.pop(f"{stem}.items", None)
+
+    def discard(self) -> None:
+        """Remove all of it."""
+        gone = self.folder.with_name(f"{self.digest}{_GONE}{uuid4().hex[:8]}")
+        with suppress(FileNotFoundError):
+            self.folder.rename(gone)
+            shutil.rmtree(gone)
+        with suppress(OSError):
+            self.folder.parent.rmdir()
+
+    @property
+    def size_bytes(self) -> int:
+        """How big its files are."""
+        found = 0
+        for path in self.folder.glob("*"):
+            with suppress(OSError):
+                found += path.lstat().st_size
+        return found
+
+
+class DamagedRows(Exception):  # noqa: N818 - whoever reads a map answers it; nobody sees it
+    """The rows of a part are not those that were committed.
+
+    Attributes:
+        stem: The part.
+    """
+
+    def __init__(self, stem: str) -> None:
+        self.stem = stem
+        super().__init__(stem)
+
+
+def _alike(whole: Sequence[_Part]) -> Sequence[_Part]:
+    """Return the last parts if they are to be put together: as many as a level holds.
+
+    Parts are digits: so many of one size become one of the next, so that there are few of
+    each, and to put them together never takes long.
+    """
+    tail = whole[-_LEVEL_PARTS:]
+    if len(tail) < _LEVEL_PARTS or any(part.size_bytes > _SMALL_BYTES for part in tail):
+        return ()
+    levels = {part.level for part in tail}
+    return tail if len(levels) == 1 else ()
+
+
+def _is_wanted(index: Index, answer: Answer) -> bool:
+    """Tell whether an answer is the last one of its item and code."""
+    known = (index.failures if answer.error else index.answers).get(answer.item, {})
+    last = known.get(answer.code)
+    return last is not None and last.at == answer.at
+
+
+# --- files ------------------------------------------------------------------------------
+
+
+def _write(path: Path, table: pa.Table) -> int:
+    """Write a compressed Arrow file, there in full or not at all; return its size."""
+    import pyarrow as pa
+
+    temporary = path.with_name(f".{uuid4().hex}.arrow.tmp")
+    options = pa.ipc.IpcWriteOptions(compression="zstd", emit_dictionary_deltas=True)
+    try:
+        with pa.OSFile(str(temporary), "wb") as sink:
+            temporary.chmod(0o600)
+            with pa.ipc.new_file(sink, table.schema, options=options) as file:
+                file.write_table(table)
+        sync(temporary)
+        size_bytes = temporary.stat().st_size
+        temporary.replace(path)
+        sync(path.parent)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    return size_bytes
+
+
+def _items_table(answers: Sequence[Answer], about: Mapping[str, Any]) -> pa.Table:
+    import pyarrow as pa
+
+    from usher_pipeline.fingerprint.frames import column_digests
+
+    codes = list(dict.fromkeys(answer.code for answer in answers))
+    reads = list(dict.fromkeys(answer.reads for answer in answers))
+    code_of = {code: position for position, code in enumerate(codes)}
+    reads_of = {each: position for position, each in enumerate(reads)}
+    columns = {
+        "item": pa.array([bytes.fromhex(a.item) for a in answers], pa.binary(16)),
+        "shown": pa.array([a.shown for a in answers], pa.large_string()),
+        "rows": pa.array([a.row_count for a in answers], pa.int64()),
+        "code": pa.array([code_of[a.code] for a in answers], pa.int32()),
+        "reads": pa.array([reads_of[a.reads] for a in answers], pa.int32()),
+        "elapsed_s": pa.array([a.elapsed_s for a in answers], pa.float32()),
+        "at": pa.array([a.at for a in answers], pa.int64()),
+        "attempts": pa.array([a.attempts for a in answers], pa.int32()),
+        "error_type": pa.array([a.error and a.error[0] for a in answers], pa.large_string()),
+        "error": pa.array([a.error and a.error[1] for a in answers], pa.large_string()),
+    }
+    table = pa.table(columns)
+    stated = {
+        "format": _FORMAT,
+        **about,
+        "codes": codes,
+        "reads": [[asdict(read) for read in each] for each in reads],
+    }
+    digest = combine("usher map", stated, column_digests(table))
+    text = json.dumps({"digest": digest, "about": stated}, ensure_ascii=False)
+    return table.replace_schema_metadata({_ABOUT: text.encode("utf-8", "surrogatepass")})
+
+
+def _read_items(path: Path) -> _Part | None:
+    """Return what a file of items says; None if that is not what was committed."""
+    import pyarrow as pa
+
+    from usher_pipeline.fingerprint.frames import column_digests
+
+    try:
+        table = Mapped(path).table
+        table.validate(full=True)
+        found = json.loads(table.schema.metadata[_ABOUT].decode("utf-8", "surrogatepass"))
+        about = found["about"]
+        plain = table.replace_schema_metadata(None)
+        if combine("usher map", about, column_digests(plain)) != found["digest"]:
+            return None
+        if about["format"] != _FORMAT:
+            return None
+        first, last = (int(number) for number in path.stem.split("-"))
+        codes = [str(code) for code in about["codes"]]
+        reads = [tuple(map(Read.from_json, each)) for each in about["reads"]]
+        answers, start, stem = [], 0, path.stem
+        columns = [table.column(name).to_pylist() for name in _COLUMNS]
+        for item, shown, rows, code, read, elapsed_s, at, attempts, error_type, error in zip(
+            *columns, strict=True
+        ):
+            failed = None if error_type is None else (error_type, error)
+            answers.append(
+                Answer(
+                    *(item.hex(), shown, rows, codes[code], reads[read], elapsed_s, at),
+                    *(attempts, failed, start, stem),
+                )
+            )
+            start += rows
+        return _Part(
+            *(first, last, str(about["kind"]), dict(about["schema"]), str(about["content"])),
+            *(int(about["rows"]), int(about["nbytes"]), int(about["size_bytes"])),
+            tuple(answers),
+        )
+    except (OSError, *_ODD, MemoryError, RecursionError, pa.ArrowException):
+        return None
+
+
+_COLUMNS: Final = (
+    *("item", "shown", "rows", "code", "reads", "elapsed_s", "at", "attempts"),
+    *("error_type", "error"),
+)
+
+
+# --- all of a store ---------------------------------------------------------------------
+
+
+def every_map(segments: Segments) -> Iterator[tuple[Path, StoredMap | None]]:
+    """Yield the folder of each map of a store with the map; None for what is being removed.
+
+    Args:
+        segments: The sealed results of the store.
+    """
+    for folder in sorted((segments.folder / _MAPS).glob("*/*")):
+        if _GONE in folder.name:
+            yield folder, None
+            continue
+        statement = MapStatement.from_json(read_json(folder / _MAP))
+        if statement is not None:
+            found = StoredMap(segments, statement.key.name, folder.name)
+            # Whoever made the files may have said anything.
+            if found.folder == folder:
+                yield folder, found
+
+
+def maps_of(segments: Segments, name: str, over: str = "") -> list[StoredMap]:
+    """Return the maps of a checkpoint, the one that was changed last first.
+
+    Args:
+        segments: The sealed results of the store.
+        name: The checkpoint.
+        over: The parameter that takes an item; any if empty.
+    """
+    found = []
+    for _, each in every_map(segments):
+        statement = each.statement if each is not None else None
+        if each is None or statement is None or each.name != name:
+            continue
+        if over in ("", statement.over):
+            found.append(each)
+    return sorted(found, key=lambda each: each.changed_at, reverse=True)

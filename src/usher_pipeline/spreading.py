@@ -1,0 +1,475 @@
+"""A call for many items: what is stored of them, and which have to be asked."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from usher_pipeline import calls, reading
+from usher_pipeline.display import duration, is_credential, preview
+from usher_pipeline.errors import OptionError
+from usher_pipeline.fingerprint.content import combine
+from usher_pipeline.fingerprint.key import for_items, item_digests
+from usher_pipeline.frames import adapter_for, adapter_of_kind
+from usher_pipeline.persistence.maps import VERSIONED, Answer, DamagedRows, Index, StoredMap
+from usher_pipeline.planning import compare, still_answers
+from usher_pipeline.records import Blocked, Hit, Miss, Reason, utc_now
+from usher_pipeline.results import LOST
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from concurrent.futures import Executor
+
+    from usher_pipeline.dispatching import Limits
+    from usher_pipeline.fingerprint.binding import Declaration
+    from usher_pipeline.fingerprint.key import Measured
+    from usher_pipeline.frames import Packed
+    from usher_pipeline.persistence.maps import MapStatement
+    from usher_pipeline.persistence.reads import Call
+    from usher_pipeline.planning import CodePolicy
+    from usher_pipeline.records import Decision, Difference, Entry, Read
+
+__all__ = ["Coverage", "Item", "MapOptions", "Spread", "covered", "item_text", "items_in"]
+
+_HIDDEN: Final = "(hidden)"
+
+
+@dataclass(frozen=True, slots=True)
+class MapOptions:
+    """How a function is mapped over items.
+
+    Attributes:
+        over: The parameter that takes an item, or a list of items.
+        item_column: The column that says of which item a row is; empty if a call is for one.
+        batch_size: How many items a call is given as a list; 0 for one, as it is.
+        limits: How many calls run at a time, and so on.
+        executor: Where they run; threads of this process if None.
+        on_error: What to do about items that fail.
+    """
+
+    over: str
+    item_column: str
+    batch_size: int
+    limits: Limits
+    executor: Executor | None
+    on_error: str
+
+    @property
+    def how(self) -> str:
+        """How the function is given items, and how rows are told to be of one."""
+        given = "in lists" if self.batch_size else "one at a time"
+        return f"{given}, rows told by {self.item_column!r}" if self.item_column else given
+
+
+class Item(NamedTuple):
+    """One item of a call.
+
+    Attributes:
+        digest: What tells it from others.
+        value: The item.
+        shown: The item as JSON, or a short text of it as JSON.
+    """
+
+    digest: str
+    value: Any
+    shown: str
+
+
+def item_text(value: Any, *, is_secret: bool = False) -> str:
+    """Return an item as JSON, or a short text of it as JSON where it has no form there.
+
+    Args:
+        value: The item.
+        is_secret: Whether nobody may see it.
+
+    >>> item_text("USH2A"), item_text(0.5), item_text(("chr1", 5))
+    ('"USH2A"', '0.5', '["chr1", 5]')
+    """
+    if is_secret:
+        return json.dumps(_HIDDEN)
+    try:
+        return json.dumps(value, ensure_ascii=False, allow_nan=False)
+    except (TypeError, ValueError):
+        return json.dumps(preview(value), ensure_ascii=False)
+
+
+def items_in(call: str, over: str, given: Any) -> list[Any]:
+    """Return the items of an argument.
+
+    Args:
+        call: The call, for an error.
+        over: The parameter.
+        given: What was given: a list, a set, a series of a frame, anything that is iterated.
+
+    Raises:
+        OptionError: It is one thing and not many.
+    """
+    is_one = isinstance(given, (str, bytes, Mapping)) or not isinstance(given, Iterable)
+    adapter = adapter_for(given)
+    is_frame = adapter is not None and adapter.kind.partition(".")[2] != "Series"
+    if is_one or is_frame:
+        raise OptionError(call, over, "the items, such as a list", preview(given))
+    listed = getattr(given, "to_list", None) or getattr(given, "tolist", None)
+    found = list(listed()) if callable(listed) else list(given)
+    if isinstance(given, (set, frozenset)):
+        # In which order a set is iterated is another one in each process.
+        found.sort(key=lambda item: (type(item).__name__, repr(item)))
+    return found
+
+
+# --- what is stored of them -------------------------------------------------------------
+
+
+@dataclass(slots=True)
+class Coverage:
+    """What is known of the items of a call.
+
+    Attributes:
+        answers: Item → the answer that stands in the result, as far as there is one.
+        missing: The items that were never answered.
+        failed: Those that failed last time.
+        expired: Those whose answer is too old.
+        outdated: Those that had read what is another version now.
+        older: Those that only older code answered.
+        refreshed: Those that are asked again since somebody wants that.
+    """
+
+    answers: dict[str, Answer] = field(default_factory=dict)
+    missing: list[Item] = field(default_factory=list)
+    failed: list[Item] = field(default_factory=list)
+    expired: list[Item] = field(default_factory=list)
+    outdated: list[Item] = field(default_factory=list)
+    older: list[tuple[Item, Answer]] = field(default_factory=list)
+    refreshed: list[Item] = field(default_factory=list)
+
+    @property
+    def asked(self) -> set[str]:
+        """The items that have to be asked."""
+        lists = (self.missing, self.failed, self.expired, self.outdated, self.refreshed)
+        return {
+            *(item.digest for each in lists for item in each),
+            *(item.digest for item, _ in self.older),
+        }
+
+    def __str__(self) -> str:
+        """Return why items have to be asked, each cause with its number."""
+        counts = {
+            "new": len(self.missing),
+            "failed before": len(self.failed),
+            "expired": len(self.expired),
+            "read another version": len(self.outdated),
+            "of older code": len(self.older),
+            "to be refreshed": len(self.refreshed),
+        }
+        return ", ".join(f"{count:,} {what}" for what, count in counts.items() if count)
+
+
+def covered(  # noqa: PLR0913 - what a decision is made of
+    items: Sequence[Item],
+    index: Index,
+    codes: frozenset[str],
+    stands: Callable[[tuple[Read, ...]], bool],
+    *,
+    oldest: int | None = None,
+    refreshed_since: int | None = None,
+) -> Coverage:
+    """Return what is known of some items.
+
+    Args:
+        items: The items.
+        index: What is stored.
+        codes: The codes whose answers hold.
+        stands: Tells whether what an answer read leads to the same versions now.
+        oldest: Answers before that are too old, in microseconds since 1970; None for none.
+        refreshed_since: If all are to be refreshed, the number from which on answers are
+            those of this refresh.
+    """
+    found = Coverage()
+    for item in items:
+        answer = index.best(item.digest, codes)
+        if refreshed_since is not None and (answer is None or answer.at < refreshed_since):
+            found.refreshed.append(item)
+        elif answer is None:
+            older = index.other(item.digest)
+            if older is not None:
+                found.older.append((item, older))
+            elif index.failures.get(item.digest):
+                found.failed.append(item)
+            else:
+                found.missing.append(item)
+        elif oldest is not None and answer.at < oldest:
+            found.expired.append(item)
+        elif answer.reads and not stands(answer.reads):
+            found.outdated.append(item)
+        else:
+            found.answers[item.digest] = answer
+    return found
+
+
+# --- the call ---------------------------------------------------------------------------
+
+
+class Spread:
+    """The items of one call, and what the store knows of them.
+
+    Args:
+        wrapped: The checkpoint, which goes to other processes by where it is found.
+        options: How it is mapped.
+        values: The items, of which one may be there twice.
+        caller: What the verbs of the map are reached by, for people.
+        refresh: Why all are asked, if so.
+    """
+
+    def __init__(
+        self,
+        wrapped: Any,
+        options: MapOptions,
+        values: list[Any],
+        caller: str,
+        refresh: str = "",
+    ) -> None:
+        self.wrapped = wrapped
+        self.declared: Declaration = wrapped.__usher_declaration__
+        self.options = options
+        self.caller = caller
+        self.refresh = refresh
+        self.items: list[Item] = []
+        self.whole_digest = ""
+        self.coverage = Coverage()
+        self.common: Measured | None = None
+        self._values = values
+
+    # --- what it means ---
+
+    def measured(self, planned: calls.Planned) -> Measured:
+        """Return what the call means, from what the same arguments mean without a map.
+
+        Args:
+            planned: The call.
+        """
+        declared, over = self.declared, self.options.over
+        digests = item_digests(declared, over, self._values, planned.ownership)
+        is_secret = is_credential(over)
+        self.items = [
+            Item(digest, value, item_text(value, is_secret=is_secret))
+            for digest, value in zip(digests, self._values, strict=True)
+        ]
+        whole, self.common = for_items(
+            declared, planned.measured, over, self.options.how, planned.ownership
+        )
+        self.whole_digest = whole.digest
+        return whole
+
+    @property
+    def shared(self) -> Measured:
+        """What the items have in common."""
+        assert self.common is not None  # noqa: S101 - it is measured before it is asked for
+        return self.common
+
+    @property
+    def flight(self) -> str:
+        """The digest of the map; one call at a time adds to it."""
+        return self.shared.digest
+
+    @cached_property
+    def code(self) -> str:
+        """What the code that a call runs is called."""
+        graph = self.shared.context.graph
+        return graph.digest if graph is not None else VERSIONED
+
+    @property
+    def asks(self) -> bool:
+        """Whether any item has to be asked."""
+        return bool(self.coverage.asked)
+
+    # --- what is to be done ---
+
+    def stored(self, planned: calls.Planned) -> StoredMap:
+        """Return what is stored of the map.
+
+        Args:
+            planned: The call.
+        """
+        return StoredMap(planned.backend.segments, self.declared.name, self.flight)
+
+    def decided(self, planned: calls.Planned, found: Entry | None, refresh: str) -> Decision:
+        """Return what the call does.
+
+        Args:
+            planned: The call.
+            found: The last result of exactly these items; None if there is none.
+            refresh: Why all are asked, if so.
+        """
+        untracked = planned.measured.not_watched
+        stored = self.stored(planned)
+        index, statement = stored.index(), stored.statement
+        codes = frozenset((self.code,))
+        if statement is not None:
+            codes = statement.holding_for(self.code)
+        versions = reading.Versions(planned)
+        known: dict[tuple[Read, ...], bool] = {}
+
+        def stands(reads: tuple[Read, ...]) -> bool:
+            if reads not in known:
+                known[reads] = versions.stand(reads, self.declared.name)
+            return known[reads]
+
+        refresh = refresh or self.refresh
+        since = self._refreshed_since(statement, index) if refresh else None
+        facts = planned.facts
+        # Offline nothing is asked, and what probes answer is in the key of the map.
+        is_any_age = facts.is_offline or bool(self.declared.probes)
+        oldest = None if is_any_age else self._oldest()
+        coverage = covered(
+            self.items, index, codes, stands, oldest=oldest, refreshed_since=since
+        )
+        self.coverage = coverage
+        if refresh:
+            return Miss(Reason(refresh), untracked)
+        if found is not None and self._answers(found, coverage, versions):
+            return Hit(found, stale=self._stale(coverage) if facts.is_offline else None)
+        policy = calls.code_policy(self.declared)
+        if coverage.older and policy != "recompute":
+            blocked = self._of_older_code(planned, stored, policy, untracked)
+            if blocked is not None:
+                return blocked
+        return Miss(self._reason(found), untracked)
+
+    def _answers(self, found: Entry, coverage: Coverage, versions: reading.Versions) -> bool:
+        """Tell whether a result is still that of these items."""
+        if not still_answers(found, versions.of(found)):
+            return False
+        if coverage.expired or coverage.outdated:
+            return False
+        # Where answers are gone the result is what is left of them.
+        latest = found.mapped.latest if found.mapped is not None else 0
+        return all(answer.at <= latest for answer in coverage.answers.values())
+
+    def _refreshed_since(self, statement: MapStatement | None, index: Index) -> int:
+        refresh = statement.refresh if statement is not None else None
+        if refresh is not None and refresh[0] == self.whole_digest:
+            return refresh[1]
+        return index.latest + 1
+
+    def _stale(self, coverage: Coverage) -> Reason | None:
+        """Return that answers are too old, and can not be asked for anew; None if not."""
+        oldest = self._oldest()
+        ages = [answer.at for answer in coverage.answers.values()]
+        expired = sum(at < oldest for at in ages) if oldest is not None else 0
+        if not expired:
+            return None
+        return Reason(f"{expired:,} of {len(ages):,} items expired; USHER_OFFLINE is set")
+
+    def _oldest(self) -> int | None:
+        age_s = self.declared.max_age_s
+        if age_s is None:
+            return None
+        return round((utc_now() - timedelta(seconds=age_s)).timestamp() * 1e6)
+
+    def _of_older_code(
+        self,
+        planned: calls.Planned,
+        stored: StoredMap,
+        policy: CodePolicy,
+        untracked: tuple[str, ...],
+    ) -> Decision | None:
+        """Decide about answers of older code; None if they are to be had anew."""
+        coverage = self.coverage
+        older = [answer for _, answer in coverage.older]
+        elapsed_s = sum(answer.elapsed_s for answer in older)
+        if policy == "accept":
+            coverage.answers |= {answer.item: answer for answer in older}
+            coverage.older = []
+            return None
+        if policy == "guard" and elapsed_s < planned.run.costly_s:
+            return None
+        differences = self.differences(stored, older)
+        words = f"{len(older):,} of {len(self.items):,} items that took {duration(elapsed_s)}"
+        summary = f"{', '.join(map(str, differences)) or 'code changed'} (stored: {words})"
+        reason = Reason(summary, differences)
+        return Blocked(reason, None, untracked, words, elapsed_s)
+
+    def differences(self, stored: StoredMap, older: Iterable[Answer]) -> tuple[Difference, ...]:
+        """Return in what older code differs from that of now.
+
+        Args:
+            stored: What is stored of the map.
+            older: Answers of older code.
+        """
+        now = self.shared.key()
+        found: dict[str, Difference] = {}
+        for code in dict.fromkeys(answer.code for answer in older):
+            key = stored.code(code)
+            for difference in compare(key, now) if key is not None else ():
+                found.setdefault(str(difference), difference)
+        return tuple(found.values())
+
+    def _reason(self, found: Entry | None) -> Reason:
+        count = len(self.coverage.asked)
+        if count:
+            return Reason(f"{count:,} of {len(self.items):,} items are to ask: {self.coverage}")
+        if found is not None:
+            return Reason("answers of its items are newer than the result")
+        return Reason(f"all {len(self.items):,} items are stored")
+
+    # --- what comes of it ---
+
+    def restored(self, planned: calls.Planned, entry: Entry) -> Any:
+        """Return the frame of a result from the rows of its items; `LOST` if it is lost.
+
+        Args:
+            planned: The call.
+            entry: The result.
+        """
+        from usher_pipeline.fingerprint.frames import column_digests
+
+        if planned.backend.segments.segment(entry).exists():
+            # To map it is quicker.
+            return LOST
+        answers = self.coverage.answers
+        if len(answers) < len({item.digest for item in self.items}):
+            return LOST
+        try:
+            packed = self.gathered(self.stored(planned))
+        except (DamagedRows, ValueError):
+            return LOST
+        schema = dict(packed.schema)
+        if combine(packed.kind, schema, column_digests(packed.table)) != entry.content:
+            return LOST
+        return adapter_of_kind(packed.kind).from_arrow(packed.table, packed.schema)
+
+    def gathered(self, stored: StoredMap) -> Packed:
+        """Return the rows of all items that have an answer, in order, as one frame.
+
+        Args:
+            stored: What is stored of the map.
+
+        Raises:
+            DamagedRows: Some of them are damaged.
+        """
+        from usher_pipeline.frames.streams import appended
+
+        packs = [stored.rows(block) for block in stored.blocks(self.in_order())]
+        return appended(packs, adapter_of_kind(packs[0].kind))
+
+    def in_order(self) -> list[Answer]:
+        """Return the answers of all items that have one, each once, in the order asked for."""
+        answers = self.coverage.answers
+        asked = dict.fromkeys(item.digest for item in self.items)
+        return [answers[digest] for digest in asked if digest in answers]
+
+    def work(self, planned: calls.Planned, call: Call, before: reading.Watched) -> calls.Work:
+        """Return what asks the items that are missing, and yields the rows of all.
+
+        Args:
+            planned: The call, which holds the map.
+            call: Notes what the function reads.
+            before: What the function was given.
+        """
+        from usher_pipeline.harvesting import Harvest
+
+        return Harvest(self, planned.bound, call, before, self.stored(planned))
