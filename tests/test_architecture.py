@@ -30,6 +30,7 @@ SOURCE: Final = Path(usher_pipeline.__file__).parent
 RANKS: Final = {
     "_version": 0,
     "errors": 0,
+    "durations": 1,
     "inherited": 1,
     "records": 1,
     "workers": 1,
@@ -37,6 +38,7 @@ RANKS: Final = {
     "interrupts": 1,
     "planning": 2,
     "display": 2,
+    "probes": 2,
     "frames": 2,
     "fingerprint": 3,
     "config": 4,
@@ -46,6 +48,7 @@ RANKS: Final = {
     "dispatching": 6,
     "exporting": 6,
     "facts": 6,
+    "freshness": 6,
     "failures": 6,
     "reading": 6,
     "recall": 6,

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from usher_pipeline.display import Progress, progress_line, wrapped
+from usher_pipeline.display import Progress, duration, progress_line, wrapped
 
 
 @pytest.mark.parametrize(
@@ -50,6 +50,12 @@ def test_nothing_is_lost_and_every_line_fits(text: str, width: int) -> None:
     lines = wrapped(text, width)
     assert "".join("".join(lines).split()) == "".join(text.split())
     assert all(len(line) <= width for line in lines)
+
+
+def test_a_duration_states_no_zero_behind_its_point() -> None:
+    """What is a whole number of its unit, but for a moment, reads as one."""
+    day_s = 86_400
+    assert [duration(day_s * days) for days in (8, 8.0001, 8.06)] == ["8 d", "8 d", "8.1 d"]
 
 
 def at(**changed: Any) -> Progress:

@@ -3,10 +3,35 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from typing import Any
 
-from usher_pipeline.planning import Request, compare, decide, nearest_entry
-from usher_pipeline.records import Bypass, Cost, Entry, Hit, Key, Miss, Part, Read, Reason
+import pytest
+
+from usher_pipeline.planning import (
+    CLOCK_TOLERANCE_S,
+    Request,
+    compare,
+    decide,
+    expired,
+    last_good,
+    nearest_entry,
+)
+from usher_pipeline.records import (
+    EXPIRED,
+    PROBE,
+    Blocked,
+    Bypass,
+    Cost,
+    Entry,
+    Hit,
+    Key,
+    Miss,
+    Part,
+    Read,
+    Reason,
+    Renewal,
+)
 
 MOMENT = datetime(2026, 2, 16, tzinfo=UTC)
 
@@ -132,3 +157,130 @@ def test_bypass_wins_over_everything() -> None:
     stored = entry(key(DEPTH_30))
     request = Request(key(DEPTH_30), refresh="x", bypass="USHER_DISABLE=1")
     assert decide(request, stored) == Bypass(Reason("USHER_DISABLE=1"))
+
+
+# --- age --------------------------------------------------------------------------------
+
+DAY_S = 86_400.0
+PROBED_1 = Part("source", "clinvar", "p1", "ETag 1", PROBE)
+PROBED_2 = Part("source", "clinvar", "p2", "ETag 2", PROBE)
+
+
+def after(days: float, **options: Any) -> Request:
+    """Return a request so many days later, for results of a week at most."""
+    now = MOMENT + timedelta(days=days)
+    return Request(key(DEPTH_30), max_age_s=7 * DAY_S, now=now, **options)
+
+
+def test_a_result_within_its_age_is_a_hit() -> None:
+    """Up to the very age that is allowed a result answers."""
+    stored = entry(key(DEPTH_30))
+    assert decide(after(7), stored) == Hit(stored)
+
+
+def test_an_expired_result_is_a_miss() -> None:
+    """An older one does not; the reason says both ages."""
+    decision = decide(after(8), entry(key(DEPTH_30)))
+    assert decision == Miss(Reason("expired: 8 d old, max_age is 7 d", nearest="k"))
+
+
+def test_without_a_limit_nothing_expires() -> None:
+    """Age does not matter unless somebody says so."""
+    stored = entry(key(DEPTH_30))
+    now = MOMENT + timedelta(days=10_000)
+    assert decide(Request(key(DEPTH_30), now=now), stored) == Hit(stored)
+
+
+def test_a_renewal_restarts_the_age() -> None:
+    """What was renewed is as old as its renewal."""
+    renewed = Renewal(MOMENT + timedelta(days=6), (("clinvar", "ETag 1"),))
+    stored = replace(entry(key(DEPTH_30)), renewed=renewed)
+    assert decide(after(13), stored) == Hit(stored)
+    assert isinstance(decide(after(14), stored), Miss)
+
+
+def test_unchanged_sources_renew_an_expired_result() -> None:
+    """With a probe in the key the same key says that nothing changed."""
+    stored = entry(key(DEPTH_30))
+    why = Reason("expired: 8 d old, max_age is 7 d; clinvar did not change", nearest="k")
+    assert decide(after(8, probes=("clinvar",)), stored) == Hit(stored, renews=why)
+    assert decide(after(1, probes=("clinvar",)), stored) == Hit(stored)
+
+
+def test_offline_an_expired_result_is_served_as_that() -> None:
+    """Where nothing may be asked an expired result answers, marked with its age."""
+    stored = entry(key(DEPTH_30))
+    why = Reason("expired: 8 d old, max_age is 7 d; USHER_OFFLINE is set", nearest="k")
+    for probes in ((), ("clinvar",)):
+        decision = decide(after(8, probes=probes, is_offline=True), stored)
+        assert decision == Hit(stored, stale=why)
+
+
+@pytest.mark.parametrize(
+    ("ahead_s", "is_fresh"), [(CLOCK_TOLERANCE_S, True), (CLOCK_TOLERANCE_S + 1, False)]
+)
+def test_a_result_of_the_future_is_not_fresh_for_ever(
+    ahead_s: float, *, is_fresh: bool
+) -> None:
+    """Clocks may differ a little; what is further ahead was stored by a wrong one."""
+    now = MOMENT - timedelta(seconds=ahead_s)
+    why = expired(entry(key(DEPTH_30)), 7 * DAY_S, now)
+    assert bool(why) is not is_fresh
+    assert why in ("", "expired: stored 5 min in the future by this clock, max_age is 7 d")
+
+
+def test_a_read_that_changed_is_the_first_reason() -> None:
+    """Of an expired result that also read another version the version is named."""
+    decision = decide(after(8, probes=("x",)), entry(key(DEPTH_30), (READ,)), current={})
+    assert isinstance(decision, Miss)
+    assert str(decision.reason) == "checkpoint universe, which it read, is gone"
+
+
+def test_a_read_that_expired_is_named_as_that() -> None:
+    """A result that was made of an expired one is a miss that says so."""
+    stored = entry(key(DEPTH_30), (READ,))
+    decision = decide(Request(key(DEPTH_30)), stored, current={READ: EXPIRED})
+    assert isinstance(decision, Miss)
+    assert str(decision.reason) == "checkpoint universe, which it read, is expired"
+
+
+def test_of_an_expired_result_nobody_asks_whether_it_holds_for_the_code() -> None:
+    """A costly result of older code that has expired as well is computed again unasked."""
+    edited = replace(BODY, digest="x")
+    costly = replace(entry(key(BODY, digest="old")), cost=Cost(MOMENT, 10 * DAY_S))
+    for days, kind in ((1, Blocked), (8, Miss)):
+        request = replace(after(days), key=key(edited))
+        assert type(decide(request, None, [costly])) is kind
+    accepts = replace(after(8, on_code_change="accept"), key=key(edited))
+    assert isinstance(decide(accepts, None, [costly]), Miss)
+    assert isinstance(decide(replace(accepts, is_offline=True), None, [costly]), Hit)
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "is_good"),
+    [
+        ((DEPTH_30, PROBED_1), (DEPTH_30, PROBED_1), True),
+        ((DEPTH_30, PROBED_1), (DEPTH_30, PROBED_2), True),
+        ((DEPTH_20, PROBED_1), (DEPTH_30, PROBED_2), False),
+        ((BODY, PROBED_1), (replace(BODY, digest="x"), PROBED_2), False),
+        ((GNOMAD_40,), (GNOMAD_41,), False),
+        ((GNOMAD_40, PROBED_1), (GNOMAD_41, PROBED_2), False),
+        ((Part("table", "t", "1"),), (Part("table", "t", "2"),), True),
+        ((Part("config", "api", "1"),), (Part("config", "api", "2"),), False),
+        ((Part("version", "genes", "1"),), (Part("version", "genes", "2"),), False),
+        ((), (PROBED_2,), True),
+    ],
+)
+def test_the_last_good_result_differs_in_time_alone(
+    before: tuple[Part, ...], now: tuple[Part, ...], *, is_good: bool
+) -> None:
+    """What a probe answers or a table holds may be another; all that is stated may not."""
+    stored = entry(key(*before, digest="old"))
+    assert last_good(key(*now), [stored]) == (stored if is_good else None)
+
+
+def test_the_newest_good_result_is_the_last_one() -> None:
+    """Of several the newest is taken, and none of other rules of the key."""
+    newest, older = entry(key(PROBED_1, digest="n")), entry(key(PROBED_2, digest="o"))
+    assert last_good(key(PROBED_2), [newest, older]) is newest
+    assert last_good(key(PROBED_2, rules=2), [newest, older]) is None

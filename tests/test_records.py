@@ -3,11 +3,22 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
 
-from usher_pipeline.records import Column, Cost, Entry, Key, Part, Read, Step, utc_from_text
+from usher_pipeline.records import (
+    Column,
+    Cost,
+    Entry,
+    Key,
+    Part,
+    Read,
+    Renewal,
+    Step,
+    utc_from_text,
+)
 
 MOMENT = datetime(2026, 2, 16, 1, 2, 3, 456, tzinfo=UTC)
 ENTRY = Entry(
@@ -23,6 +34,26 @@ ENTRY = Entry(
 def test_an_entry_survives_json() -> None:
     """An entry written as JSON text is read back equal."""
     assert Entry.from_json(json.loads(json.dumps(ENTRY.to_json()))) == ENTRY
+
+
+def test_what_is_said_of_an_entry_survives_json() -> None:
+    """A renewal, and a read that a stale result answered, are read back equal."""
+    renewed = Renewal(MOMENT, (("clinvar", "ETag 1"),))
+    read = Read("universe", "asked", "v", served="older")
+    entry = replace(ENTRY, renewed=renewed, reads=(read,))
+    assert Entry.from_json(json.loads(json.dumps(entry.to_json()))) == entry
+    details = entry.step().to_json()["details"]
+    assert details["renewed"] == renewed.to_json()
+    assert details["made_of_stale"] == ["universe"]
+
+
+def test_entries_from_before_are_read() -> None:
+    """An entry that was written when nothing was renewed or stale is one of neither."""
+    data = ENTRY.to_json()
+    del data["renewed"]
+    for read in data["reads"]:
+        del read["served"]
+    assert Entry.from_json(data) == ENTRY
 
 
 def test_an_entry_of_another_format_is_refused() -> None:

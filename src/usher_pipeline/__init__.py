@@ -13,6 +13,7 @@ from usher_pipeline._version import __version__
 if TYPE_CHECKING:
     from usher_pipeline.decorator import Checkpointed, checkpoint, setting, source
     from usher_pipeline.exporting import export
+    from usher_pipeline.probes import url_modified
     from usher_pipeline.resuming import Resume
     from usher_pipeline.runs import Run, configure, current_run, run
     from usher_pipeline.stored import entries, load
@@ -31,6 +32,7 @@ __all__ = [
     "run",
     "setting",
     "source",
+    "url_modified",
 ]
 
 _HOMES = {
@@ -46,6 +48,7 @@ _HOMES = {
     "run": "runs",
     "setting": "decorator",
     "source": "decorator",
+    "url_modified": "probes",
 }
 
 

@@ -39,9 +39,11 @@ def adopt(planned: Planned, what: Any) -> Any:
     Raises:
         OptionError: It is neither, or of another kind than the function says to return.
         OSError: The file can not be read, or changed meanwhile.
+        ProbeError: USHER_OFFLINE is set, and nobody knows which version a source has.
         CheckpointNotSavedError: It could not be stored.
     """
     started, declared, backend = time.perf_counter(), planned.declared, planned.backend
+    planned.facts.require_answers()
     kind = _kind_of(declared.function)
     frame, adoption = _taken(declared.name, what, kind)
     _require_kind(declared.name, frame, kind)

@@ -11,12 +11,22 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, Final, Protocol, get_args
 
-from usher_pipeline import accepting, awaiting, reading, recall, registry, resuming, runs
+from usher_pipeline import (
+    accepting,
+    awaiting,
+    freshness,
+    reading,
+    recall,
+    registry,
+    resuming,
+    runs,
+)
 from usher_pipeline.config.environment import is_set, variable
 from usher_pipeline.errors import (
     CheckpointMissError,
     CodeChangedError,
     ConfigError,
+    ProbeError,
     StoreError,
     UsherError,
     UsherWarning,
@@ -24,7 +34,7 @@ from usher_pipeline.errors import (
 from usher_pipeline.exporting import inputs_among, remember_origin
 from usher_pipeline.facts import InForce
 from usher_pipeline.fingerprint.binding import bind
-from usher_pipeline.fingerprint.key import measure
+from usher_pipeline.hiding import without_credentials
 from usher_pipeline.persistence.reads import Call, calls_around
 from usher_pipeline.planning import (
     CodePolicy,
@@ -157,6 +167,7 @@ class Planned:
         found: The latest result under the key; None if there is none, or it was not looked
             for since the function runs anyway.
         form: The kind of frame that the caller asked for; that of the function if empty.
+        problem: What stood in the way of a fresh result, if a stale one is returned for it.
         spread: The items, if the call is for many of them.
     """
 
@@ -170,6 +181,7 @@ class Planned:
     decision: Decision = field(default_factory=Bypass)
     found: Entry | None = None
     form: str = ""
+    problem: Exception | None = None
     spread: Spread | None = None
 
     @cached_property
@@ -183,22 +195,59 @@ class Planned:
         return self.measured.digest if self.spread is None else self.spread.flight
 
 
-def plan(
+def plan(  # noqa: PLR0913 - a call, and how it is to be answered
     declared: Declaration,
     args: Any,
     kwargs: Any,
     *,
     refresh: str = "",
+    may_be_stale: bool = False,
     spread: Spread | None = None,
 ) -> Planned:
-    """Return what a call means, and what it would do; nothing is changed."""
-    run = runs.current_run()
-    facts = InForce(run)
+    """Return what a call means, and what it would do; nothing is changed.
+
+    Args:
+        declared: The function.
+        args: Its arguments by position.
+        kwargs: Its arguments by name.
+        refresh: Why it runs whatever is stored, if so.
+        may_be_stale: Whether a stale result will do where a probe has no answer, if the
+            function says so.
+        spread: The items, if the call is for many of them.
+
+    Raises:
+        ProbeError: A probe has no answer.
+    """
+    facts = InForce(runs.current_run())
+    try:
+        return _planned(declared, args, kwargs, facts, refresh, spread)
+    except ProbeError as problem:
+        if not (may_be_stale and declared.stale_if_error):
+            raise
+        facts.is_lenient = True
+        planned = _planned(declared, args, kwargs, facts, "a probe has no answer", spread)
+        instead = freshness.instead(planned, problem)
+        if instead is None:
+            raise
+        return instead
+
+
+def _planned(  # noqa: PLR0913, PLR0917 - a call, and how it is to be answered
+    declared: Declaration,
+    args: Any,
+    kwargs: Any,
+    facts: InForce,
+    refresh: str,
+    spread: Spread | None,
+) -> Planned:
     backend = facts.backend
     ownership = facts.ownership(declared.function)
     bound = bind(declared, args, kwargs, facts)
-    measured = measure(declared, bound, facts, ownership)
-    planned = Planned(declared, run, facts, backend, ownership, bound, measured, spread=spread)
+    is_spread = spread is not None
+    measured = freshness.measured(declared, bound, facts, ownership, is_spread=is_spread)
+    planned = Planned(
+        declared, facts.run, facts, backend, ownership, bound, measured, spread=spread
+    )
     if spread is not None:
         planned.measured = spread.measured(planned)
     if not refresh:
@@ -211,7 +260,8 @@ def key(declared: Declaration, args: Any, kwargs: Any) -> Key:
     """Return the key of a call; the store is not looked at."""
     facts = InForce(runs.current_run())
     bound = bind(declared, args, kwargs, facts)
-    return measure(declared, bound, facts, facts.ownership(declared.function)).key()
+    ownership = facts.ownership(declared.function)
+    return freshness.measured(declared, bound, facts, ownership).key()
 
 
 def _decided(planned: Planned, found: Entry | None, refresh: str = "") -> Decision:
@@ -221,7 +271,9 @@ def _decided(planned: Planned, found: Entry | None, refresh: str = "") -> Decisi
     versions = reading.Versions(planned)
     current = versions.of(found) if found is not None and found.reads else {}
     if found is not None and still_answers(found, current):
-        return Hit(found)
+        if freshness.is_young(declared, found):
+            return Hit(found)
+        found = freshness.renewed_as_said(backend, found)
     earlier: Sequence[Entry] = () if found or refresh else backend.recent(declared.name)
     request = Request(
         planned.key,
@@ -229,6 +281,7 @@ def _decided(planned: Planned, found: Entry | None, refresh: str = "") -> Decisi
         on_code_change=code_policy(declared),
         costly_s=planned.run.costly_s,
     )
+    request = freshness.with_age(request, declared, planned.facts)
     decision = decide(request, found, earlier, current, versions.stand_for)
     if declared.handed_in and not refresh:
         return resuming.decided(planned, decision, request.on_code_change)
@@ -289,6 +342,7 @@ def answer(  # noqa: PLR0913 - a call, and how it is answered
 
     Raises:
         CodeChangedError: Only code changed, and what is stored took long to compute.
+        ProbeError: A probe has no answer.
     """
     started = time.perf_counter()
     if not refresh and not form and spread is None:
@@ -297,13 +351,15 @@ def answer(  # noqa: PLR0913 - a call, and how it is answered
             frame, decision = known
             voice.say(declared.name, decision, decision.entry, time.perf_counter() - started)
             return frame
-    planned = plan(declared, args, kwargs, refresh=refresh, spread=spread)
+    planned = plan(declared, args, kwargs, refresh=refresh, may_be_stale=True, spread=spread)
     planned.form = form
     result = _stored(planned, started)
     if result is not LOST:
         if spread is None:
             recall.remember(planned, args, kwargs)
         return result
+    if planned.problem is not None:
+        raise planned.problem
     _require_not_blocked(planned)
     _require_online(planned)
     latest = planned.found
@@ -396,11 +452,13 @@ def _stored(planned: Planned, started: float) -> Any:
     if decision.accepts is not None:
         entry = accepting.accepted(planned, entry, decision.accepts, "on_code_change")
         remember_origin(frame, entry, planned.backend)
-    planned.run.note(planned.backend, entry, "hit")
+    entry, outcome, details = freshness.settled(planned, frame, entry)
+    planned.run.note(planned.backend, entry, outcome, details=details)
     for part in parts_of(planned.backend, entry):
         planned.run.mean(planned.backend, part)
     reading.record_call(planned, entry)
     voice.say(entry.name, decision, entry, time.perf_counter() - started)
+    freshness.warn_of_stale(planned, frame, entry)
     return frame
 
 
@@ -453,12 +511,10 @@ def _compute(planned: Planned, refresh: str, asked: _Asked, started: float) -> A
                 declared.name, result, partial(planned.backend.spool, declared.name)
             )
     except BaseException as problem:
-        reading.record_absence(planned)
-        error = f"{type(problem).__name__}: {problem}"
-        planned.run.note_unsaved(
-            declared.name, "failed", {"error": error, "reason": str(reason)}
-        )
-        raise
+        result = _instead(planned, str(reason), problem, started)
+        if result is LOST:
+            raise
+        return result
     cost = Cost(started_at, time.perf_counter() - clock)
     if work is not None:
         cost = work.cost(cost)
@@ -478,6 +534,17 @@ def _compute(planned: Planned, refresh: str, asked: _Asked, started: float) -> A
         returned.discard()
     voice.say(declared.name, Miss(reason), entry, time.perf_counter() - started)
     return result
+
+
+def _instead(planned: Planned, reason: str, problem: BaseException, started: float) -> Any:
+    """Note that a function failed; return what stands in for its result, or a marker."""
+    reading.record_absence(planned)
+    error = without_credentials(f"{type(problem).__name__}: {problem}")
+    planned.run.note_unsaved(
+        planned.declared.name, "failed", {"error": error, "reason": reason}
+    )
+    instead = freshness.instead(planned, problem)
+    return LOST if instead is None else _stored(instead, started)
 
 
 def _work(planned: Planned, call: Call, before: reading.Watched, refresh: str) -> Work | None:

@@ -32,6 +32,7 @@ from usher_pipeline import (
 )
 from usher_pipeline.config.environment import is_set
 from usher_pipeline.display import preview
+from usher_pipeline.durations import seconds_of
 from usher_pipeline.errors import DeclarationError
 from usher_pipeline.fingerprint.binding import LOOK_UP, Declaration
 from usher_pipeline.persistence.places import check_name
@@ -41,6 +42,7 @@ from usher_pipeline.records import Bypass, Entry, HandedIn, Reason, SettingRef, 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Generator, Iterator
     from concurrent.futures import Executor
+    from datetime import timedelta
     from pathlib import Path
 
     import duckdb
@@ -146,6 +148,8 @@ def checkpoint(
     ignore: Iterable[str] = ...,
     version: str | None = ...,
     on_code_change: CodePolicy = ...,
+    max_age: str | timedelta | None = ...,
+    stale_if_error: bool = ...,
 ) -> _Decorator: ...
 def checkpoint(  # noqa: PLR0913 - the options are the face
     function: Callable[P, R] | None = None,
@@ -159,6 +163,8 @@ def checkpoint(  # noqa: PLR0913 - the options are the face
     ignore: Iterable[str] = (),
     version: str | None = None,
     on_code_change: CodePolicy = "guard",
+    max_age: str | timedelta | None = None,
+    stale_if_error: bool = False,
 ) -> Any:
     """Keep what a function returns, and return it again while nothing that matters changed.
 
@@ -193,6 +199,13 @@ def checkpoint(  # noqa: PLR0913 - the options are the face
             seconds, see `configure`), and else raises `CodeChangedError`; ``recompute``
             always runs it, ``error`` never does, ``accept`` returns what is stored and
             records that. The environment's ``USHER_ON_CODE_CHANGE`` goes before it.
+        max_age: How old a result may be, such as ``7d``, ``12h``, ``15min`` or a `timedelta`.
+            An older one is computed again when it is asked for. If the function has a source
+            that is asked for its version, as by `url_modified`, and the answer is the same
+            as then, the result is renewed instead.
+        stale_if_error: Return the last good result of the same call when the function, or
+            what is asked for the version of a source, raises an error. A
+            `StaleResultWarning` says so, and the provenance as well.
 
     Returns:
         A callable with the very signature of the function, and the verbs of `Checkpointed`.
@@ -231,6 +244,8 @@ def checkpoint(  # noqa: PLR0913 - the options are the face
             ignore=_parameters(function, "ignore", ignore, signature),
             version=_version(function, version),
             on_code_change=_policy(function, on_code_change),
+            max_age_s=_max_age_s(function, max_age),
+            stale_if_error=_flag(function, "stale_if_error", stale_if_error),
         )
         is_async = inspect.iscoroutinefunction(function)
         made: Any = AsyncCheckpointed if is_async else Checkpointed
@@ -309,6 +324,23 @@ def _policy(function: Any, policy: Any) -> CodePolicy:
         raise DeclarationError(registry.place(function), problem)
     found: CodePolicy = policy
     return found
+
+
+def _max_age_s(function: Any, stated: Any) -> float | None:
+    try:
+        return None if stated is None else seconds_of(stated)
+    except ValueError as problem:
+        expected = 'a time such as "7d", "12h" or "15min", or a timedelta'
+        raise DeclarationError(
+            registry.place(function), f"max_age= expected {expected}, {problem}"
+        ) from None
+
+
+def _flag(function: Any, option: str, stated: Any) -> bool:
+    if not isinstance(stated, bool):
+        problem = f"{option}= expected True or False, got {preview(stated)}"
+        raise DeclarationError(registry.place(function), problem)
+    return stated
 
 
 def _sources(function: Any, stated: Any) -> Mapping[str, Any]:
@@ -410,7 +442,9 @@ class Checkpointed(Generic[P, R]):
         rows that are committed of a result that is not finished: see `partial`.
 
         Raises:
-            CheckpointMissError: Nothing stored matches; the error says why.
+            CheckpointMissError: Nothing stored matches, or it has expired; the error says
+                why.
+            ProbeError: A source was asked for its version, and has no answer.
         """
         if kwargs.get("partial") is True and "partial" not in self._declared.known:
             rest = {name: value for name, value in kwargs.items() if name != "partial"}
@@ -610,10 +644,21 @@ class Checkpointed(Generic[P, R]):
         return Mapped(self, self._instance, options)
 
     def explain(self, *args: P.args, **kwargs: P.kwargs) -> Decision:
-        """Return what this call would do, and why; run nothing and change nothing."""
+        """Return what this call would do, and why; run nothing and change nothing.
+
+        Raises:
+            ProbeError: A source was asked for its version, and nothing would stand in for
+                the result.
+        """
         if is_set("USHER_DISABLE"):
             return Bypass(Reason("USHER_DISABLE is set"))
-        planned = self._planned(args, kwargs, calls.refresh_wish(self.name))
+        planned = calls.plan(
+            self._declared,
+            (*self._instance, *args),
+            kwargs,
+            refresh=calls.refresh_wish(self.name),
+            may_be_stale=True,
+        )
         reading.record_look(planned)
         return planned.decision
 

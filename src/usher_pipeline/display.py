@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Final, assert_never
 from uuid import UUID
 
 from usher_pipeline.hiding import HIDDEN, is_credential, without_credentials
-from usher_pipeline.records import Blocked, Bypass, Hit, Miss, utc_now
+from usher_pipeline.records import Blocked, Bypass, Hit, Miss, Reason, utc_now
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -234,7 +234,7 @@ def duration(seconds: float) -> str:
 
 
 def _short(number: float) -> str:
-    return f"{number:.0f}" if number >= 10 or number == int(number) else f"{number:.1f}"  # noqa: PLR2004
+    return f"{number:.0f}" if number >= 10 else f"{number:.1f}".removesuffix(".0")  # noqa: PLR2004
 
 
 def size(size_bytes: int) -> str:
@@ -297,10 +297,16 @@ def _line_end(text: str, width: int, measure: Callable[[str], int]) -> int:
     return fits
 
 
-def age(moment: datetime, now: datetime | None = None) -> str:
-    """Return how long ago something was, never negative."""
+def age(moment: datetime, now: datetime | None = None, *, ending: str = "old") -> str:
+    """Return how long ago something was, never negative.
+
+    Args:
+        moment: When it was.
+        now: The present moment.
+        ending: What follows the duration.
+    """
     elapsed_s = ((now or utc_now()) - moment).total_seconds()
-    return f"{duration(max(elapsed_s, 0.0))} old"
+    return f"{duration(max(elapsed_s, 0.0))} {ending}"
 
 
 def call_line(name: str, decision: Decision, entry: Entry | None, elapsed_s: float) -> str:
@@ -316,8 +322,10 @@ def call_line(name: str, decision: Decision, entry: Entry | None, elapsed_s: flo
     if entry is not None:
         facts.append(entry.extent)
     if isinstance(decision, Hit):
+        renewed = (entry or decision.entry).renewed
         facts += [
             age(decision.entry.created_at),
+            *([f"renewed {age(renewed.renewed_at, ending='ago')}"] if renewed else []),
             f"saved {duration(decision.entry.cost.elapsed_s)}",
         ]
     else:
@@ -484,10 +492,10 @@ _FORESEEN_S: Final = 3650 * _DAY_S
 
 def _verb(decision: Decision) -> str:
     match decision:
-        case Hit(accepts=None):
-            return "hit"
-        case Hit():
-            return "hit (accepted)"
+        case Hit(stale=Reason() as why):
+            return f"stale ({why})"
+        case Hit(_, accepts, renews):
+            return "hit (accepted)" if accepts else "hit (renewed)" if renews else "hit"
         case Miss(reason):
             return f"computed ({reason})"
         case Bypass(reason):

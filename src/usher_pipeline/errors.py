@@ -38,8 +38,10 @@ __all__ = [
     "NameClashError",
     "NotPublishedError",
     "OptionError",
+    "ProbeError",
     "ProvenanceError",
     "SchemaMismatchError",
+    "StaleResultWarning",
     "StoreBusyError",
     "StoreClosedError",
     "StoreError",
@@ -96,6 +98,18 @@ class CheckpointNotSaved(UsherWarning):
 
     Attributes:
         frame: What the function returned, for those who make warnings errors.
+    """
+
+    frame: Any = None
+
+
+class StaleResultWarning(UsherWarning):
+    """A result could not be made anew, and the last good one was returned instead.
+
+    Its cause is the error that stood in the way.
+
+    Attributes:
+        frame: What was returned, for those who make warnings errors.
     """
 
     frame: Any = None
@@ -287,6 +301,34 @@ class UnknownSourceError(UsherError, LookupError):
             "configure(config=...) or USHER_CONFIG"
         )
         super().__init__(f'{what}, or without a config as sources={{"{source}": "v1"}}.')
+
+
+class ProbeError(UsherError):
+    """A probe could not tell which version of a source there is.
+
+    Attributes:
+        problem: What is wrong, as a clause.
+        source: The source; empty where that is not known.
+        cure: What to do.
+    """
+
+    def __init__(self, problem: str, source: str = "", cure: str = "") -> None:
+        self.problem = problem
+        self.source = source
+        self.cure = cure
+        of = f" of the source {source!r}" if source else ""
+        later = (
+            "Call again when it answers. With stale_if_error=True the last good result is "
+            "returned until then, and USHER_OFFLINE=1 works with what is stored."
+        )
+        super().__init__(
+            f"The probe{of} has no answer: {problem}. Nothing was run, since the answer is a "
+            f"part of what a call means. {cure or later}"
+        )
+
+    def of(self, source: str) -> ProbeError:
+        """Return the same error with the source named."""
+        return ProbeError(self.problem, source, self.cure)
 
 
 class UndeclaredConfigError(UsherError):

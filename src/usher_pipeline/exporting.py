@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import weakref
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from usher_pipeline.errors import StoreError
 from usher_pipeline.frames import adapter_for, adapter_of_kind, is_frame
@@ -19,11 +19,13 @@ if TYPE_CHECKING:
     from usher_pipeline.persistence.local import LocalBackend
     from usher_pipeline.records import Entry
 
-__all__ = ["export", "inputs_among", "origin_of", "remember_origin"]
+    _Stale: TypeAlias = Mapping[str, Any] | None
+
+__all__ = ["export", "inputs_among", "mark_stale", "origin_of", "remember_origin"]
 
 # --- which frame came from where --------------------------------------------------------
 
-_origins: Final[dict[int, tuple[weakref.ref[Any], Entry, LocalBackend]]] = {}
+_origins: Final[dict[int, tuple[weakref.ref[Any], Entry, LocalBackend, _Stale]]] = {}
 
 
 def remember_origin(frame: Any, entry: Entry, backend: LocalBackend) -> None:
@@ -33,7 +35,19 @@ def remember_origin(frame: Any, entry: Entry, backend: LocalBackend) -> None:
         reference = weakref.ref(frame, lambda _: _origins.pop(place, None))
     except TypeError:
         return
-    _origins[place] = (reference, entry, backend)
+    _origins[place] = (reference, entry, backend, None)
+
+
+def mark_stale(frame: Any, stale: Mapping[str, Any]) -> None:
+    """Remember of a frame whose origin is known that its checkpoint could not return it anew.
+
+    Args:
+        frame: The frame.
+        stale: Why, as plain data.
+    """
+    known = _origins.get(id(frame))
+    if known is not None and known[0]() is frame:
+        _origins[id(frame)] = (*known[:3], stale)
 
 
 def origin_of(frame: Any) -> tuple[Entry, LocalBackend] | None:
@@ -60,7 +74,8 @@ def inputs_among(arguments: Mapping[str, Any]) -> tuple[list[Read], list[str]]:
         origin = origin_of(frame)
         if origin is not None and _is_still(frame, *origin):
             entry = origin[0]
-            known[Read(entry.name, entry.key.digest, entry.content)] = None
+            served = entry.key.digest if _origins[id(frame)][3] is not None else ""
+            known[Read(entry.name, entry.key.digest, entry.content, served=served)] = None
         else:
             unknown.append(place)
     return list(known), unknown
@@ -150,6 +165,9 @@ def _provenance_of(frame: Any, shape: tuple[int, int], target: Path) -> dict[str
             # The database is busy, and half of the store is there alone.
             steps = [entry.step().to_json()]
         output |= {"checkpoint": entry.name, "key": entry.key.digest, "content": entry.content}
+        stale = _origins[id(frame)][3]
+        if stale is not None:
+            output["stale"] = dict(stale)
         if not _is_still(frame, entry, backend):
             # Somebody changed the frame in place after it was returned.
             steps += _possible(steps)

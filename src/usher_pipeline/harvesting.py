@@ -712,7 +712,9 @@ class Harvest:
     def mapped(self) -> MapFacts:
         """How the result is put together."""
         answers = self._spread.coverage.answers
-        return MapFacts(self._options.over, len(answers), self._asked_count, self._latest)
+        oldest = min((answer.at for answer in answers.values()), default=self._latest)
+        asked = self._asked_count
+        return MapFacts(self._options.over, len(answers), asked, self._latest, oldest)
 
     @property
     def accepted(self) -> tuple[Acceptance, ...]:

@@ -36,9 +36,8 @@ _USER: Final = re.compile(r"(?P<scheme>\b[a-z][a-z0-9+.-]*://)[^/\s@'\"]+@", re.
 #: The credentials of HTTP (RFC 9110, 11.4) of schemes that are one text.
 _SCHEME: Final = re.compile(r"\b(?P<scheme>bearer|basic)\s+[\w.~+/=-]{6,}", re.IGNORECASE)
 #: What has a name within a text: the query of a URL, a DSN, a header, an assignment.
-_NAMED: Final = re.compile(
-    r"(?P<name>[A-Za-z][\w.-]*)(?P<sign>\s*[=:]\s*)(?!//)(?P<value>\"[^\"]*\"|'[^']*'|[^&\s;,'\"]+)"
-)
+_NAMED: Final = re.compile(r"(?P<name>[A-Za-z][\w.-]*)\s*[=:]\s*(?!//)")
+_VALUE: Final = re.compile(r"\"[^\"]*\"|'[^']*'|[^&\s;,'\"]+")
 
 
 @lru_cache(maxsize=4096)
@@ -71,10 +70,17 @@ def without_credentials(text: str) -> str:
     if "://" in text:
         text = _USER.sub(rf"\g<scheme>{HIDDEN}@", text)
     text = _SCHEME.sub(rf"\g<scheme> {HIDDEN}", text)
-    return _NAMED.sub(_named, text) if "=" in text or ":" in text else text
+    return _without_named(text) if "=" in text or ":" in text else text
 
 
-def _named(found: re.Match[str]) -> str:
-    if not is_credential(found["name"]):
-        return found[0]
-    return f"{found['name']}{found['sign']}{HIDDEN}"
+def _without_named(text: str) -> str:
+    """Return a text without the values of credentials that are named in it.
+
+    What another name stands before may itself begin with a name, as in ``error: token=...``.
+    """
+    pieces, end = [], 0
+    while (found := _NAMED.search(text, end)) is not None:
+        value = _VALUE.match(text, found.end()) if is_credential(found["name"]) else None
+        pieces += [text[end : found.end()], HIDDEN if value is not None else ""]
+        end = found.end() if value is None else value.end()
+    return "".join(pieces) + text[end:]

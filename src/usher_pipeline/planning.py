@@ -10,20 +10,33 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias, assert_never
 
 from usher_pipeline.display import duration, is_credential
-from usher_pipeline.records import Blocked, Bypass, Decision, Difference, Hit, Miss, Reason
+from usher_pipeline.records import (
+    PROBE,
+    Blocked,
+    Bypass,
+    Decision,
+    Difference,
+    Hit,
+    Miss,
+    Reason,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+    from datetime import datetime
 
     from usher_pipeline.records import Entry, Key, Part, PartKind, Read
 
 __all__ = [
+    "CLOCK_TOLERANCE_S",
     "COSTLY_S",
     "CodePolicy",
     "Request",
     "compare",
     "decide",
     "differs_in_code_alone",
+    "expired",
+    "last_good",
     "nearest_entry",
     "still_answers",
 ]
@@ -39,6 +52,10 @@ _OTHER_WEIGHT: Final = 3
 #: The default of `costly_s`: more work than this is not done again for an edit alone.
 COSTLY_S: Final = 600.0
 
+#: By how much clocks of machines that share a store may differ. What is further in the future
+#: bears a wrong time, and nobody can tell how old it is.
+CLOCK_TOLERANCE_S: Final = 300.0
+
 
 @dataclass(frozen=True, slots=True)
 class Request:
@@ -50,6 +67,10 @@ class Request:
         bypass: Neither look nor store, and say this reason.
         on_code_change: What to do when nothing but code changed.
         costly_s: From how much work on a result is not done again for an edit, in seconds.
+        max_age_s: How old a result may be, in seconds; None if that does not matter.
+        now: The present moment; it is needed where age matters.
+        probes: The sources that were asked for the key.
+        is_offline: Whether nothing may be asked and nothing run; what expired has to do then.
     """
 
     key: Key
@@ -57,6 +78,16 @@ class Request:
     bypass: str = ""
     on_code_change: CodePolicy = "guard"
     costly_s: float = COSTLY_S
+    max_age_s: float | None = None
+    now: datetime | None = None
+    probes: tuple[str, ...] = ()
+    is_offline: bool = False
+
+    def old(self, entry: Entry) -> str:
+        """Return that a result is too old, in words; empty if it is not."""
+        if self.max_age_s is None or self.now is None:
+            return ""
+        return expired(entry, self.max_age_s, self.now)
 
 
 def decide(
@@ -87,13 +118,72 @@ def decide(
         return Miss(Reason(request.refresh), untracked)
     if found is not None:
         stale = _stale_read(found, current or {})
-        return Miss(stale, untracked) if stale else Hit(found)
+        return Miss(stale, untracked) if stale else _if_fresh(request, found)
     # One edit may touch many parts: an entry that only they part may not be the nearest.
     alike = (e for e in earlier if differs_in_code_alone(e.key, request.key))
-    edited = next((e for e in alike if stands(e)), None)
+    # Of one that is too old nobody needs to know whether it holds for the code.
+    is_any_age = request.is_offline or bool(request.probes)
+    young = (e for e in alike if is_any_age or not request.old(e))
+    edited = next((e for e in young if stands(e)), None)
     if edited is None:
         return Miss(_why_missing(request.key, nearest_entry(request.key, earlier)), untracked)
     return _after_an_edit(request, edited, _why_missing(request.key, edited))
+
+
+def _if_fresh(request: Request, found: Entry) -> Decision:
+    """Decide on a result of the very call, whose age alone is in question."""
+    old = request.old(found)
+    if not old:
+        return Hit(found)
+    nearest = found.key.digest
+    if request.is_offline:
+        return Hit(found, stale=Reason(f"{old}; USHER_OFFLINE is set", nearest=nearest))
+    if request.probes:
+        asked = ", ".join(request.probes)
+        return Hit(found, renews=Reason(f"{old}; {asked} did not change", nearest=nearest))
+    return Miss(Reason(old, nearest=nearest), request.key.untracked)
+
+
+def expired(entry: Entry, max_age_s: float, now: datetime) -> str:
+    """Return that a result is older than it may be, in words; empty if it is not.
+
+    One whose time lies in the future has expired as well: it was stored by a clock that was
+    wrong, and would be fresh for as long as that was.
+
+    Args:
+        entry: The result.
+        max_age_s: How old it may be, in seconds.
+        now: The present moment.
+    """
+    age_s = (now - entry.fresh_since).total_seconds()
+    limit = f"max_age is {duration(max_age_s)}"
+    if age_s > max_age_s:
+        return f"expired: {duration(age_s)} old, {limit}"
+    if age_s < -CLOCK_TOLERANCE_S:
+        return f"expired: stored {duration(-age_s)} in the future by this clock, {limit}"
+    return ""
+
+
+def last_good(key: Key, earlier: Sequence[Entry]) -> Entry | None:
+    """Return the newest result that only time parts from a call.
+
+    Its arguments, config and code are those of the call, and so are the versions of sources
+    that somebody states; what probes answer, and what tables hold, may have been another.
+
+    Args:
+        key: The key of the call.
+        earlier: Entries of the same name, newest first.
+    """
+    return next((entry for entry in earlier if _differs_in_time_alone(entry.key, key)), None)
+
+
+def _differs_in_time_alone(before: Key, after: Key) -> bool:
+    changes = compare(before, after)
+    return before.rules == after.rules and all(map(_is_of_time, changes))
+
+
+def _is_of_time(change: Difference) -> bool:
+    return change.kind == "table" or (change.kind == "source" and change.where == PROBE)
 
 
 def _after_an_edit(request: Request, stored: Entry, reason: Reason) -> Decision:

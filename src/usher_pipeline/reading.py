@@ -19,14 +19,17 @@ from usher_pipeline.facts import InForce
 from usher_pipeline.fingerprint.files import path_digest, stamp
 from usher_pipeline.fingerprint.key import files_of, standing_of, stated_now
 from usher_pipeline.frames import is_frame
+from usher_pipeline.freshness import is_too_old
+from usher_pipeline.hiding import without_credentials
 from usher_pipeline.persistence.reads import calls_around
 from usher_pipeline.planning import still_answers
-from usher_pipeline.records import Hit, Read
+from usher_pipeline.records import EXPIRED, Hit, Read
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from usher_pipeline.calls import Planned
+    from usher_pipeline.fingerprint.binding import Declaration
     from usher_pipeline.fingerprint.files import Noticed
     from usher_pipeline.persistence.local import LocalBackend
     from usher_pipeline.persistence.reads import Call
@@ -51,10 +54,13 @@ class Versions:
 
     Args:
         planned: The call that is to be answered.
+        counts_age: Whether what expired is another version. Work that goes on asks for it
+            again, and finds out whether it changed; it is not thrown away for the chance.
     """
 
-    def __init__(self, planned: Planned) -> None:
+    def __init__(self, planned: Planned, *, counts_age: bool = True) -> None:
         self.planned = planned
+        self._counts_age = counts_age
         self._standings: dict[str, str] = {}
         self._answering: dict[tuple[object, ...], bool] = {}
 
@@ -102,13 +108,15 @@ class Versions:
         return planned.run.backend_at(Path(path))
 
     def _called_now(self, read: Read, backend: LocalBackend) -> str:
-        entry = backend.find(read.name, read.key)
+        planned, entry = self.planned, backend.find(read.name, read.key)
         if entry is None or entry.content != read.content:
             return entry.content if entry is not None else ""
         # The inner result may stand on something that changed: then it would be another.
         if not self._stands(entry, read) or not self._answers(entry, read):
             return "another meaning"
-        return entry.content
+        # Only who asks the inner checkpoint itself hears of what is new by now.
+        is_old = self._counts_age and is_too_old(self._declared(entry), planned.facts, entry)
+        return EXPIRED if is_old else entry.content
 
     def _stands(self, entry: Entry, read: Read) -> bool:
         """Tell whether the checkpoint still means what it meant, arguments aside.
@@ -125,12 +133,21 @@ class Versions:
             declared, facts = wrapped.__usher_declaration__, self.planned.facts
             ownership = facts.ownership(declared.function)
             self._standings[entry.name] = standing_of(declared, facts, ownership)
+        if self.planned.facts.is_offline and wrapped.__usher_declaration__.probes:
+            # Whether it does can not be asked.
+            return True
         return self._standings[entry.name] == read.standing
 
-    def _reached(self) -> set[str]:
+    def _reached(self) -> dict[str, Any]:
         """Return the checkpoints that code leads to; what they mean is in the key."""
         graph = self.planned.measured.context.graph
-        return {each.name for each in graph.checkpoints} if graph is not None else set()
+        return {each.name: each for each in graph.checkpoints} if graph is not None else {}
+
+    def _declared(self, entry: Entry) -> Declaration | None:
+        """Return what the decorator says of the checkpoint of an entry, if it is there."""
+        wrapped = self._reached().get(entry.name) or registry.find(entry.name)
+        declared: Declaration | None = getattr(wrapped, "__usher_declaration__", None)
+        return declared
 
     def _answers(self, entry: Entry, read: Read) -> bool:
         place = (read.store, entry.name, entry.stem)
@@ -154,7 +171,11 @@ def record_call(planned: Planned, entry: Entry) -> None:
         return
     store = planned.backend.path
     standing = standing_of(planned.declared, planned.facts, planned.ownership)
-    read = Read(entry.name, entry.key.digest, entry.content, standing=standing)
+    key, decision, served = entry.key.digest, planned.decision, ""
+    if isinstance(decision, Hit) and decision.stale is not None:
+        # What was asked for is what the caller depends on; once that is there, it counts.
+        key, served = planned.measured.digest, key
+    read = Read(entry.name, key, entry.content, standing=standing, served=served)
     files = files_of(planned.measured).items()
     for outer in around:
         outer.note(read, store)
@@ -256,15 +277,18 @@ class Watched:
 
     def _stated_now(self) -> dict[str, str]:
         planned, declared = self.planned, self.planned.declared
-        facts = InForce(planned.run, anew=True)
+        # Offline a table of items may be put together, and still nothing is asked.
+        is_offline = planned.facts.is_offline
+        facts = planned.facts if is_offline else InForce(planned.run, anew=True)
         try:
             now = stated_now(declared, facts, planned.ownership)
         except Exception as problem:  # noqa: BLE001 - a probe may raise anything
             # Hours of work are not thrown away because a server does not answer.
+            said = without_credentials(repr(problem))
             warnings.warn(
                 f"{declared.name} ran, and whether its sources changed meanwhile can not be "
-                f"told: {problem!r}. The result is stored as one of the versions from "
-                "before. If a source may have changed, call refresh(...).",
+                f"told: {said}. The result is stored as one of the versions from before. If a "
+                "source may have changed, call refresh(...).",
                 UsherWarning,
                 stacklevel=6,
             )

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 from usher_pipeline import results, runs
 from usher_pipeline.config import settings
 from usher_pipeline.exporting import remember_origin
+from usher_pipeline.freshness import lifetime
 from usher_pipeline.persistence.places import safe_name
 from usher_pipeline.persistence.reads import current_call
 from usher_pipeline.records import Hit
@@ -39,6 +40,7 @@ _FolderState: TypeAlias = "tuple[int, int, int]"
 _PLAIN: Final = frozenset((str, bytes, int, float, bool, type(None)))
 #: A folder that changed this short a time ago may change again within a tick of its clock.
 _SETTLED_NS: Final = 1_000_000_000
+_now_s: Final = time.time
 #: How many calls of a function are remembered.
 _MOST_CALLS: Final = 1024
 
@@ -57,6 +59,8 @@ class Recalled(NamedTuple):
         segment: The segment.
         decision: What was decided.
         place: Under what the run notes the hit.
+        fresh: Since when and until when it is not too old, in seconds of the clock; None if
+            that does not matter.
     """
 
     run: Run
@@ -69,6 +73,7 @@ class Recalled(NamedTuple):
     segment: str
     decision: Hit
     place: tuple[str, str, str, str, str]
+    fresh: tuple[float, float] | None
 
 
 def again(
@@ -109,6 +114,8 @@ def _still_holds(known: Recalled) -> bool:
         return False
     if known.graph is not None and not known.graph.is_current():
         return False
+    if known.fresh is not None and not known.fresh[0] <= _now_s() <= known.fresh[1]:
+        return False
     return _state(known.folder) == known.state
 
 
@@ -145,6 +152,7 @@ def remember(planned: Planned, args: tuple[Any, ...], kwargs: Mapping[str, Any])
         str(planned.backend.segments.segment(decision.entry)),
         decision,
         planned.run.place_of(planned.backend, decision.entry, "hit"),
+        lifetime(declared, decision.entry),
     )
 
 
@@ -152,7 +160,7 @@ def _is_simple(planned: Planned, decision: Hit) -> bool:
     """Tell whether an answer depends on nothing but what a recalled call looks at."""
     declared, graph = planned.declared, planned.measured.context.graph
     return (
-        decision.accepts is None
+        decision.remark is None
         and not decision.entry.reads
         and not planned.form
         and results.is_shared(decision.entry)

@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ENTRY_FORMAT",
+    "EXPIRED",
     "INDEX_TYPE",
+    "PROBE",
     "Acceptance",
     "Adoption",
     "Blocked",
@@ -36,6 +38,7 @@ __all__ = [
     "Read",
     "ReadKind",
     "Reason",
+    "Renewal",
     "SettingRef",
     "SourceRef",
     "Step",
@@ -48,8 +51,14 @@ __all__ = [
 #: The format of an entry on disk. A store with a higher number is not read.
 ENTRY_FORMAT = 1
 
+#: What a read leads to whose result is there, but older than its checkpoint allows.
+EXPIRED = "expired"
+
 #: The type of a column that holds an index and not data.
 INDEX_TYPE = "index"
+
+#: Where a version was stated that a probe answered.
+PROBE = "probe"
 
 PartKind: TypeAlias = Literal[
     "argument", "code", "config", "setting", "source", "version", "checkpoint", "table", "file"
@@ -236,6 +245,8 @@ class Read:
         store: The database it was read from, relative to the folder of the reader's own;
             empty for that one itself.
         standing: For a call, the digest of what the checkpoint meant besides its arguments.
+        served: For a call that could not be answered afresh, the digest of the key of the
+            stale result that it got instead; empty otherwise.
     """
 
     name: str
@@ -245,6 +256,12 @@ class Read:
     arguments: tuple[tuple[str, str], ...] = ()
     store: str = ""
     standing: str = ""
+    served: str = ""
+
+    @property
+    def answered_by(self) -> str:
+        """The digest of the key of the result that was read."""
+        return self.served or self.key
 
     @property
     def place(self) -> tuple[object, ...]:
@@ -291,6 +308,29 @@ class Acceptance:
 
 
 @dataclass(frozen=True, slots=True)
+class Renewal:
+    """A statement that what an expired result was made of is still the same.
+
+    Attributes:
+        renewed_at: When its sources were asked (UTC).
+        answers: Source → what its probe answered, for people.
+    """
+
+    renewed_at: datetime
+    answers: tuple[tuple[str, str], ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the statement as plain data."""
+        return {"renewed_at": self.renewed_at.isoformat(), "answers": dict(self.answers)}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Renewal:
+        """Return the statement that `to_json` wrote."""
+        answers = ((str(source), str(answer)) for source, answer in data["answers"].items())
+        return cls(utc_from_text(data["renewed_at"]), tuple(answers))
+
+
+@dataclass(frozen=True, slots=True)
 class Column:
     """One column of a stored frame.
 
@@ -327,12 +367,14 @@ class MapFacts:
         item_count: How many items there are in it.
         asked_count: How many of them were asked by the call that made it.
         latest: The number of the last answer in it.
+        oldest: The number of the first one; it is the time in microseconds since 1970.
     """
 
     over: str
     item_count: int
     asked_count: int
     latest: int
+    oldest: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -405,6 +447,8 @@ class Entry:
         buffer_digests: The same for each column of a segment that is not small; empty for a
             column whose bytes do not tell.
         adopted: Where it is from, if it was not computed but adopted.
+        renewed: The last statement that its sources have not changed, if there was any. It
+            lies beside the entry, which is not changed for it.
         mapped: How it was put together, if it was from the rows of many items.
         seal: What tells that this user's own library stated these two; empty if it can not.
     """
@@ -434,7 +478,23 @@ class Entry:
     buffer_digests: tuple[str, ...] = ()
     seal: str = ""
     adopted: Adoption | None = None
+    renewed: Renewal | None = None
     mapped: MapFacts | None = None
+
+    @property
+    def fresh_since(self) -> datetime:
+        """When it was last known to be what its function would return (UTC).
+
+        That is when it was stored, or when its sources last answered as they did then; of
+        rows of many items, when the first of them was asked. That it was accepted for newer
+        code says nothing of its sources.
+        """
+        if self.renewed is not None:
+            return self.renewed.renewed_at
+        if self.mapped is None or not self.mapped.oldest:
+            return self.created_at
+        asked_s = min(self.mapped.oldest / 1e6, self.created_at.timestamp())
+        return datetime.fromtimestamp(max(asked_s, 0.0), UTC)
 
     @property
     def known_at(self) -> datetime:
@@ -492,6 +552,11 @@ class Entry:
         }
         if self.adopted is not None:
             details["adopted"] = asdict(self.adopted)
+        if self.renewed is not None:
+            details["renewed"] = self.renewed.to_json()
+        stale = [read.name for read in (*self.inputs, *self.reads) if read.served]
+        if stale:
+            details["made_of_stale"] = stale
         if self.mapped is not None:
             details["mapped"] = asdict(self.mapped)
         return Step(self.name, self.cost.started_at, details)
@@ -528,6 +593,7 @@ class Entry:
             "buffer_digests": list(self.buffer_digests),
             "seal": self.seal,
             "adopted": asdict(self.adopted) if self.adopted is not None else None,
+            "renewed": self.renewed.to_json() if self.renewed is not None else None,
             "mapped": asdict(self.mapped) if self.mapped is not None else None,
         }
 
@@ -569,6 +635,7 @@ class Entry:
                 buffer_digests=tuple(data.get("buffer_digests", ())),
                 seal=data.get("seal", ""),
                 adopted=Adoption(**adopted) if (adopted := data.get("adopted")) else None,
+                renewed=Renewal.from_json(said) if (said := data.get("renewed")) else None,
                 mapped=MapFacts(**mapped) if (mapped := data.get("mapped")) else None,
             )
         except (ArithmeticError, AttributeError, LookupError, TypeError) as problem:
@@ -639,6 +706,8 @@ def _code_verb(before: str, after: str) -> str:
 def _version(before: str, after: str) -> str:
     if not after:
         return "gone"
+    if after == EXPIRED:
+        return EXPIRED
     return "another version" if before else "there now, and was not"
 
 
@@ -672,15 +741,25 @@ class Hit:
     Attributes:
         entry: The result.
         accepts: What changed in the code, if the call states that the result holds for it.
+        renews: What made the result expire, if its sources answer as they did before.
+        stale: Why the result is returned although it is not what the function would return
+            now, if so.
     """
 
     entry: Entry
     accepts: Reason | None = None
+    renews: Reason | None = None
+    stale: Reason | None = None
+
+    @property
+    def remark(self) -> Reason | None:
+        """What there is to say of it, if it is not just what was stored for the call."""
+        return self.accepts or self.stale or self.renews
 
     @property
     def reason(self) -> Reason:
         """Why the function does not run."""
-        return self.accepts or Reason("a stored result matches", nearest=self.entry.key.digest)
+        return self.remark or Reason("a stored result matches", nearest=self.entry.key.digest)
 
     @property
     def untracked(self) -> tuple[str, ...]:
@@ -693,6 +772,8 @@ class Hit:
         shape = entry.extent
         line = f"hit: {entry.name} {shape}, computed {entry.created_at:%Y-%m-%d %H:%M} UTC"
         line += f", accepted for: {self.accepts}" if self.accepts else ""
+        line += f", renewed: {self.renews}" if self.renews else ""
+        line = f"stale {line}, {self.stale}" if self.stale else line
         return _with_untracked(line, self.untracked)
 
 

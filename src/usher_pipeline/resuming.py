@@ -232,7 +232,7 @@ class Work:
         self._is_told = False
         self.parts = unfinished.parts()
         reads = self.parts[-1].reached.reads if self.parts else ()
-        if not reading.Versions(planned).stand(reads, self.name):
+        if not reading.Versions(planned, counts_age=False).stand(reads, self.name):
             self._tell(
                 f"{self.name} begins anew: what it had read for {_worded(self.parts)} is "
                 "another version now."

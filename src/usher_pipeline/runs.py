@@ -167,6 +167,15 @@ class _How(TypedDict):
 
 
 @dataclass(frozen=True, slots=True)
+class _Answer:
+    """What a probe answered a block, and when it was asked (UTC)."""
+
+    probe: Callable[[], Any]
+    answer: Any
+    asked_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class _Meaning:
     """What a run returned under a name, and when it last did (UTC)."""
 
@@ -211,7 +220,7 @@ class Run:
         self._noted: dict[_NotedPlace, dict[str, Any]] = {}
         self._meant: dict[tuple[str, str], _Meaning] = {}
         self._pinned: dict[tuple[str, str], Entry | None] = {}
-        self._answers: dict[tuple[str, int], Any] = {}
+        self._answers: dict[tuple[str, int], _Answer] = {}
         self._backends: dict[str, LocalBackend] = {}
         #: What the choice of a store was made of, and that store.
         self._chosen: tuple[Any, LocalBackend] | None = None
@@ -340,8 +349,15 @@ class Run:
         place = (name, id(probe))
         with self._lock:
             if place not in self._answers:
-                self._answers[place] = (probe, probe())
-            return self._answers[place][1]
+                asked_at = utc_now()
+                self._answers[place] = _Answer(probe, probe(), asked_at)
+            return self._answers[place].answer
+
+    def asked_at(self, name: str, probe: Callable[[], Any]) -> datetime | None:
+        """Return when this block asked a probe for a source (UTC); None if it did not."""
+        with self._lock:
+            known = self._answers.get((name, id(probe)))
+        return None if known is None else known.asked_at
 
     # --- what happened ---
 
@@ -360,20 +376,27 @@ class Run:
             self._steps.append(step)
 
     def note(
-        self, backend: LocalBackend, entry: Entry, outcome: str, *, means: bool = True
+        self,
+        backend: LocalBackend,
+        entry: Entry,
+        outcome: str,
+        *,
+        means: bool = True,
+        details: Mapping[str, Any] | None = None,
     ) -> None:
         """Remember what a call returned, and what the run means by the name.
 
         Args:
             backend: The store.
             entry: What was returned.
-            outcome: ``computed``, ``hit`` or ``adopted``.
+            outcome: ``computed``, ``hit``, ``renewed``, ``stale`` or ``adopted``.
             means: Whether the name stands for it from now on; not so for a look by name.
+            details: What else there is to say of it at the first time.
         """
         place = self.place_of(backend, entry, outcome)
         if not self.note_again(place, backend, entry, means=means):
             step = entry.step().to_json()
-            step["details"] |= {"outcome": outcome, "calls": 0}
+            step["details"] |= {"outcome": outcome, "calls": 0, **(details or {})}
             with self._lock:
                 if place not in self._noted:
                     self._noted[place] = step["details"]
@@ -520,7 +543,7 @@ class Run:
             self.backend.record_run(self.run_id, record)
         except (OSError, UsherError) as trouble:
             outcomes = {step.get("details", {}).get("outcome") for step in self._steps}
-            if outcomes - {"hit"}:
+            if outcomes - _UNCHANGED:
                 warnings.warn(
                     f"The provenance of run {self.run_id} could not be saved: {trouble}. Its "
                     "results are not affected. Mend the store, or export(...) what you need "
@@ -536,7 +559,7 @@ class Run:
         outcomes = {step.get("details", {}).get("outcome") for step in self._steps}
         backends = {m.backend.path: m.backend for m in self._meant.values()}
         for backend in backends.values():
-            if outcomes - {"hit"} and backend.segments.folder.is_dir():
+            if outcomes - _UNCHANGED and backend.segments.folder.is_dir():
                 with suppress(OSError, UsherError):
                     backend.record_run(self.run_id, record)
         self.publish(meant=True)
@@ -635,6 +658,9 @@ def run(  # noqa: PLR0913 - the options are the face
     )
     return made.of(config) if inspect.isfunction(config) else made
 
+
+#: The outcomes of calls after which there is no more in the store than before.
+_UNCHANGED: Final = frozenset({"hit", "renewed"})
 
 #: Innermost last; shared by all threads of the process.
 _active: Final[list[Run]] = []

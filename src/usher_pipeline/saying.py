@@ -31,7 +31,7 @@ class _Voice:
         is_logged = _log.isEnabledFor(logging.INFO)
         if is_logged:
             _log.info(display.call_line(name, decision, entry, elapsed_s))
-        reason = decision.accepts if isinstance(decision, Hit) else decision.reason
+        reason = decision.remark if isinstance(decision, Hit) else decision.reason
         place = (name, type(decision).__name__, str(reason))
         self.counts[place] = count = self.counts.get(place, 0) + 1
         if count in _SAID_AT and self._is_heard():

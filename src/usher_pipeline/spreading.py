@@ -320,14 +320,18 @@ class Spread:
 
         refresh = refresh or self.refresh
         since = self._refreshed_since(statement, index) if refresh else None
+        facts = planned.facts
+        # Offline nothing is asked, and what probes answer is in the key of the map.
+        is_any_age = facts.is_offline or bool(self.declared.probes)
+        oldest = None if is_any_age else self._oldest()
         coverage = covered(
-            self.items, index, codes, stands, oldest=self._oldest(), refreshed_since=since
+            self.items, index, codes, stands, oldest=oldest, refreshed_since=since
         )
         self.coverage = coverage
         if refresh:
             return Miss(Reason(refresh), untracked)
         if found is not None and self._answers(found, coverage, versions):
-            return Hit(found)
+            return Hit(found, stale=self._stale(coverage) if facts.is_offline else None)
         policy = calls.code_policy(self.declared)
         if coverage.older and policy != "recompute":
             blocked = self._of_older_code(planned, stored, policy, untracked)
@@ -351,8 +355,17 @@ class Spread:
             return refresh[1]
         return index.latest + 1
 
+    def _stale(self, coverage: Coverage) -> Reason | None:
+        """Return that answers are too old, and can not be asked for anew; None if not."""
+        oldest = self._oldest()
+        ages = [answer.at for answer in coverage.answers.values()]
+        expired = sum(at < oldest for at in ages) if oldest is not None else 0
+        if not expired:
+            return None
+        return Reason(f"{expired:,} of {len(ages):,} items expired; USHER_OFFLINE is set")
+
     def _oldest(self) -> int | None:
-        age_s: float | None = getattr(self.declared, "max_age_s", None)
+        age_s = self.declared.max_age_s
         if age_s is None:
             return None
         return round((utc_now() - timedelta(seconds=age_s)).timestamp() * 1e6)

@@ -10,6 +10,7 @@ from usher_pipeline.errors import CheckpointMissError
 from usher_pipeline.facts import InForce
 from usher_pipeline.fingerprint import values
 from usher_pipeline.fingerprint.code import code_digest
+from usher_pipeline.freshness import renewed_as_said
 from usher_pipeline.persistence.reads import current_call, record
 from usher_pipeline.records import Read
 from usher_pipeline.results import LOST, restored
@@ -135,5 +136,6 @@ def entries(name: str | None = None) -> list[Entry]:
         version = backend.entries_version(name or "", call.name)
         record(Read(name or "", "", version, "entries"), backend.path)
     names = [name] if name is not None else backend.names()
-    found = [entry for each in names for entry in backend.recent(each, None)]
+    found = [e for each in names for e in backend.recent(each, None)]
+    found = [renewed_as_said(backend, entry) for entry in found]
     return sorted(found, key=lambda entry: entry.known_at, reverse=True)

@@ -119,7 +119,7 @@ def test_the_text_is_a_table(backend: LocalBackend) -> None:
         "used_halves__high",
         "used_halves__low",
     ]
-    assert lines[2].endswith(f"3.0 h old  3.0 h old  {key[:8]}")
+    assert lines[2].endswith(f"3 h old  3 h old  {key[:8]}")
     assert lines[4].startswith("  used_halves__high")
 
 

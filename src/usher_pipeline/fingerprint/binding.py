@@ -10,6 +10,7 @@ from __future__ import annotations
 import inspect
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import PurePath
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
 from usher_pipeline import display
@@ -18,7 +19,17 @@ from usher_pipeline.records import HandedIn, PartKind, SettingRef, SourceRef
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-__all__ = ["LOOK_UP", "Bound", "Counts", "Declaration", "Facts", "Stated", "bind", "resolve"]
+__all__ = [
+    "LOOK_UP",
+    "Bound",
+    "Counts",
+    "Declaration",
+    "Facts",
+    "Stated",
+    "bind",
+    "is_probe",
+    "resolve",
+]
 
 #: Stands for a source version that the config states.
 LOOK_UP: Final = object()
@@ -54,7 +65,7 @@ class Facts(Protocol):
         """Return the version of a source; an unknown one is an error."""
 
     def ask(self, name: str, probe: Callable[[], Any]) -> Any:
-        """Return what a probe for a source answers."""
+        """Return what a probe for a source answers; a part of a key if it can not be asked."""
 
     def table_version(self, name: str) -> str:
         """Return which version a plain name stands for; empty if there is none."""
@@ -105,6 +116,8 @@ class Declaration:
         ignore: The parameters that do not count.
         version: What replaces the tracking of code, if anything.
         on_code_change: What to do when only code changed.
+        max_age_s: How old a result may be, in seconds; None if that does not matter.
+        stale_if_error: Whether the last good result is returned when there can be no other.
     """
 
     name: str
@@ -117,6 +130,8 @@ class Declaration:
     ignore: frozenset[str] = frozenset()
     version: str | None = None
     on_code_change: str = "guard"
+    max_age_s: float | None = None
+    stale_if_error: bool = False
     #: What is known of calls that were answered.
     recalled: dict[Any, Any] = field(default_factory=dict, compare=False, repr=False)
 
@@ -129,6 +144,11 @@ class Declaration:
             and all(version is LOOK_UP or type(version) in _PLAIN for version in versions)
             and all(map(_is_lasting, self.defaults.values()))
         )
+
+    @cached_property
+    def probes(self) -> tuple[str, ...]:
+        """The sources that are asked for their version."""
+        return tuple(name for name, version in self.sources.items() if is_probe(version))
 
     @cached_property
     def defaults(self) -> dict[str, Any]:
@@ -197,6 +217,11 @@ class Declaration:
         if any(kind not in _SIMPLE for kind in kinds):
             return -1
         return kinds.count(inspect.Parameter.POSITIONAL_OR_KEYWORD)
+
+
+def is_probe(version: Any) -> bool:
+    """Tell whether the version of a source has to be asked for."""
+    return callable(version) and not isinstance(version, (type, PurePath))
 
 
 #: Types whose values can not be changed in place.

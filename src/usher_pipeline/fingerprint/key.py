@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import ExitStack, contextmanager
 from functools import lru_cache, partial
-from pathlib import Path, PurePath
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 
 import xxhash
@@ -13,9 +13,9 @@ import xxhash
 from usher_pipeline import display
 from usher_pipeline.errors import FingerprintError
 from usher_pipeline.fingerprint import code, files, values
-from usher_pipeline.fingerprint.binding import LOOK_UP, Counts, resolve
+from usher_pipeline.fingerprint.binding import LOOK_UP, Counts, is_probe, resolve
 from usher_pipeline.frames import adapter_for
-from usher_pipeline.records import Key, Part, PartKind, SettingRef, SourceRef
+from usher_pipeline.records import PROBE, Key, Part, PartKind, SettingRef, SourceRef
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -455,8 +455,12 @@ def _source_piece(name: str, version: Any, facts: Facts, scale: _Scale) -> Piece
     if version is LOOK_UP:
         stated = facts.source(name)
         return scale.piece("source", name, stated.value, stated.origin)
-    if callable(version) and not isinstance(version, (type, PurePath)):
-        return scale.piece("source", name, facts.ask(name, version), "probe")
+    if is_probe(version):
+        answer = facts.ask(name, version)
+        if isinstance(answer, Part):
+            shown = answer.text or answer.preview
+            return Piece("source", name, answer.digest, shown, PROBE)
+        return scale.piece("source", name, answer, PROBE)
     return scale.piece("source", name, version)
 
 

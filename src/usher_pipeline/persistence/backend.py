@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from usher_pipeline.frames import Packed
     from usher_pipeline.frames.contract import Source
     from usher_pipeline.persistence.spools import Spool
-    from usher_pipeline.records import Acceptance, Entry, Key
+    from usher_pipeline.records import Acceptance, Entry, Key, Renewal
 
 __all__ = ["Backend"]
 
@@ -70,6 +70,12 @@ class Backend(Protocol):
 
     def accept(self, entry: Entry, key: Key, statement: Acceptance) -> Entry:
         """Make a result one of a newer key as well; return that entry."""
+
+    def renew(self, entry: Entry, renewal: Renewal) -> None:
+        """Say of a result that what it was made of has not changed."""
+
+    def renewal(self, entry: Entry) -> Renewal | None:
+        """Return the last statement that what a result was made of has not changed."""
 
     def mean(self, entry: Entry, at: datetime | None = None) -> None:
         """Make an entry the one that its plain name stands for since then, now or soon."""

@@ -143,7 +143,8 @@ _PART_TEXTS: Final = ("kind", "label", "digest", "preview", "where", "text", "al
 
 def _texts_of(read: Read) -> tuple[str, ...]:
     pairs = tuple(text for pair in read.arguments for text in pair)
-    return (read.name, read.key, read.content, read.kind, read.store, read.standing, *pairs)
+    of_call = (read.standing, read.served)
+    return (read.name, read.key, read.content, read.kind, read.store, *of_call, *pairs)
 
 
 #: What stands in the place of an entry that was set aside, so that no older one of its key

@@ -50,7 +50,7 @@ if TYPE_CHECKING:
     from usher_pipeline.persistence.flights import Holder
     from usher_pipeline.persistence.segments import Opened
     from usher_pipeline.persistence.tables import Row, Stored, Tables
-    from usher_pipeline.records import Acceptance, Entry, Key, Read
+    from usher_pipeline.records import Acceptance, Entry, Key, Read, Renewal
 
 __all__ = ["SEGMENT_BUDGET_BYTES", "LocalBackend", "resolved"]
 
@@ -438,9 +438,23 @@ class LocalBackend:
         The older one stays as it is. Both entries have a segment of their own, of one file
         where the disk can do that, so that either can be removed without the other.
         """
-        accepted = replace(entry, key=key, accepted=(*entry.accepted, statement))
+        renewed = self.renewal(entry)
+        statements = (*entry.accepted, statement)
+        accepted = replace(entry, key=key, accepted=statements, renewed=renewed)
         self._prepare()
         return self.segments.adopt(entry, accepted)
+
+    def renew(self, entry: Entry, renewal: Renewal) -> None:
+        """Say of a result that what it was made of has not changed.
+
+        Raises:
+            OSError: The store can not be written.
+        """
+        self.segments.renew(entry, renewal)
+
+    def renewal(self, entry: Entry) -> Renewal | None:
+        """Return the last statement that what a result was made of has not changed."""
+        return self.segments.renewal(entry) or entry.renewed
 
     @contextmanager
     def changing(self) -> Iterator[None]:
@@ -733,7 +747,7 @@ class LocalBackend:
             return None
         with suppress(CheckpointNameError):
             # The tables that the store keeps for itself can be read and have no entry.
-            found = self.find(read.name, read.key)
+            found = self.find(read.name, read.answered_by)
             if found is not None and found.content == read.content:
                 return found
         return None

@@ -206,7 +206,7 @@ def _needs(stock: Stock, asked: Collection[str]) -> dict[Place, set[Place]]:
         needs[item.place] |= {
             made[place]
             for read in (*entry.inputs, *entry.reads)
-            if (place := (read.name, read.key, read.content)) in made
+            if (place := (read.name, read.answered_by, read.content)) in made
             if not read.store and read.name not in asked
         }
     return needs

@@ -39,7 +39,7 @@ from usher_pipeline.persistence.mapped import Mapped
 from usher_pipeline.persistence.places import safe_name
 from usher_pipeline.persistence.seals import is_sealed, seal
 from usher_pipeline.persistence.spools import SMALL_BYTES, Spool, sync
-from usher_pipeline.records import Entry, utc_from_text, utc_now
+from usher_pipeline.records import Entry, Renewal, utc_from_text, utc_now
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -560,6 +560,30 @@ class Segments:
             return frozenset()
         return frozenset(each.removesuffix(".pin") for each in names if _PIN.fullmatch(each))
 
+    # --- what expired and is the same still ---
+
+    def renew(self, entry: Entry, renewal: Renewal) -> None:
+        """Say on disk that what an entry was made of has not changed.
+
+        The entry itself is not changed; the statement lies beside it and goes with it.
+
+        Raises:
+            OSError: The folder can not be written.
+        """
+        stated = renewal.to_json() | {"content": entry.content}
+        write_json(self._renewal(entry), stated)
+
+    def renewal(self, entry: Entry) -> Renewal | None:
+        """Return the last statement that what an entry was made of has not changed."""
+        stated = read_json(self._renewal(entry))
+        try:
+            return Renewal.from_json(stated) if stated["content"] == entry.content else None
+        except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError):
+            return None
+
+    def _renewal(self, entry: Entry) -> Path:
+        return self.folder / safe_name(entry.name) / f"{entry.stem}.renewed"
+
     # --- what is meant to be published ---
 
     def mark(self, entry: Entry, meant_at: datetime) -> Pending:
@@ -778,6 +802,7 @@ def _unlink(path: Path) -> None:
     aside = segment.with_name(f".{uuid4().hex}.arrow.tmp")
     with suppress(FileNotFoundError):
         segment.rename(aside)
+    path.with_suffix(".renewed").unlink(missing_ok=True)
     path.unlink(missing_ok=True)
     aside.unlink(missing_ok=True)
 
