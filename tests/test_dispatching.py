@@ -1033,3 +1033,23 @@ def test_no_task_begins_after_a_failure_if_that_is_wanted() -> None:
     outcomes = [outcome for outcome in dispatch if outcome is not None]
     assert begun == [0, 1, 2]
     assert [outcome.problem is None for outcome in outcomes] == [True, True, False]
+
+
+def test_no_task_begins_while_very_many_outcomes_wait() -> None:
+    """Memory does not grow with what nobody took yet."""
+    begun = count(1)
+    last = 0
+
+    def work(_: int) -> None:
+        nonlocal last
+        last = next(begun)
+
+    dispatch = iter(Dispatch(in_threads(work), range(10_000), Limits(workers=2)))
+    next(dispatch)
+    while True:
+        before = last
+        time.sleep(0.1)
+        if last == before:
+            break
+    assert last < 300
+    assert len([outcome for outcome in dispatch if outcome is not None]) == 9_999

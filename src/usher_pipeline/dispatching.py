@@ -53,6 +53,9 @@ _FIRST_WAIT_S: float = 1.0
 _LONGEST_WAIT_S: Final = 60.0
 #: How often whoever iterates is given a turn when nothing ended.
 _TURN_S: Final = 0.5
+#: No task begins while so many outcomes wait to be taken; how often that is looked at.
+_MOST_ARRIVALS: Final = 256
+_LULL_S: Final = 0.005
 #: How often an idle thread looks whether the one that it serves is still there.
 _LOOK_S: Final = 1.0
 
@@ -490,6 +493,9 @@ class Dispatch:
     def _taken(self) -> Iterator[Any]:
         """Yield task after task; each gives rise to another thread, while there may be more."""
         while True:
+            while self._arrivals.qsize() > _MOST_ARRIVALS and not self._ended.wait(_LULL_S):
+                # Whoever iterates is slower than all that is asked, and memory is finite.
+                pass
             with self._taking:
                 try:
                     if self._ended.is_set():

@@ -563,8 +563,9 @@ class StoredMap:
                 "nbytes": table.nbytes,
             }
             size_bytes = _write(rows, table)
-            # It is put together with others soon.
-            self._hold(stem, packed)
+            if size_bytes <= _SMALL_BYTES:
+                # It is put together with others soon.
+                self._hold(stem, packed)
         placed, start = [], 0
         for answer in answers:
             placed.append(answer._replace(part=stem, start=start))
