@@ -1053,3 +1053,36 @@ def test_an_unsupported_frame_names_the_item(api: Api) -> None:
     with pytest.raises(MapIncompleteError) as caught:
         objects.mapped(over="item")([0, 1])
     assert caught.value.failures[0].error_type.endswith(UnsupportedFrameError.__name__)
+
+
+# --- what a user tries first ------------------------------------------------------------
+
+
+def test_items_that_can_be_iterated_once_are_loaded_all(api: Api) -> None:
+    """`load` looks twice, first at what is to be asked; a generator gives its items once."""
+    scan = papers_of(api).mapped(over="gene")
+    scan(["A", "B", "C"])
+    assert scan.load(gene for gene in ("C", "A"))["gene"].to_list() == ["C", "C", "A", "A"]
+
+
+def test_a_default_is_no_list_of_items() -> None:
+    """It is one item, and its letters are none: whoever gives no items is told so."""
+
+    @checkpoint(name="panel")
+    def panel(gene: str = "USH2A", *, year: int = 2000) -> pl.DataFrame:
+        return pl.DataFrame({"gene": [gene], "year": [year]})
+
+    scan = panel.mapped(over="gene")
+    for ask in (scan, scan.load, scan.explain, scan.failures, scan.partial):
+        with pytest.raises(OptionError, match="expected the items"):
+            ask(year=2001)
+    with pytest.raises(OptionError, match="expected the items"):
+        scan()
+    assert scan(["MYO7A"], year=2001).to_dicts() == [{"gene": "MYO7A", "year": 2001}]
+
+
+def test_accept_where_nothing_is_stored_says_so(api: Api) -> None:
+    """0 would read as if all were well."""
+    scan = papers_of(api).mapped(over="gene")
+    with pytest.raises(CheckpointMissError, match="no item of it is stored"):
+        scan.accept()
