@@ -1086,3 +1086,35 @@ def test_accept_where_nothing_is_stored_says_so(api: Api) -> None:
     scan = papers_of(api).mapped(over="gene")
     with pytest.raises(CheckpointMissError, match="no item of it is stored"):
         scan.accept()
+
+
+# --- what others stand on ---------------------------------------------------------------
+
+
+def test_an_item_that_was_asked_again_for_others_is_new_to_who_calls_the_map(api: Api) -> None:
+    """An outer result holds while its items are those that were answered last."""
+
+    @checkpoint(name="papers", ignore=["of"])
+    def papers(gene: str, of: Api) -> pl.DataFrame:
+        return of.papers(gene)
+
+    scan = papers.mapped(over="gene")
+
+    @checkpoint(name="summary", ignore=["of"])
+    def summary(genes: list[str], of: Api) -> pl.DataFrame:
+        frame: pl.DataFrame = scan(genes, of)
+        return frame.group_by("gene", maintain_order=True).len()
+
+    assert summary(["a", "b"], api)["len"].to_list() == [2, 2]
+    scan(["b", "c"], api)
+    assert isinstance(summary.explain(["a", "b"], api), Hit)
+    api.rows = 4
+    scan.refresh(["b", "d"], api)
+    assert summary(["a", "b"], api)["len"].to_list() == [2, 4]
+    assert isinstance(summary.explain(["a", "b"], api), Hit)
+    # Where nobody knows which items they were, it is computed anew, and known again.
+    for path in MAPS.rglob("*.list"):
+        path.unlink()
+    assert isinstance(summary.explain(["a", "b"], api), Miss)
+    summary(["a", "b"], api)
+    assert isinstance(summary.explain(["a", "b"], api), Hit)

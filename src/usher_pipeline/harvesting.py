@@ -247,6 +247,7 @@ class Harvest:
         self._begun_s = self._committed_s = time.monotonic()
         self._commit_s = 0.0
         self._codes_used: set[str] = set()
+        self._listed = ""
 
     # --- the result ---
 
@@ -274,6 +275,10 @@ class Harvest:
         elif spread.refresh and self._stored is not None:
             self._refreshed()
         self._note_reads(answered)
+        if self._stored is not None:
+            with suppress(OSError):
+                # Without it who calls this map is computed anew.
+                self._listed = self._stored.list_items(answer.item for answer in answered)
         yield from self._assembled(answered)
 
     def _tell_failures(
@@ -712,7 +717,14 @@ class Harvest:
     def mapped(self) -> MapFacts:
         """How the result is put together."""
         answers = self._spread.coverage.answers
-        return MapFacts(self._options.over, len(answers), self._asked_count, self._latest)
+        return MapFacts(
+            self._options.over,
+            len(answers),
+            self._asked_count,
+            self._latest,
+            self._stored.digest if self._stored is not None else "",
+            self._listed,
+        )
 
     @property
     def accepted(self) -> tuple[Acceptance, ...]:

@@ -263,7 +263,7 @@ class Mapped(Generic[R]):
         if not answers:
             raise CheckpointMissError(self.name, "no item of it is stored")
         try:
-            return stacked([stored.rows(block) for block in stored.blocks(answers)])
+            return stacked(stored.all_rows(answers))
         except DamagedRows:
             raise CheckpointMissError(self.name, "what is stored is damaged") from None
 

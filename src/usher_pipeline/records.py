@@ -327,12 +327,16 @@ class MapFacts:
         item_count: How many items there are in it.
         asked_count: How many of them were asked by the call that made it.
         latest: The number of the last answer in it.
+        digest: The digest of the map that the answers are of; empty if nothing was stored.
+        listed: The digest of the list of its items; empty if that was not stored.
     """
 
     over: str
     item_count: int
     asked_count: int
     latest: int
+    digest: str = ""
+    listed: str = ""
 
 
 @dataclass(frozen=True, slots=True)

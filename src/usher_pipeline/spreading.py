@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import cached_property
@@ -414,10 +415,11 @@ class Spread:
         """
         from usher_pipeline.fingerprint.frames import column_digests
 
+        answers = self.coverage.answers
+        self._list_again(planned, entry)
         if planned.backend.segments.segment(entry).exists():
             # To map it is quicker.
             return LOST
-        answers = self.coverage.answers
         if len(answers) < len({item.digest for item in self.items}):
             return LOST
         try:
@@ -428,6 +430,15 @@ class Spread:
         if combine(packed.kind, schema, column_digests(packed.table)) != entry.content:
             return LOST
         return adapter_of_kind(packed.kind).from_arrow(packed.table, packed.schema)
+
+    def _list_again(self, planned: calls.Planned, entry: Entry) -> None:
+        """Store once more which items a result is made of, if that was lost."""
+        stored, facts = self.stored(planned), entry.mapped
+        if facts is None or stored.listed(facts.listed) is not None:
+            return
+        # Who calls this map could not tell whether its result still stands.
+        with suppress(OSError):
+            stored.list_items(answer.item for answer in self.in_order())
 
     def gathered(self, stored: StoredMap) -> Packed:
         """Return the rows of all items that have an answer, in order, as one frame.
@@ -440,7 +451,7 @@ class Spread:
         """
         from usher_pipeline.frames.streams import appended
 
-        packs = [stored.rows(block) for block in stored.blocks(self.in_order())]
+        packs = stored.all_rows(self.in_order())
         return appended(packs, adapter_of_kind(packs[0].kind))
 
     def in_order(self) -> list[Answer]:
