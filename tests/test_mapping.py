@@ -28,6 +28,7 @@ from usher_pipeline.errors import (
     UsherWarning,
 )
 from usher_pipeline.persistence import PipelineStore, publisher
+from usher_pipeline.persistence.local import LocalBackend
 from usher_pipeline.persistence.maps import StoredMap
 from usher_pipeline.records import Blocked, Bypass, Hit, Miss
 
@@ -545,6 +546,30 @@ def test_a_policy_decides_about_older_code(
         assert second.mapped(over="gene")(["a"])["score"].to_list() == [score] * 2
         assert second.mapped(over="gene")(["a"])["score"].to_list() == [score] * 2
     assert api.told() == asked
+
+
+def test_items_of_older_code_that_came_while_a_call_waited_are_asked_about(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who is edited while a scan runs, and called beside it, throws none of its hours away."""
+    first = edited(api, 1)
+    first.mapped(over="gene")(["a", "b"])
+    api.told()
+    del first
+    MAPS.rename("meanwhile")
+    second = edited(api, 2)
+    scan = second.mapped(over="gene")
+    take = LocalBackend.single_flight
+
+    def take_late(*args: Any) -> Any:
+        if Path("meanwhile").exists():
+            Path("meanwhile").rename(MAPS)
+        return take(*args)
+
+    monkeypatch.setattr(LocalBackend, "single_flight", take_late)
+    with run(costly_s=0), pytest.raises(CodeChangedError, match=r"2 of 3 items that took"):
+        scan(["a", "b", "c"])
+    assert api.told() == []
 
 
 def test_accept_of_the_checkpoint_is_for_its_maps_as_well(api: Api) -> None:

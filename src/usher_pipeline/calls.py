@@ -426,6 +426,11 @@ def _compute(planned: Planned, refresh: str, asked: _Asked, started: float) -> A
         if result is not LOST:
             return result
     declared, decision = planned.declared, planned.decision
+    if planned.spread is not None:
+        # Of a map others answered items while we waited, maybe by older code.
+        decision = now
+        _require_not_blocked(again)
+        _require_online(again)
     reason = decision.reason if isinstance(decision, Miss) else _LOST
     registry.require_sole(declared, planned.backend)
     planned.backend.check(declared.name)
