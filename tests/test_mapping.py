@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import shutil
 import threading
 import time
 from pathlib import Path
@@ -24,6 +25,7 @@ from usher_pipeline.errors import (
     CodeChangedError,
     MapIncompleteError,
     OptionError,
+    StoreError,
     UnsupportedFrameError,
     UsherWarning,
 )
@@ -1143,3 +1145,42 @@ def test_an_item_that_was_asked_again_for_others_is_new_to_who_calls_the_map(api
     assert isinstance(summary.explain(["a", "b"], api), Miss)
     summary(["a", "b"], api)
     assert isinstance(summary.explain(["a", "b"], api), Hit)
+
+
+# --- what is removed meanwhile ----------------------------------------------------------
+
+
+@pytest.mark.filterwarnings("ignore:papers goes on:usher_pipeline.errors.UsherWarning")
+def test_what_is_removed_while_a_call_runs_is_asked_again(api: Api) -> None:
+    """The result is of exactly the items of the call, and never of what is left of them."""
+    scan = papers_of(api).mapped(over="gene")
+    remove = iter([True])
+
+    def answer(gene: str) -> pl.DataFrame:
+        if gene == "d" and next(remove, False):
+            while not list(MAPS.rglob("*.items")):
+                time.sleep(0.001)
+            MAPS.rename("gone")
+        return pl.DataFrame({"gene": [gene]})
+
+    api.papers = answer  # type: ignore[method-assign]
+    with pytest.warns(UsherWarning, match="items of papers were answered is gone"):
+        assert genes_in(scan(list("abcdef"))) == list("abcdef")
+    assert isinstance(scan.explain(list("abcdef")), Hit)
+
+
+@pytest.mark.filterwarnings("ignore::usher_pipeline.errors.UsherWarning")
+def test_what_is_removed_again_and_again_is_an_error(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is not asked for ever, and nothing is returned that is not whole."""
+    scan = papers_of(api).mapped(over="gene")
+    tidy = StoredMap.tidy
+
+    def tidy_all(stored: StoredMap) -> None:
+        tidy(stored)
+        shutil.rmtree(stored.folder)
+
+    monkeypatch.setattr(StoredMap, "tidy", tidy_all)
+    with pytest.raises(StoreError, match="2 items of papers were answered is gone"):
+        scan(["a", "b"])

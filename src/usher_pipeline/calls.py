@@ -425,12 +425,7 @@ def _compute(planned: Planned, refresh: str, asked: _Asked, started: float) -> A
         result = _stored(again, started)
         if result is not LOST:
             return result
-    declared, decision = planned.declared, planned.decision
-    if planned.spread is not None:
-        # Of a map others answered items while we waited, maybe by older code.
-        decision = now
-        _require_not_blocked(again)
-        _require_online(again)
+    declared, decision = planned.declared, _decided_last(planned, again)
     reason = decision.reason if isinstance(decision, Miss) else _LOST
     registry.require_sole(declared, planned.backend)
     planned.backend.check(declared.name)
@@ -483,6 +478,16 @@ def _compute(planned: Planned, refresh: str, asked: _Asked, started: float) -> A
         returned.discard()
     voice.say(declared.name, Miss(reason), entry, time.perf_counter() - started)
     return result
+
+
+def _decided_last(planned: Planned, again: Planned) -> Decision:
+    """Return why a function runs, by what was decided before and after it was waited for."""
+    if planned.spread is None:
+        return planned.decision
+    # Of a map others answered items meanwhile, maybe by older code.
+    _require_not_blocked(again)
+    _require_online(again)
+    return again.decision
 
 
 def _work(planned: Planned, call: Call, before: reading.Watched, refresh: str) -> Work | None:

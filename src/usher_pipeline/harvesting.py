@@ -20,6 +20,7 @@ from usher_pipeline.errors import (
     InvalidResultError,
     MapIncompleteError,
     OptionError,
+    StoreError,
     UnsupportedFrameError,
     UsherError,
     UsherWarning,
@@ -240,9 +241,9 @@ class Harvest:
         self._failures: dict[str, Answer] = {}
         self._counts = {"done": 0, "stored": 0}
         self._asked_count = 0
-        self._latest = 0
+        self._latest = self._before_latest = 0
         self._example: Packed | None = None
-        self._is_told = False
+        self._is_told = self._is_regaining = False
         self._is_open = False
         self._begun_s = self._committed_s = time.monotonic()
         self._commit_s = 0.0
@@ -355,6 +356,10 @@ class Harvest:
         assert self._stored is not None  # noqa: S101 - who has nothing stored reads nothing
         answers = self._spread.coverage.answers
         lost = {d for d, answer in answers.items() if answer.part == damage.stem}
+        if not lost and damage.stem:
+            # Only the columns were to come from there; others know them too.
+            self._stored.set_aside(damage.stem)
+            return rest
         if not lost:
             expected = "at least one item, as long as no rows say which columns there are"
             raise OptionError(self.name, self._options.over, expected, "none")
@@ -379,19 +384,19 @@ class Harvest:
 
     def _open(self) -> None:
         """Say in the store what the map is, and what code holds for it."""
-        stored, spread = self._stored, self._spread
+        stored = self._stored
         if stored is None:
             return
         index = stored.index()
-        self._latest = index.latest
+        self._latest = self._before_latest = index.latest
         self._example = stored.example()
-        older = {answer.code for answer in spread.coverage.answers.values()} - {spread.code}
         with suppress(OSError):
             # The first commit tries again, and tells.
-            self._say(index.latest, older)
+            self._say()
 
-    def _say(self, latest: int, older: set[str]) -> None:
-        stored, spread = self._stored, self._spread
+    def _say(self) -> None:
+        stored, spread, latest = self._stored, self._spread, self._before_latest
+        older = {answer.code for answer in spread.coverage.answers.values()} - {spread.code}
         assert stored is not None  # noqa: S101 - only what is stored is said
         common = spread.shared.key()
         statement = stored.begin(common, spread.options.over, utc_now())
@@ -453,6 +458,31 @@ class Harvest:
                 # It is as it was, only in more files.
                 self._stored.tidy()
         self._settle()
+        self._regain(items)
+
+    def _regain(self, items: Sequence[Item]) -> None:
+        """Ask again what was answered, and is not stored any more.
+
+        Raises:
+            StoreError: That is gone again.
+        """
+        answers = self._spread.coverage.answers
+        lost = [
+            item
+            for item in items
+            if item.digest not in answers and item.digest not in self._failures
+        ]
+        if not lost:
+            return
+        what = f"what {len(lost):,} items of {self.name} were answered is gone from it"
+        if len(lost) == len(items) and self._is_regaining:
+            cure = "Let nothing remove files of it while a call runs, and call it again."
+            raise StoreError(self._call.home, f"{what}, again and again", cure)
+        self._tell(f"The store {str(self._call.home)!r}: {what}; they are asked again.")
+        self._counts["done"] -= len(lost)
+        self._counts["stored"] -= len(lost)
+        self._is_regaining = True
+        self._ask(lost)
 
     def _how_to_go_on(self) -> str:
         answers = len(self._spread.coverage.answers) + self._counts["stored"]
@@ -615,7 +645,7 @@ class Harvest:
         started_s = time.monotonic()
         try:
             if not self._is_open:
-                self._say(self._latest, set())
+                self._say()
             packed, answers = self._joined()
             share_s = (started_s - self._committed_s) / len(answers)
             self._stored.add(packed, [a._replace(elapsed_s=share_s) for a in answers])
@@ -626,6 +656,8 @@ class Harvest:
                     f"{self.name} goes on, but its rows are in memory alone since they can "
                     f"not be stored: {problem}. Make room before it is stopped."
                 )
+            # The folder may be gone; what the map is has to be said once more then.
+            self._is_open = False
             # Not at once again: what fails may take long to fail.
             self._committed_s = time.monotonic()
             return
