@@ -16,6 +16,7 @@ import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import SecretStr
 
 from usher_pipeline import Resume, checkpoint, configure, entries, load, resuming, run
 from usher_pipeline.errors import (
@@ -1184,3 +1185,84 @@ def test_what_is_removed_again_and_again_is_an_error(
     monkeypatch.setattr(StoredMap, "tidy", tidy_all)
     with pytest.raises(StoreError, match="2 items of papers were answered is gone"):
         scan(["a", "b"])
+
+
+# --- what may not be seen ---------------------------------------------------------------
+
+
+def seen() -> str:
+    """Return all texts in the files of maps."""
+    texts: list[str] = []
+    for path in MAPS.rglob("*.items"):
+        table = pa.ipc.open_file(path).read_all()
+        for name in ("shown", "error"):
+            texts += [text for text in table.column(name).to_pylist() if text]
+    return "\n".join(texts)
+
+
+@pytest.mark.parametrize(
+    "item",
+    [
+        {"gene": "USH2A", "token": "hush-hush"},
+        ("USH2A", {"password": "hush-hush"}),
+        [*range(200), {"password": "hush-hush"}],
+        "https://me:hush-hush@example.org/USH2A",
+        "https://example.org/USH2A?api_key=hush-hush",
+    ],
+)
+def test_a_credential_within_an_item_is_stored_nowhere(item: Any) -> None:
+    """What tells an item to people shows none."""
+
+    @checkpoint(name="of_items")
+    def of_items(item: Any) -> pl.DataFrame:
+        raise ValueError("no")
+
+    scan = of_items.mapped(over="item")
+    with pytest.raises(MapIncompleteError) as caught:
+        scan([item])
+    assert "hush" not in str(caught.value)
+    assert "(hidden)" in str(caught.value) or len(item) > 100
+    assert "hush" not in seen()
+
+
+def test_an_error_does_not_tell_a_secret_argument() -> None:
+    """What an argument says under the name of a credential is stored nowhere."""
+
+    @checkpoint(name="of_secrets")
+    def of_secrets(api_key: str, token: str, other: SecretStr) -> pl.DataFrame:
+        raise ValueError(f"rejected {api_key}, {token} and {other.get_secret_value()}")
+
+    scan = of_secrets.mapped(over="api_key")
+    with pytest.raises(MapIncompleteError, match=r"rejected \(hidden\), \(hidden\) and") as it:
+        scan(["hush-1", "hush-2"], "hush-3", SecretStr("hush-4"))
+    assert "hush" not in str(it.value)
+    assert "hush" not in seen()
+
+
+def test_an_error_that_can_not_be_shown_is_a_failure() -> None:
+    """An error whose text fails does not stop the others."""
+
+    class Odd(Exception):
+        def __str__(self) -> str:
+            raise RuntimeError("no text")
+
+    @checkpoint(name="odd")
+    def odd(gene: str) -> pl.DataFrame:
+        if gene == "b":
+            raise Odd
+        return pl.DataFrame({"gene": [gene]})
+
+    with pytest.raises(MapIncompleteError, match="1 of 3 items failed") as caught:
+        odd.mapped(over="gene")(["a", "b", "c"])
+    assert genes_in(caught.value.frame) == ["a", "c"]
+
+
+def test_a_very_long_item_is_told_by_a_short_text() -> None:
+    """Of an item of a megabyte no second copy is kept to show it."""
+
+    @checkpoint(name="long")
+    def long(scores: list[int]) -> pl.DataFrame:
+        return pl.DataFrame({"sum": [sum(scores)]})
+
+    assert long.mapped(over="scores")([list(range(100_000))])["sum"].item() == 4999950000
+    assert len(seen()) < 1000

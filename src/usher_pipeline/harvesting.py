@@ -26,7 +26,7 @@ from usher_pipeline.errors import (
     UsherWarning,
 )
 from usher_pipeline.frames import adapter_for, adapter_of_kind
-from usher_pipeline.hiding import without_credentials
+from usher_pipeline.hiding import is_credential, secret_texts, without_credentials
 from usher_pipeline.interrupts import check
 from usher_pipeline.persistence.maps import Answer, DamagedRows
 from usher_pipeline.persistence.reads import Call
@@ -249,6 +249,13 @@ class Harvest:
         self._commit_s = 0.0
         self._codes_used: set[str] = set()
         self._listed = ""
+        named = bound.arguments.items()
+        # A secret object under whatever name hands out what it hides.
+        self._secrets = secret_texts(
+            value
+            for name, value in named
+            if is_credential(name) or hasattr(value, "get_secret_value")
+        )
 
     # --- the result ---
 
@@ -607,11 +614,13 @@ class Harvest:
         )
 
     def _failed(
-        self, items: Iterable[Item], problem: BaseException, attempts: int
+        self, items: Sequence[Item], problem: BaseException, attempts: int
     ) -> list[Answer]:
         kind = type(problem)
         module = "" if kind.__module__ == "builtins" else f"{kind.__module__}."
-        error = (f"{module}{kind.__qualname__}", without_credentials(str(problem)))
+        own = [item.value for item in items] if is_credential(self._options.over) else []
+        secrets = (*self._secrets, *secret_texts(own))
+        error = (f"{module}{kind.__qualname__}", without_credentials(_said(problem), secrets))
         answers = [self._answer(item, attempts)._replace(error=error) for item in items]
         self._failures |= {answer.item: answer for answer in answers}
         return answers
@@ -767,6 +776,14 @@ class Harvest:
         code = self._spread.code
         used = self._codes_used - {code}
         return tuple(s for now, s in statement.accepted if now == code and s.key in used)
+
+
+def _said(problem: BaseException) -> str:
+    """Return what an error says; some can not say it."""
+    try:
+        return str(problem)
+    except Exception:  # noqa: BLE001 - whoever wrote the error is to be blamed, not the scan
+        return "(an error that can not be shown)"
 
 
 def _adapter(frame: Any) -> Any:
