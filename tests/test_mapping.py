@@ -1242,14 +1242,14 @@ def test_an_error_does_not_tell_a_secret_argument() -> None:
 def test_an_error_that_can_not_be_shown_is_a_failure() -> None:
     """An error whose text fails does not stop the others."""
 
-    class Odd(Exception):
+    class OddError(Exception):
         def __str__(self) -> str:
             raise RuntimeError("no text")
 
     @checkpoint(name="odd")
     def odd(gene: str) -> pl.DataFrame:
         if gene == "b":
-            raise Odd
+            raise OddError
         return pl.DataFrame({"gene": [gene]})
 
     with pytest.raises(MapIncompleteError, match="1 of 3 items failed") as caught:
