@@ -7,6 +7,7 @@ items at a time. What is committed stays, whatever ends the call.
 from __future__ import annotations
 
 import inspect
+import os
 import time
 import warnings
 from contextlib import suppress
@@ -25,6 +26,7 @@ from usher_pipeline.errors import (
     UsherError,
     UsherWarning,
 )
+from usher_pipeline.failures import error_type, remote, said
 from usher_pipeline.frames import adapter_for, adapter_of_kind
 from usher_pipeline.hiding import is_credential, secret_texts, without_credentials
 from usher_pipeline.interrupts import check
@@ -101,6 +103,7 @@ class _Asking:
         over: The parameter that takes the items.
         place: Its position among the arguments; -1 if it is given by name.
         home: The database of the store.
+        pid: The process of the caller.
     """
 
     wrapped: Any
@@ -109,6 +112,7 @@ class _Asking:
     over: str
     place: int
     home: Path
+    pid: int
 
     @classmethod
     def of(cls, wrapped: Any, bound: Bound, over: str, home: Path) -> _Asking:
@@ -116,10 +120,10 @@ class _Asking:
         args, kwargs = list(bound.args), dict(bound.kwargs)
         if over in kwargs:
             kwargs[over] = None
-            return cls(wrapped, tuple(args), kwargs, over, -1, home)
+            return cls(wrapped, tuple(args), kwargs, over, -1, home, os.getpid())
         place = wrapped.__usher_declaration__.names.index(over)
         args[place] = None
-        return cls(wrapped, tuple(args), kwargs, over, place, home)
+        return cls(wrapped, tuple(args), kwargs, over, place, home, os.getpid())
 
     def begun(self, argument: Any) -> Any:
         """Call the function."""
@@ -136,8 +140,13 @@ class _Asking:
 
     def __call__(self, task: _Task) -> _Given:
         """Return what the function gives for a task, with all its values at hand."""
-        with self.call() as call:
-            frame = _computed(call.name, self.begun(task.argument))
+        try:
+            with self.call() as call:
+                frame = _computed(call.name, self.begun(task.argument))
+        except Exception as problem:
+            if os.getpid() == self.pid or (sent := remote(problem)) is problem:
+                raise
+            raise sent from None
         return _Given(frame, call.reads, tuple(call.torn))
 
     def on_loop(self, task: _Task, timeout_s: float | None) -> _Given:
@@ -616,11 +625,9 @@ class Harvest:
     def _failed(
         self, items: Sequence[Item], problem: BaseException, attempts: int
     ) -> list[Answer]:
-        kind = type(problem)
-        module = "" if kind.__module__ == "builtins" else f"{kind.__module__}."
         own = [item.value for item in items] if is_credential(self._options.over) else []
         secrets = (*self._secrets, *secret_texts(own))
-        error = (f"{module}{kind.__qualname__}", without_credentials(_said(problem), secrets))
+        error = (error_type(problem), without_credentials(said(problem), secrets))
         answers = [self._answer(item, attempts)._replace(error=error) for item in items]
         self._failures |= {answer.item: answer for answer in answers}
         return answers
@@ -776,14 +783,6 @@ class Harvest:
         code = self._spread.code
         used = self._codes_used - {code}
         return tuple(s for now, s in statement.accepted if now == code and s.key in used)
-
-
-def _said(problem: BaseException) -> str:
-    """Return what an error says; some can not say it."""
-    try:
-        return str(problem)
-    except Exception:  # noqa: BLE001 - whoever wrote the error is to be blamed, not the scan
-        return "(an error that can not be shown)"
 
 
 def _adapter(frame: Any) -> Any:
