@@ -38,6 +38,7 @@ MADE: Final[dict[str, tuple[Any, ...]]] = {
     "NotPublishedError": ("store.duckdb", "genes", "IO Error: no space left"),
     "NameClashError": ("genes", "one.genes", "two.genes"),
     "OptionError": ("configure", "store", "a path", "5"),
+    "RemoteError": ("httpx.HTTPStatusError", "503"),
     "SchemaMismatchError": ("genes", ["n BIGINT"], ["n DOUBLE"]),
     "ProbeError": ("https://example.org answered 503", "gnomad", "Ask again."),
     "ProvenanceError": ("filter", "details['rows']", "numpy.int64"),

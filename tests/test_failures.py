@@ -19,7 +19,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from usher_pipeline.failures import _seconds, may_pass, retry_after_s
+from usher_pipeline.errors import RemoteError
+from usher_pipeline.failures import (
+    _seconds,
+    error_type,
+    may_pass,
+    remote,
+    retry_after_s,
+    said,
+)
 
 NOW: Final = datetime(2026, 11, 27, 8, 0, tzinfo=UTC)
 
@@ -175,3 +183,62 @@ def test_a_date_is_as_far_away_as_it_is(seconds: int, zone_h: int) -> None:
 def test_a_date_without_a_zone_is_in_utc() -> None:
     """A server that does not know its zone is taken to mean UTC."""
     assert _seconds("Fri, 27 Nov 2026 08:00:09 -0000", NOW) == 9.0
+
+
+# --- to another process -----------------------------------------------------------------
+
+
+class TwoPartsError(Exception):
+    """Can not be built again of its arguments, as many can not."""
+
+    def __init__(self, what: str, *, status_code: int = 0) -> None:
+        super().__init__(what)
+        self.status_code = status_code
+        if not status_code:
+            raise TypeError
+
+
+@pytest.mark.parametrize(
+    "problem",
+    [
+        ValueError("no"),
+        OSError(errno.ENOENT, "gone"),
+        KeyError("a"),
+        TimeoutError(),
+        Exception(),
+    ],
+)
+def test_an_error_of_plain_data_is_sent_as_it_is(problem: Exception) -> None:
+    """Whoever catches it there catches its class."""
+    assert remote(problem) is problem
+
+
+@pytest.mark.parametrize(
+    ("problem", "status", "passes"),
+    [
+        (TwoPartsError("refused", status_code=403), 403, False),
+        (answered(503, Retry_After="7"), 503, True),
+        (urllib.error.URLError(ConnectionResetError("gone")), None, True),
+        (told(response=SimpleNamespace(status_code=429)), 429, True),
+    ],
+)
+def test_what_can_not_be_sent_is_told(
+    problem: Exception, status: int | None, *, passes: bool
+) -> None:
+    """Its class, text, status and pause are known, and whether it may pass."""
+    found = remote(problem)
+    assert isinstance(found, RemoteError)
+    assert (error_type(found), said(found)) == (error_type(problem), said(problem))
+    assert (found.status, may_pass(found)) == (status, passes)
+    assert retry_after_s(found) == retry_after_s(problem)
+    assert type(problem).__name__ in found.__notes__[0]
+
+
+def test_an_error_that_can_not_say_what_it_is_is_told_as_well() -> None:
+    """Its class is known."""
+
+    class OddError(Exception):
+        def __str__(self) -> str:
+            raise RuntimeError("no text")
+
+    assert said(remote(OddError())) == said(OddError()) == "(an error that can not be shown)"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import shutil
 import threading
 import time
 from pathlib import Path
@@ -15,6 +16,7 @@ import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import SecretStr
 
 from usher_pipeline import Resume, checkpoint, configure, entries, load, resuming, run
 from usher_pipeline.errors import (
@@ -24,10 +26,12 @@ from usher_pipeline.errors import (
     CodeChangedError,
     MapIncompleteError,
     OptionError,
+    StoreError,
     UnsupportedFrameError,
     UsherWarning,
 )
 from usher_pipeline.persistence import PipelineStore, publisher
+from usher_pipeline.persistence.local import LocalBackend
 from usher_pipeline.persistence.maps import StoredMap
 from usher_pipeline.records import Blocked, Bypass, Hit, Miss
 
@@ -547,6 +551,30 @@ def test_a_policy_decides_about_older_code(
     assert api.told() == asked
 
 
+def test_items_of_older_code_that_came_while_a_call_waited_are_asked_about(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who is edited while a scan runs, and called beside it, throws none of its hours away."""
+    first = edited(api, 1)
+    first.mapped(over="gene")(["a", "b"])
+    api.told()
+    del first
+    MAPS.rename("meanwhile")
+    second = edited(api, 2)
+    scan = second.mapped(over="gene")
+    take = LocalBackend.single_flight
+
+    def take_late(*args: Any) -> Any:
+        if Path("meanwhile").exists():
+            Path("meanwhile").rename(MAPS)
+        return take(*args)
+
+    monkeypatch.setattr(LocalBackend, "single_flight", take_late)
+    with run(costly_s=0), pytest.raises(CodeChangedError, match=r"2 of 3 items that took"):
+        scan(["a", "b", "c"])
+    assert api.told() == []
+
+
 def test_accept_of_the_checkpoint_is_for_its_maps_as_well(api: Api) -> None:
     """What is said of all that is stored of a function concerns the items of its maps."""
     first = edited(api, 1)
@@ -1054,3 +1082,188 @@ def test_an_unsupported_frame_names_the_item(api: Api) -> None:
     with pytest.raises(MapIncompleteError) as caught:
         objects.mapped(over="item")([0, 1])
     assert caught.value.failures[0].error_type.endswith(UnsupportedFrameError.__name__)
+
+
+# --- what a user tries first ------------------------------------------------------------
+
+
+def test_items_that_can_be_iterated_once_are_loaded_all(api: Api) -> None:
+    """`load` looks twice, first at what is to be asked; a generator gives its items once."""
+    scan = papers_of(api).mapped(over="gene")
+    scan(["A", "B", "C"])
+    assert scan.load(gene for gene in ("C", "A"))["gene"].to_list() == ["C", "C", "A", "A"]
+
+
+def test_a_default_is_no_list_of_items() -> None:
+    """It is one item, and its letters are none: whoever gives no items is told so."""
+
+    @checkpoint(name="panel")
+    def panel(gene: str = "USH2A", *, year: int = 2000) -> pl.DataFrame:
+        return pl.DataFrame({"gene": [gene], "year": [year]})
+
+    scan = panel.mapped(over="gene")
+    for ask in (scan, scan.load, scan.explain, scan.failures, scan.partial):
+        with pytest.raises(OptionError, match="expected the items"):
+            ask(year=2001)
+    with pytest.raises(OptionError, match="expected the items"):
+        scan()
+    assert scan(["MYO7A"], year=2001).to_dicts() == [{"gene": "MYO7A", "year": 2001}]
+
+
+def test_accept_where_nothing_is_stored_says_so(api: Api) -> None:
+    """0 would read as if all were well."""
+    scan = papers_of(api).mapped(over="gene")
+    with pytest.raises(CheckpointMissError, match="no item of it is stored"):
+        scan.accept()
+
+
+# --- what others stand on ---------------------------------------------------------------
+
+
+def test_an_item_that_was_asked_again_for_others_is_new_to_who_calls_the_map(api: Api) -> None:
+    """An outer result holds while its items are those that were answered last."""
+
+    @checkpoint(name="papers", ignore=["of"])
+    def papers(gene: str, of: Api) -> pl.DataFrame:
+        return of.papers(gene)
+
+    scan = papers.mapped(over="gene")
+
+    @checkpoint(name="summary", ignore=["of"])
+    def summary(genes: list[str], of: Api) -> pl.DataFrame:
+        frame: pl.DataFrame = scan(genes, of)
+        return frame.group_by("gene", maintain_order=True).len()
+
+    assert summary(["a", "b"], api)["len"].to_list() == [2, 2]
+    scan(["b", "c"], api)
+    assert isinstance(summary.explain(["a", "b"], api), Hit)
+    api.rows = 4
+    scan.refresh(["b", "d"], api)
+    assert summary(["a", "b"], api)["len"].to_list() == [2, 4]
+    assert isinstance(summary.explain(["a", "b"], api), Hit)
+    # Where nobody knows which items they were, it is computed anew, and known again.
+    for path in MAPS.rglob("*.list"):
+        path.unlink()
+    assert isinstance(summary.explain(["a", "b"], api), Miss)
+    summary(["a", "b"], api)
+    assert isinstance(summary.explain(["a", "b"], api), Hit)
+
+
+# --- what is removed meanwhile ----------------------------------------------------------
+
+
+@pytest.mark.filterwarnings("ignore:papers goes on:usher_pipeline.errors.UsherWarning")
+def test_what_is_removed_while_a_call_runs_is_asked_again(api: Api) -> None:
+    """The result is of exactly the items of the call, and never of what is left of them."""
+    scan = papers_of(api).mapped(over="gene")
+    remove = iter([True])
+
+    def answer(gene: str) -> pl.DataFrame:
+        if gene == "d" and next(remove, False):
+            while not list(MAPS.rglob("*.items")):
+                time.sleep(0.001)
+            MAPS.rename("gone")
+        return pl.DataFrame({"gene": [gene]})
+
+    api.papers = answer  # type: ignore[method-assign]
+    with pytest.warns(UsherWarning, match="items of papers were answered is gone"):
+        assert genes_in(scan(list("abcdef"))) == list("abcdef")
+    assert isinstance(scan.explain(list("abcdef")), Hit)
+
+
+@pytest.mark.filterwarnings("ignore::usher_pipeline.errors.UsherWarning")
+def test_what_is_removed_again_and_again_is_an_error(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is not asked for ever, and nothing is returned that is not whole."""
+    scan = papers_of(api).mapped(over="gene")
+    tidy = StoredMap.tidy
+
+    def tidy_all(stored: StoredMap) -> None:
+        tidy(stored)
+        shutil.rmtree(stored.folder)
+
+    monkeypatch.setattr(StoredMap, "tidy", tidy_all)
+    with pytest.raises(StoreError, match="2 items of papers were answered is gone"):
+        scan(["a", "b"])
+
+
+# --- what may not be seen ---------------------------------------------------------------
+
+
+def seen() -> str:
+    """Return all texts in the files of maps."""
+    texts: list[str] = []
+    for path in MAPS.rglob("*.items"):
+        table = pa.ipc.open_file(path).read_all()
+        for name in ("shown", "error"):
+            texts += [text for text in table.column(name).to_pylist() if text]
+    return "\n".join(texts)
+
+
+@pytest.mark.parametrize(
+    "item",
+    [
+        {"gene": "USH2A", "token": "hush-hush"},
+        ("USH2A", {"password": "hush-hush"}),
+        [*range(200), {"password": "hush-hush"}],
+        "https://me:hush-hush@example.org/USH2A",
+        "https://example.org/USH2A?api_key=hush-hush",
+    ],
+)
+def test_a_credential_within_an_item_is_stored_nowhere(item: Any) -> None:
+    """What tells an item to people shows none."""
+
+    @checkpoint(name="of_items")
+    def of_items(item: Any) -> pl.DataFrame:
+        raise ValueError("no")
+
+    scan = of_items.mapped(over="item")
+    with pytest.raises(MapIncompleteError) as caught:
+        scan([item])
+    assert "hush" not in str(caught.value)
+    assert "(hidden)" in str(caught.value) or len(item) > 100
+    assert "hush" not in seen()
+
+
+def test_an_error_does_not_tell_a_secret_argument() -> None:
+    """What an argument says under the name of a credential is stored nowhere."""
+
+    @checkpoint(name="of_secrets")
+    def of_secrets(api_key: str, token: str, other: SecretStr) -> pl.DataFrame:
+        raise ValueError(f"rejected {api_key}, {token} and {other.get_secret_value()}")
+
+    scan = of_secrets.mapped(over="api_key")
+    with pytest.raises(MapIncompleteError, match=r"rejected \(hidden\), \(hidden\) and") as it:
+        scan(["hush-1", "hush-2"], "hush-3", SecretStr("hush-4"))
+    assert "hush" not in str(it.value)
+    assert "hush" not in seen()
+
+
+def test_an_error_that_can_not_be_shown_is_a_failure() -> None:
+    """An error whose text fails does not stop the others."""
+
+    class OddError(Exception):
+        def __str__(self) -> str:
+            raise RuntimeError("no text")
+
+    @checkpoint(name="odd")
+    def odd(gene: str) -> pl.DataFrame:
+        if gene == "b":
+            raise OddError
+        return pl.DataFrame({"gene": [gene]})
+
+    with pytest.raises(MapIncompleteError, match="1 of 3 items failed") as caught:
+        odd.mapped(over="gene")(["a", "b", "c"])
+    assert genes_in(caught.value.frame) == ["a", "c"]
+
+
+def test_a_very_long_item_is_told_by_a_short_text() -> None:
+    """Of an item of a megabyte no second copy is kept to show it."""
+
+    @checkpoint(name="long")
+    def long(scores: list[int]) -> pl.DataFrame:
+        return pl.DataFrame({"sum": [sum(scores)]})
+
+    assert long.mapped(over="scores")([list(range(100_000))])["sum"].item() == 4999950000
+    assert len(seen()) < 1000

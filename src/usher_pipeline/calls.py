@@ -483,7 +483,7 @@ def _compute(planned: Planned, refresh: str, asked: _Asked, started: float) -> A
         result = _stored(again, started)
         if result is not LOST:
             return result
-    declared, decision = planned.declared, planned.decision
+    declared, decision = planned.declared, _decided_last(planned, again)
     reason = decision.reason if isinstance(decision, Miss) else _LOST
     registry.require_sole(declared, planned.backend)
     planned.backend.check(declared.name)
@@ -545,6 +545,16 @@ def _instead(planned: Planned, reason: str, problem: BaseException, started: flo
     )
     instead = freshness.instead(planned, problem)
     return LOST if instead is None else _stored(instead, started)
+
+
+def _decided_last(planned: Planned, again: Planned) -> Decision:
+    """Return why a function runs, by what was decided before and after it was waited for."""
+    if planned.spread is None:
+        return planned.decision
+    # Of a map others answered items meanwhile, maybe by older code.
+    _require_not_blocked(again)
+    _require_online(again)
+    return again.decision
 
 
 def _work(planned: Planned, call: Call, before: reading.Watched, refresh: str) -> Work | None:

@@ -40,6 +40,7 @@ __all__ = [
     "OptionError",
     "ProbeError",
     "ProvenanceError",
+    "RemoteError",
     "SchemaMismatchError",
     "StaleResultWarning",
     "StoreBusyError",
@@ -497,6 +498,37 @@ class MapIncompleteError(UsherError):
             "those that failed. What is there is the .frame of this error, every cause in "
             'its .failures; on_error="collect" returns what is there.'
         )
+
+
+class RemoteError(UsherError):
+    """An item failed in another process, with an error that can not come from there as it is.
+
+    Many errors can not be built again in another process, and a pool of processes is broken
+    by one that arrives. A note tells where it was raised.
+
+    Attributes:
+        error_type: The class of the error, such as ``httpx.HTTPStatusError``.
+        text: What it says.
+        is_passing: Whether it is worth another attempt by itself.
+        status: The HTTP status that it is about, if any.
+        headers: ``Retry-After``, if the server said that, in seconds.
+    """
+
+    def __init__(
+        self,
+        error_type: str,
+        text: str,
+        *,
+        is_passing: bool = False,
+        status: int | None = None,
+        retry_after_s: float | None = None,
+    ) -> None:
+        self.error_type = error_type
+        self.text = text
+        self.is_passing = is_passing
+        self.status = status
+        self.headers = {} if retry_after_s is None else {"Retry-After": str(retry_after_s)}
+        super().__init__(f"{error_type}: {text}" if text else error_type)
 
 
 class ChangedMeanwhileError(UsherError):

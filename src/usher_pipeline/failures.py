@@ -5,13 +5,17 @@ The errors of HTTP libraries are known by what they look like, so that none has 
 
 from __future__ import annotations
 
+import copy
 import errno
 import json
+import traceback
 from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any, Final
 
-__all__ = ["may_pass", "retry_after_s"]
+from usher_pipeline.errors import RemoteError
+
+__all__ = ["error_type", "may_pass", "remote", "retry_after_s", "said"]
 
 #: A server that asks for more is asked again after this.
 _LONGEST_PAUSE_S: Final = 3600.0
@@ -38,6 +42,8 @@ def may_pass(problem: Exception) -> bool:
     >>> may_pass(ConnectionResetError()), may_pass(KeyError("symbol"))
     (True, False)
     """
+    if isinstance(problem, RemoteError):
+        return problem.is_passing
     status = _status(problem)
     if status is not None and status >= 300:  # noqa: PLR2004 - below it the server did well
         return status in _PASSING or status >= 500  # noqa: PLR2004 - the server's own faults
@@ -119,6 +125,74 @@ def _seconds(text: str, now: datetime) -> float:
         return float(text)
     at = parsedate_to_datetime(text)
     return ((at if at.tzinfo else at.replace(tzinfo=UTC)) - now).total_seconds()
+
+
+# --- how it is told ---------------------------------------------------------------------
+
+
+def error_type(problem: BaseException) -> str:
+    """Return the class of an error, with its module where that is not Python's own.
+
+    >>> error_type(KeyError("a")), error_type(json.JSONDecodeError("a", "b", 0))
+    ('KeyError', 'json.decoder.JSONDecodeError')
+    """
+    if isinstance(problem, RemoteError):
+        return problem.error_type
+    kind = type(problem)
+    module = "" if kind.__module__ == "builtins" else f"{kind.__module__}."
+    return f"{module}{kind.__qualname__}"
+
+
+def said(problem: BaseException) -> str:
+    """Return what an error says; some can not say it.
+
+    >>> said(ValueError("no number"))
+    'no number'
+    """
+    if isinstance(problem, RemoteError):
+        return problem.text
+    try:
+        return str(problem)
+    except Exception:  # noqa: BLE001 - whoever wrote it is to be blamed, not who caught it
+        return "(an error that can not be shown)"
+
+
+def remote(problem: Exception) -> Exception:
+    """Return an error as it can be sent to another process: itself, or one in its place.
+
+    Args:
+        problem: What an attempt raised in a process that is not that of its caller.
+
+    >>> remote(ValueError("no number"))
+    ValueError('no number')
+    """
+    if _can_travel(problem):
+        return problem
+    found = RemoteError(
+        error_type(problem),
+        said(problem),
+        is_passing=may_pass(problem),
+        status=_status(problem),
+        retry_after_s=retry_after_s(problem),
+    )
+    found.add_note("".join(traceback.format_exception(problem)))
+    return found
+
+
+#: What an error may hold and be built of again anywhere.
+_PLAIN: Final = frozenset((str, bytes, int, float, bool, type(None)))
+
+
+def _can_travel(problem: Exception) -> bool:
+    """Tell whether an error can be built again where its class can be imported."""
+    try:
+        again = copy.copy(problem)
+        held = [*problem.args, *vars(problem).values()]
+    except Exception:  # noqa: BLE001 - it is built by code of anybody
+        return False
+    kind = type(problem)
+    is_found = "<locals>" not in kind.__qualname__
+    return type(again) is kind and is_found and all(type(each) in _PLAIN for each in held)
 
 
 def _asked(value: object, name: str) -> Any:

@@ -7,6 +7,7 @@ items at a time. What is committed stays, whatever ends the call.
 from __future__ import annotations
 
 import inspect
+import os
 import time
 import warnings
 from contextlib import suppress
@@ -20,12 +21,14 @@ from usher_pipeline.errors import (
     InvalidResultError,
     MapIncompleteError,
     OptionError,
+    StoreError,
     UnsupportedFrameError,
     UsherError,
     UsherWarning,
 )
+from usher_pipeline.failures import error_type, remote, said
 from usher_pipeline.frames import adapter_for, adapter_of_kind
-from usher_pipeline.hiding import without_credentials
+from usher_pipeline.hiding import is_credential, secret_texts, without_credentials
 from usher_pipeline.interrupts import check
 from usher_pipeline.persistence.maps import Answer, DamagedRows
 from usher_pipeline.persistence.reads import Call
@@ -100,6 +103,7 @@ class _Asking:
         over: The parameter that takes the items.
         place: Its position among the arguments; -1 if it is given by name.
         home: The database of the store.
+        pid: The process of the caller.
     """
 
     wrapped: Any
@@ -108,6 +112,7 @@ class _Asking:
     over: str
     place: int
     home: Path
+    pid: int
 
     @classmethod
     def of(cls, wrapped: Any, bound: Bound, over: str, home: Path) -> _Asking:
@@ -115,10 +120,10 @@ class _Asking:
         args, kwargs = list(bound.args), dict(bound.kwargs)
         if over in kwargs:
             kwargs[over] = None
-            return cls(wrapped, tuple(args), kwargs, over, -1, home)
+            return cls(wrapped, tuple(args), kwargs, over, -1, home, os.getpid())
         place = wrapped.__usher_declaration__.names.index(over)
         args[place] = None
-        return cls(wrapped, tuple(args), kwargs, over, place, home)
+        return cls(wrapped, tuple(args), kwargs, over, place, home, os.getpid())
 
     def begun(self, argument: Any) -> Any:
         """Call the function."""
@@ -135,8 +140,13 @@ class _Asking:
 
     def __call__(self, task: _Task) -> _Given:
         """Return what the function gives for a task, with all its values at hand."""
-        with self.call() as call:
-            frame = _computed(call.name, self.begun(task.argument))
+        try:
+            with self.call() as call:
+                frame = _computed(call.name, self.begun(task.argument))
+        except Exception as problem:
+            if os.getpid() == self.pid or (sent := remote(problem)) is problem:
+                raise
+            raise sent from None
         return _Given(frame, call.reads, tuple(call.torn))
 
     def on_loop(self, task: _Task, timeout_s: float | None) -> _Given:
@@ -240,13 +250,21 @@ class Harvest:
         self._failures: dict[str, Answer] = {}
         self._counts = {"done": 0, "stored": 0}
         self._asked_count = 0
-        self._latest = 0
+        self._latest = self._before_latest = 0
         self._example: Packed | None = None
-        self._is_told = False
+        self._is_told = self._is_regaining = False
         self._is_open = False
         self._begun_s = self._committed_s = time.monotonic()
         self._commit_s = 0.0
         self._codes_used: set[str] = set()
+        self._listed = ""
+        named = bound.arguments.items()
+        # A secret object under whatever name hands out what it hides.
+        self._secrets = secret_texts(
+            value
+            for name, value in named
+            if is_credential(name) or hasattr(value, "get_secret_value")
+        )
 
     # --- the result ---
 
@@ -274,6 +292,10 @@ class Harvest:
         elif spread.refresh and self._stored is not None:
             self._refreshed()
         self._note_reads(answered)
+        if self._stored is not None:
+            with suppress(OSError):
+                # Without it who calls this map is computed anew.
+                self._listed = self._stored.list_items(answer.item for answer in answered)
         yield from self._assembled(answered)
 
     def _tell_failures(
@@ -350,6 +372,10 @@ class Harvest:
         assert self._stored is not None  # noqa: S101 - who has nothing stored reads nothing
         answers = self._spread.coverage.answers
         lost = {d for d, answer in answers.items() if answer.part == damage.stem}
+        if not lost and damage.stem:
+            # Only the columns were to come from there; others know them too.
+            self._stored.set_aside(damage.stem)
+            return rest
         if not lost:
             expected = "at least one item, as long as no rows say which columns there are"
             raise OptionError(self.name, self._options.over, expected, "none")
@@ -374,19 +400,19 @@ class Harvest:
 
     def _open(self) -> None:
         """Say in the store what the map is, and what code holds for it."""
-        stored, spread = self._stored, self._spread
+        stored = self._stored
         if stored is None:
             return
         index = stored.index()
-        self._latest = index.latest
+        self._latest = self._before_latest = index.latest
         self._example = stored.example()
-        older = {answer.code for answer in spread.coverage.answers.values()} - {spread.code}
         with suppress(OSError):
             # The first commit tries again, and tells.
-            self._say(index.latest, older)
+            self._say()
 
-    def _say(self, latest: int, older: set[str]) -> None:
-        stored, spread = self._stored, self._spread
+    def _say(self) -> None:
+        stored, spread, latest = self._stored, self._spread, self._before_latest
+        older = {answer.code for answer in spread.coverage.answers.values()} - {spread.code}
         assert stored is not None  # noqa: S101 - only what is stored is said
         common = spread.shared.key()
         statement = stored.begin(common, spread.options.over, utc_now())
@@ -448,6 +474,31 @@ class Harvest:
                 # It is as it was, only in more files.
                 self._stored.tidy()
         self._settle()
+        self._regain(items)
+
+    def _regain(self, items: Sequence[Item]) -> None:
+        """Ask again what was answered, and is not stored any more.
+
+        Raises:
+            StoreError: That is gone again.
+        """
+        answers = self._spread.coverage.answers
+        lost = [
+            item
+            for item in items
+            if item.digest not in answers and item.digest not in self._failures
+        ]
+        if not lost:
+            return
+        what = f"what {len(lost):,} items of {self.name} were answered is gone from it"
+        if len(lost) == len(items) and self._is_regaining:
+            cure = "Let nothing remove files of it while a call runs, and call it again."
+            raise StoreError(self._call.home, f"{what}, again and again", cure)
+        self._tell(f"The store {str(self._call.home)!r}: {what}; they are asked again.")
+        self._counts["done"] -= len(lost)
+        self._counts["stored"] -= len(lost)
+        self._is_regaining = True
+        self._ask(lost)
 
     def _how_to_go_on(self) -> str:
         answers = len(self._spread.coverage.answers) + self._counts["stored"]
@@ -572,11 +623,11 @@ class Harvest:
         )
 
     def _failed(
-        self, items: Iterable[Item], problem: BaseException, attempts: int
+        self, items: Sequence[Item], problem: BaseException, attempts: int
     ) -> list[Answer]:
-        kind = type(problem)
-        module = "" if kind.__module__ == "builtins" else f"{kind.__module__}."
-        error = (f"{module}{kind.__qualname__}", without_credentials(str(problem)))
+        own = [item.value for item in items] if is_credential(self._options.over) else []
+        secrets = (*self._secrets, *secret_texts(own))
+        error = (error_type(problem), without_credentials(said(problem), secrets))
         answers = [self._answer(item, attempts)._replace(error=error) for item in items]
         self._failures |= {answer.item: answer for answer in answers}
         return answers
@@ -610,7 +661,7 @@ class Harvest:
         started_s = time.monotonic()
         try:
             if not self._is_open:
-                self._say(self._latest, set())
+                self._say()
             packed, answers = self._joined()
             share_s = (started_s - self._committed_s) / len(answers)
             self._stored.add(packed, [a._replace(elapsed_s=share_s) for a in answers])
@@ -621,6 +672,8 @@ class Harvest:
                     f"{self.name} goes on, but its rows are in memory alone since they can "
                     f"not be stored: {problem}. Make room before it is stopped."
                 )
+            # The folder may be gone; what the map is has to be said once more then.
+            self._is_open = False
             # Not at once again: what fails may take long to fail.
             self._committed_s = time.monotonic()
             return
@@ -712,9 +765,15 @@ class Harvest:
     def mapped(self) -> MapFacts:
         """How the result is put together."""
         answers = self._spread.coverage.answers
-        oldest = min((answer.at for answer in answers.values()), default=self._latest)
-        asked = self._asked_count
-        return MapFacts(self._options.over, len(answers), asked, self._latest, oldest)
+        return MapFacts(
+            self._options.over,
+            len(answers),
+            self._asked_count,
+            self._latest,
+            oldest=min((answer.at for answer in answers.values()), default=self._latest),
+            digest=self._stored.digest if self._stored is not None else "",
+            listed=self._listed,
+        )
 
     @property
     def accepted(self) -> tuple[Acceptance, ...]:

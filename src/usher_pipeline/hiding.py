@@ -5,9 +5,12 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 from itertools import pairwise
-from typing import Final
+from typing import TYPE_CHECKING, Any, Final
 
-__all__ = ["HIDDEN", "is_credential", "without_credentials"]
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+__all__ = ["HIDDEN", "is_credential", "secret_texts", "without_credentials"]
 
 HIDDEN: Final = "(hidden)"
 
@@ -40,6 +43,10 @@ _NAMED: Final = re.compile(r"(?P<name>[A-Za-z][\w.-]*)\s*[=:]\s*(?!//)")
 _VALUE: Final = re.compile(r"\"[^\"]*\"|'[^']*'|[^&\s;,'\"]+")
 
 
+#: A text that is shorter is no secret that could be kept.
+_SHORTEST_SECRET: Final = 4
+
+
 @lru_cache(maxsize=4096)
 def is_credential(name: str) -> bool:
     """Tell whether a name is one that credentials usually have.
@@ -59,14 +66,43 @@ def is_credential(name: str) -> bool:
     )
 
 
-def without_credentials(text: str) -> str:
+def secret_texts(values: Iterable[Any]) -> tuple[str, ...]:
+    """Return what credentials may stand as in a text, the longest first.
+
+    What is very short is left out: it stands in many a text by chance.
+
+    Args:
+        values: Credentials: texts, bytes, or what hands one out as `SecretStr` does.
+
+    >>> secret_texts(["abc", "abcdef", b"abcdefgh", 5, None])
+    ('abcdefgh', 'abcdef')
+    """
+    found = set[str]()
+    for value in values:
+        given = getattr(value, "get_secret_value", None)
+        plain = given() if callable(given) else value
+        text = plain.decode("utf-8", "replace") if isinstance(plain, bytes) else plain
+        if isinstance(text, str) and len(text) >= _SHORTEST_SECRET:
+            found.add(text)
+    return tuple(sorted(found, key=lambda text: (-len(text), text)))
+
+
+def without_credentials(text: str, secrets: Iterable[str] = ()) -> str:
     """Return a text with the credentials in it hidden, as far as they can be told.
+
+    Args:
+        text: A text.
+        secrets: Texts that are known to be credentials, as `secret_texts` returns them.
 
     >>> without_credentials("https://me:abc@host/x?api_key=abc&q=1")
     'https://(hidden)@host/x?api_key=(hidden)&q=1'
+    >>> without_credentials("no key abcdef", secrets=["abcdef"])
+    'no key (hidden)'
     >>> without_credentials("host=db password=abc"), without_credentials("Bearer abcdef123")
     ('host=db password=(hidden)', 'Bearer (hidden)')
     """
+    for secret in secrets:
+        text = text.replace(secret, HIDDEN)
     if "://" in text:
         text = _USER.sub(rf"\g<scheme>{HIDDEN}@", text)
     text = _SCHEME.sub(rf"\g<scheme> {HIDDEN}", text)

@@ -188,11 +188,13 @@ class Mapped(Generic[R]):
         Raises:
             CheckpointMissError: Some are not stored; the error says how many.
         """
-        planned = self._planned(args, kwargs)
+        # Items may be a generator, which gives them once.
+        given, named = self._given(args, kwargs)
+        planned = self._planned_with(given, named)
         if isinstance(planned.decision, Miss) and not _spread_of(planned).asks:
             # Nothing is to be asked; all that is missing is the table.
             frame: R = calls.answer(
-                self._declared, *self._given(args, kwargs), spread=self._spread(args, kwargs)
+                self._declared, given, named, spread=self._spread(given, named)
             )
             return frame
         found: R = calls.stored_frame(planned)
@@ -261,7 +263,7 @@ class Mapped(Generic[R]):
         if not answers:
             raise CheckpointMissError(self.name, "no item of it is stored")
         try:
-            return stacked([stored.rows(block) for block in stored.blocks(answers)])
+            return stacked(stored.all_rows(answers))
         except DamagedRows:
             raise CheckpointMissError(self.name, "what is stored is damaged") from None
 
@@ -285,6 +287,8 @@ class Mapped(Generic[R]):
             if stored.statement is None:
                 raise CheckpointMissError(self.name, "no item of it is stored")
             return _accept(planned.backend, stored, spread.shared.key())
+        if not maps_of(runs.current_run().backend.segments, self.name, self.options.over):
+            raise CheckpointMissError(self.name, "no item of it is stored")
         return accept_maps(self._declared, self.options.over)
 
     # --- to the circle ---
@@ -293,26 +297,26 @@ class Mapped(Generic[R]):
         """Return the arguments with the items as a list."""
         bound = self._declared.signature.bind(*self._instance, *args, **kwargs)
         over = self.options.over
-        if over in bound.arguments:
-            bound.arguments[over] = items_in(self.name, over, bound.arguments[over])
+        # A default stands for one item, and nobody asked for it.
+        items = items_in(self.name, over, bound.arguments.get(over))
+        bound.arguments[over] = items
         return bound.args, bound.kwargs
 
     def _spread(self, args: Any, kwargs: Any, refresh: str = "") -> Spread:
-        given, named = self._given(args, kwargs)
-        bound = self._declared.signature.bind(*given, **named)
-        bound.apply_defaults()
-        values = bound.arguments[self.options.over]
+        values = self._declared.signature.bind(*args, **kwargs).arguments[self.options.over]
         return Spread(self._wrapped, self.options, values, self._caller, refresh)
 
-    def _planned(self, args: Any, kwargs: Any, refresh: str = "") -> calls.Planned:
-        given, named = self._given(args, kwargs)
-        spread = self._spread(given[len(self._instance) :], named, refresh)
-        return calls.plan(self._declared, given, named, refresh=refresh, spread=spread)
+    def _planned(self, args: Any, kwargs: Any) -> calls.Planned:
+        return self._planned_with(*self._given(args, kwargs))
+
+    def _planned_with(self, given: tuple[Any, ...], named: dict[str, Any]) -> calls.Planned:
+        spread = self._spread(given, named)
+        return calls.plan(self._declared, given, named, spread=spread)
 
     def _answered(self, args: Any, kwargs: Any, refresh: str) -> Any:
         given, named = self._given(args, kwargs)
         wish = refresh or calls.refresh_wish(self.name)
-        spread = self._spread(given[len(self._instance) :], named, wish)
+        spread = self._spread(given, named, wish)
         if is_set("USHER_DISABLE") and not refresh:
             return self._bypassed(spread, given, named)
         return calls.answer(self._declared, given, named, refresh=wish, spread=spread)

@@ -32,8 +32,9 @@ if TYPE_CHECKING:
     from usher_pipeline.fingerprint.binding import Declaration
     from usher_pipeline.fingerprint.files import Noticed
     from usher_pipeline.persistence.local import LocalBackend
+    from usher_pipeline.persistence.maps import Index, StoredMap
     from usher_pipeline.persistence.reads import Call
-    from usher_pipeline.records import Entry
+    from usher_pipeline.records import Entry, MapFacts
 
 __all__ = [
     "Versions",
@@ -63,6 +64,8 @@ class Versions:
         self._counts_age = counts_age
         self._standings: dict[str, str] = {}
         self._answering: dict[tuple[object, ...], bool] = {}
+        self._of_last: dict[tuple[str, str, str], bool] = {}
+        self._indexes: dict[Path, Index] = {}
 
     def of(self, entry: Entry) -> dict[Read, str]:
         """Return for each read of an entry which version it leads to; empty if to none."""
@@ -114,9 +117,41 @@ class Versions:
         # The inner result may stand on something that changed: then it would be another.
         if not self._stands(entry, read) or not self._answers(entry, read):
             return "another meaning"
+        if not self._is_of_last(entry, backend):
+            return "another meaning"
         # Only who asks the inner checkpoint itself hears of what is new by now.
         is_old = self._counts_age and is_too_old(self._declared(entry), planned.facts, entry)
         return EXPIRED if is_old else entry.content
+
+    def _is_of_last(self, entry: Entry, backend: LocalBackend) -> bool:
+        """Tell whether a result of many items is made of what they were answered last.
+
+        One that was asked again for another list of items has no new result in this one.
+        """
+        facts = entry.mapped
+        if facts is None:
+            return True
+        place = (str(backend.path), entry.name, entry.stem)
+        if place not in self._of_last:
+            self._of_last[place] = self._made_of_last(entry, facts, backend)
+        return self._of_last[place]
+
+    def _made_of_last(self, entry: Entry, facts: MapFacts, backend: LocalBackend) -> bool:
+        from usher_pipeline.persistence.maps import StoredMap, code_of
+
+        stored = StoredMap(backend.segments, entry.name, facts.digest)
+        listed, statement = stored.listed(facts.listed), stored.statement
+        if listed is None or statement is None:
+            return False
+        codes = statement.holding_for(code_of(entry.key))
+        index = self._index(stored)
+        best = (index.best(item, codes) for item in listed)
+        return all(answer is None or answer.at <= facts.latest for answer in best)
+
+    def _index(self, stored: StoredMap) -> Index:
+        if stored.folder not in self._indexes:
+            self._indexes[stored.folder] = stored.index()
+        return self._indexes[stored.folder]
 
     def _stands(self, entry: Entry, read: Read) -> bool:
         """Tell whether the checkpoint still means what it meant, arguments aside.

@@ -368,6 +368,8 @@ class MapFacts:
         asked_count: How many of them were asked by the call that made it.
         latest: The number of the last answer in it.
         oldest: The number of the first one; it is the time in microseconds since 1970.
+        digest: The digest of the map that the answers are of; empty if nothing was stored.
+        listed: The digest of the list of its items; empty if that was not stored.
     """
 
     over: str
@@ -375,6 +377,8 @@ class MapFacts:
     asked_count: int
     latest: int
     oldest: int = 0
+    digest: str = ""
+    listed: str = ""
 
 
 @dataclass(frozen=True, slots=True)

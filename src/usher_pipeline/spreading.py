@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from usher_pipeline import calls, reading
-from usher_pipeline.display import duration, is_credential, preview
+from usher_pipeline.display import described, duration, preview
 from usher_pipeline.errors import OptionError
 from usher_pipeline.fingerprint.content import combine
 from usher_pipeline.fingerprint.key import for_items, item_digests
 from usher_pipeline.frames import adapter_for, adapter_of_kind
+from usher_pipeline.hiding import HIDDEN, is_credential, without_credentials
 from usher_pipeline.persistence.maps import VERSIONED, Answer, DamagedRows, Index, StoredMap
 from usher_pipeline.planning import compare, still_answers
 from usher_pipeline.records import Blocked, Hit, Miss, Reason, utc_now
@@ -35,7 +37,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Coverage", "Item", "MapOptions", "Spread", "covered", "item_text", "items_in"]
 
-_HIDDEN: Final = "(hidden)"
+#: From how many characters on an item is told by a short text.
+_LONGEST_TEXT: Final = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +83,9 @@ class Item(NamedTuple):
 
 
 def item_text(value: Any, *, is_secret: bool = False) -> str:
-    """Return an item as JSON, or a short text of it as JSON where it has no form there.
+    """Return an item as JSON; a short text as JSON where it has no form there, or may not.
+
+    Credentials within an item are hidden, and what is very long is cut.
 
     Args:
         value: The item.
@@ -90,11 +95,19 @@ def item_text(value: Any, *, is_secret: bool = False) -> str:
     ('"USH2A"', '0.5', '["chr1", 5]')
     """
     if is_secret:
-        return json.dumps(_HIDDEN)
+        return json.dumps(HIDDEN)
     try:
-        return json.dumps(value, ensure_ascii=False, allow_nan=False)
-    except (TypeError, ValueError):
+        text = json.dumps(value, ensure_ascii=False, allow_nan=False)
+    except (TypeError, ValueError, RecursionError):
         return json.dumps(preview(value), ensure_ascii=False)
+    if type(value) is str:
+        shown = without_credentials(value)
+        text = text if shown == value else json.dumps(shown, ensure_ascii=False)
+    elif isinstance(value, (dict, list, tuple)) and HIDDEN in (
+        shown := described(value, _LONGEST_TEXT * 4)
+    ):
+        text = json.dumps(shown, ensure_ascii=False)
+    return text if len(text) <= _LONGEST_TEXT else json.dumps(preview(value))
 
 
 def items_in(call: str, over: str, given: Any) -> list[Any]:
@@ -427,10 +440,11 @@ class Spread:
         """
         from usher_pipeline.fingerprint.frames import column_digests
 
+        answers = self.coverage.answers
+        self._list_again(planned, entry)
         if planned.backend.segments.segment(entry).exists():
             # To map it is quicker.
             return LOST
-        answers = self.coverage.answers
         if len(answers) < len({item.digest for item in self.items}):
             return LOST
         try:
@@ -441,6 +455,15 @@ class Spread:
         if combine(packed.kind, schema, column_digests(packed.table)) != entry.content:
             return LOST
         return adapter_of_kind(packed.kind).from_arrow(packed.table, packed.schema)
+
+    def _list_again(self, planned: calls.Planned, entry: Entry) -> None:
+        """Store once more which items a result is made of, if that was lost."""
+        stored, facts = self.stored(planned), entry.mapped
+        if facts is None or stored.listed(facts.listed) is not None:
+            return
+        # Who calls this map could not tell whether its result still stands.
+        with suppress(OSError):
+            stored.list_items(answer.item for answer in self.in_order())
 
     def gathered(self, stored: StoredMap) -> Packed:
         """Return the rows of all items that have an answer, in order, as one frame.
@@ -453,7 +476,7 @@ class Spread:
         """
         from usher_pipeline.frames.streams import appended
 
-        packs = [stored.rows(block) for block in stored.blocks(self.in_order())]
+        packs = stored.all_rows(self.in_order())
         return appended(packs, adapter_of_kind(packs[0].kind))
 
     def in_order(self) -> list[Answer]:

@@ -65,3 +65,68 @@ def test_a_script(way: str, as_module: bool) -> None:  # noqa: FBT001 - a parame
     )
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout) == [[1] * 6, 3, ["scripted.numbered"]]
+
+
+MAPPED: Final = """
+import json
+import multiprocessing
+import sys
+from concurrent.futures import ProcessPoolExecutor
+
+import polars as pl
+from joblib.externals.loky import get_reusable_executor
+
+from usher_pipeline import checkpoint, configure
+from usher_pipeline.errors import MapIncompleteError
+
+configure(store="store.duckdb", progress=False)
+
+
+class StatusError(Exception):
+    def __init__(self, message, *, response):
+        super().__init__(message)
+        self.response = response
+
+
+class Response:
+    status_code = 503
+    headers = {"Retry-After": "0"}
+    stream = staticmethod(lambda: None)
+
+
+@checkpoint(name="asked")
+def asked(number):
+    if number == 3:
+        raise StatusError("503 for url ...", response=Response())
+    return pl.DataFrame({"number": [number]})
+
+
+if __name__ == "__main__":
+    if sys.argv[1] == "loky":
+        pool = get_reusable_executor(2)
+    else:
+        pool = ProcessPoolExecutor(2, multiprocessing.get_context(sys.argv[1]))
+    scan = asked.mapped(over="number", workers=2, retries=1, executor=pool)
+    try:
+        scan(range(6))
+    except MapIncompleteError as problem:
+        found = problem.frame["number"].to_list()
+        failed = [[f.item, f.error_type, f.message, f.attempts] for f in problem.failures]
+        print(json.dumps([found, failed]))
+    pool.shutdown()
+"""
+
+
+@pytest.mark.parametrize("way", ["loky", "spawn"])
+def test_an_error_that_can_not_be_sent_fails_its_item_alone(way: str) -> None:
+    """One that breaks a pool when it arrives is told in words; the other items are asked."""
+    Path("mapped.py").write_text(MAPPED)
+    done = subprocess.run(
+        [sys.executable, "mapped.py", way], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    found, failed = json.loads(done.stdout)
+    assert found == [0, 1, 2, 4, 5]
+    ((item, error_type, *rest),) = failed
+    assert (item, rest) == (3, ["503 for url ...", 2])
+    assert error_type.endswith(".StatusError")

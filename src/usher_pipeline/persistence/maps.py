@@ -5,7 +5,8 @@ all that the items have in common. In it are parts, each a pair of compressed Ar
 ``<first>-<last>.rows`` and ``.items``: the rows of some items one below the other, and what
 is known of each item. The rename of the second file commits the pair. Beside them are
 ``map.json``, which says what the map is, and ``<digest>.code.json`` for each code that made
-rows. Nothing that is committed changes: what is known of an item is what was said of it
+rows, and ``<digest>.list`` for each list of items that a result was made of. Nothing that
+is committed changes: what is known of an item is what was said of it
 last. Small parts are put together now and then, without what nobody asks for any more; one
 that covers the numbers of others stands for them, whether or not they are unlinked yet.
 
@@ -64,6 +65,11 @@ VERSIONED: Final = "version"
 _GONE: Final = "~"
 _MAP: Final = "map.json"
 _CODE: Final = ".code.json"
+_LIST: Final = ".list"
+#: How long the digest of an item is.
+_ITEM_BYTES: Final = 16
+#: How often who does not hold a map looks anew when parts are put together meanwhile.
+_LOOKS: Final = 10
 _NAME: Final = re.compile(r"(?P<first>\d{8})-(?P<last>\d{8})\.items")
 #: What the metadata of a file of items is under.
 _ABOUT: Final = b"usher_pipeline"
@@ -317,6 +323,18 @@ class StoredMap:
         """Return what is known of each item."""
         return _index(answer for part in self._whole() for answer in part.answers)
 
+    def listed(self, digest: str) -> list[str] | None:
+        """Return the items that a result was made of; None if that is not known any more.
+
+        Args:
+            digest: What `list_items` returned.
+        """
+        try:
+            data = (self.folder / f"{digest}{_LIST}").read_bytes()
+        except (OSError, ValueError):
+            return None
+        return _items_in(data) if _list_digest(data) == digest else None
+
     def code(self, digest: str) -> Key | None:
         """Return the code that made answers, as a key of the map; None if it is not known.
 
@@ -328,6 +346,29 @@ class StoredMap:
         except _ODD:
             return None
         return key if is_formed_key(key) and code_of(key) == digest else None
+
+    def all_rows(self, answers: Sequence[Answer]) -> list[Packed]:
+        """Return the rows of answers in their order, for who does not hold the map.
+
+        Args:
+            answers: What is known of the items, each with no error.
+
+        Returns:
+            One frame at least; the rows of one come after those of the other.
+
+        Raises:
+            DamagedRows: They are not those that were committed.
+        """
+        for _ in range(_LOOKS):
+            try:
+                return [self.rows(block) for block in self.blocks(answers)]
+            except DamagedRows as damage:
+                if not damage.stem or (self.folder / f"{damage.stem}.items").exists():
+                    raise
+                # Who holds the map put parts together: the rows lie elsewhere.
+                now = self.index().answers
+                answers = [now.get(a.item, {}).get(a.code, a) for a in answers]
+        return [self.rows(block) for block in self.blocks(answers)]
 
     def blocks(self, answers: Sequence[Answer]) -> list[list[Answer]]:
         """Return answers with rows in their order, as many at a time as memory is for.
@@ -441,7 +482,14 @@ class StoredMap:
 
     def _whole(self) -> list[_Part]:
         """Return the parts, each number in one of them."""
-        found = [part for part in map(self._part, self._names()) if part is not None]
+        found: list[_Part] = []
+        for _ in range(_LOOKS):
+            parts = {name[0]: self._part(name) for name in self._names()}
+            found = [part for part in parts.values() if part is not None]
+            unread = [name for name, part in parts.items() if part is None]
+            # One that went between the two looks is a part of another one by now.
+            if all((self.folder / name).exists() for name in unread):
+                break
         # Of those that begin alike the longest stands for the others.
         found.sort(key=lambda part: (part.first, -part.last))
         whole: list[_Part] = []
@@ -526,6 +574,30 @@ class StoredMap:
         path = self.folder / f"{code_of(key)}{_CODE}"
         if not path.exists():
             write_json(path, key.to_json())
+
+    def list_items(self, items: Iterable[str]) -> str:
+        """Store which items a result is made of, and return what finds that again.
+
+        Args:
+            items: The digests of the items.
+
+        Raises:
+            OSError: The folder can not be written.
+        """
+        data = b"".join(map(bytes.fromhex, items))
+        digest = _list_digest(data)
+        path = self.folder / f"{digest}{_LIST}"
+        if not path.exists():
+            temporary = path.with_name(f".{uuid4().hex}.list.tmp")
+            try:
+                temporary.touch(0o600)
+                temporary.write_bytes(data)
+                sync(temporary)
+                temporary.replace(path)
+            except BaseException:
+                temporary.unlink(missing_ok=True)
+                raise
+        return digest
 
     def add(self, packed: Packed | None, answers: Sequence[Answer]) -> None:
         """Commit what became known of some items: all of it, or nothing.
@@ -682,6 +754,15 @@ def _is_wanted(index: Index, answer: Answer) -> bool:
     known = (index.failures if answer.error else index.answers).get(answer.item, {})
     last = known.get(answer.code)
     return last is not None and last.at == answer.at
+
+
+def _list_digest(data: bytes) -> str:
+    return combine("usher map list", {"items": len(data) // _ITEM_BYTES}, [data.hex()])
+
+
+def _items_in(data: bytes) -> list[str]:
+    starts = range(0, len(data), _ITEM_BYTES)
+    return [data[start : start + _ITEM_BYTES].hex() for start in starts]
 
 
 # --- files ------------------------------------------------------------------------------
