@@ -450,6 +450,20 @@ class StoredMap:
                 whole.append(part)
         return whole
 
+    def _at_the_end(self) -> list[_Part]:
+        """Return the parts behind all that can not be read.
+
+        It may be of a newer version of the library: one part that stands for those on both
+        sides of it would stand for it as well.
+        """
+        whole, unread = self._whole(), 0
+        for name in self._names():
+            number = int(name["last"])
+            is_covered = any(part.first <= number <= part.last for part in whole)
+            if not is_covered and self._part(name) is None:
+                unread = max(unread, number)
+        return [part for part in whole if part.first > unread]
+
     def _names(self) -> list[re.Match[str]]:
         try:
             names = sorted(path.name for path in self.folder.iterdir())
@@ -542,8 +556,10 @@ class StoredMap:
         # What is damaged has a number as well.
         number = max([number, *(int(name["last"]) + 1 for name in self._names())])
         self._commit(packed, answers, (number, number))
-        while (alike := _alike(self._whole())) and self._put_together(alike):
-            pass
+        with suppress(OSError):
+            # It is committed, whether or not there is room to have it in fewer files.
+            while (alike := _alike(self._at_the_end())) and self._put_together(alike):
+                pass
 
     def _commit(
         self, packed: Packed | None, answers: Sequence[Answer], numbers: tuple[int, int]
@@ -586,7 +602,7 @@ class StoredMap:
         Raises:
             OSError: The folder can not be written; what was committed stays.
         """
-        whole = self._whole()
+        whole = self._at_the_end()
         begin = len(whole)
         while begin and whole[begin - 1].size_bytes <= _SMALL_BYTES:
             begin -= 1
@@ -707,6 +723,11 @@ def _write(path: Path, table: pa.Table) -> int:
     return size_bytes
 
 
+def _utf8(text: str) -> str:
+    """Return a text as Arrow can hold it; of JSON what is escaped is read as what it was."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
 def _items_table(answers: Sequence[Answer], about: Mapping[str, Any]) -> pa.Table:
     import pyarrow as pa
 
@@ -718,15 +739,17 @@ def _items_table(answers: Sequence[Answer], about: Mapping[str, Any]) -> pa.Tabl
     reads_of = {each: position for position, each in enumerate(reads)}
     columns = {
         "item": pa.array([bytes.fromhex(a.item) for a in answers], pa.binary(16)),
-        "shown": pa.array([a.shown for a in answers], pa.large_string()),
+        "shown": pa.array([_utf8(a.shown) for a in answers], pa.large_string()),
         "rows": pa.array([a.row_count for a in answers], pa.int64()),
         "code": pa.array([code_of[a.code] for a in answers], pa.int32()),
         "reads": pa.array([reads_of[a.reads] for a in answers], pa.int32()),
         "elapsed_s": pa.array([a.elapsed_s for a in answers], pa.float32()),
         "at": pa.array([a.at for a in answers], pa.int64()),
         "attempts": pa.array([a.attempts for a in answers], pa.int32()),
-        "error_type": pa.array([a.error and a.error[0] for a in answers], pa.large_string()),
-        "error": pa.array([a.error and a.error[1] for a in answers], pa.large_string()),
+        "error_type": pa.array(
+            [a.error and _utf8(a.error[0]) for a in answers], pa.large_string()
+        ),
+        "error": pa.array([a.error and _utf8(a.error[1]) for a in answers], pa.large_string()),
     }
     table = pa.table(columns)
     stated = {
