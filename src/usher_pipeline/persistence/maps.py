@@ -15,6 +15,7 @@ Whoever writes holds the map (`flights`); whoever reads takes what was committed
 from __future__ import annotations
 
 import json
+import math
 import re
 import shutil
 from collections import OrderedDict
@@ -25,7 +26,7 @@ from itertools import chain
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from uuid import uuid4
 
-from usher_pipeline.errors import Failure
+from usher_pipeline.errors import CheckpointNameError, Failure
 from usher_pipeline.fingerprint.content import combine
 from usher_pipeline.frames import Packed, adapter_of_kind
 from usher_pipeline.persistence.entries import is_formed_key, read_json, write_json
@@ -75,6 +76,8 @@ _HELD_BYTES: Final = 1 << 28
 _BLOCK_BYTES: Final = 1 << 26
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
+#: The last moment that there is a date for.
+_LATEST: Final = (datetime.max.replace(tzinfo=UTC) - _EPOCH) // _MICROSECOND
 #: What is raised where something else stands in a file than was written.
 _ODD: Final = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
 
@@ -122,7 +125,11 @@ class Answer(NamedTuple):
     @property
     def value(self) -> Any:
         """The item as JSON gives it back."""
-        return json.loads(self.shown)
+        try:
+            return json.loads(self.shown)
+        except (ValueError, RecursionError):
+            # Anybody may have written it.
+            return self.shown
 
     def failure(self) -> Failure:
         """Return the failure that it stands for."""
@@ -176,7 +183,8 @@ class MapStatement:
             )
         except _ODD:
             return None
-        return found if is_formed_key(found.key) else None
+        is_text = all(isinstance(each.key, str) for _, each in found.accepted)
+        return found if is_text and is_formed_key(found.key) else None
 
     def holding_for(self, code: str) -> frozenset[str]:
         """Return the codes whose answers hold for some code, that one included."""
@@ -431,7 +439,10 @@ class StoredMap:
             table = Mapped(self.folder / f"{part.stem}.rows").table
             # The file may be anybody's: no frame is built before its structure is checked.
             table.validate(full=True)
-            is_whole = combine(part.kind, part.schema, column_digests(table)) == part.content
+            is_whole = (
+                table.num_rows == part.row_count
+                and combine(part.kind, part.schema, column_digests(table)) == part.content
+            )
             adapter_of_kind(part.kind)
         except (OSError, *_ODD, MemoryError, pa.ArrowException):
             is_whole = False
@@ -777,7 +788,7 @@ def _read_items(path: Path) -> _Part | None:
         plain = table.replace_schema_metadata(None)
         if combine("usher map", about, column_digests(plain)) != found["digest"]:
             return None
-        if about["format"] != _FORMAT:
+        if about["format"] != _FORMAT or not _is_formed(plain, about):
             return None
         first, last = (int(number) for number in path.stem.split("-"))
         codes = [str(code) for code in about["codes"]]
@@ -804,6 +815,33 @@ def _read_items(path: Path) -> _Part | None:
         return None
 
 
+def _is_formed(table: pa.Table, about: Mapping[str, Any]) -> bool:
+    """Tell whether a file of items holds what those who read it count on, digest or not."""
+    if not table.schema.equals(_items_table((), {}).schema.remove_metadata()):
+        return False
+    wanted = {name: table.column(name).to_pylist() for name in _COLUMNS[:-2]}
+    errors = [table.column(name).is_null().to_pylist() for name in _COLUMNS[-2:]]
+    if any(None in column for column in wanted.values()) or errors[0] != errors[1]:
+        return False
+    names = about["schema"]["sql_names"] if about["kind"] else []
+    reads = [Read.from_json(read) for each in about["reads"] for read in each]
+    texts = (*about["codes"], *names, *(value for read in reads for value in _texts_of(read)))
+    return (
+        isinstance(names, list)
+        and all(isinstance(text, str) for text in texts)
+        and min(wanted["rows"], default=0) >= 0
+        and sum(wanted["rows"]) == about["rows"]
+        and all(0 <= code < len(about["codes"]) for code in wanted["code"])
+        and all(0 <= read < len(about["reads"]) for read in wanted["reads"])
+        and all(0 <= at <= _LATEST for at in wanted["at"])
+        and all(map(math.isfinite, wanted["elapsed_s"]))
+    )
+
+
+def _texts_of(read: Read) -> tuple[object, ...]:
+    return (read.name, read.key, read.content, read.kind, read.store, read.standing)
+
+
 _COLUMNS: Final = (
     *("item", "shown", "rows", "code", "reads", "elapsed_s", "at", "attempts"),
     *("error_type", "error"),
@@ -825,10 +863,11 @@ def every_map(segments: Segments) -> Iterator[tuple[Path, StoredMap | None]]:
             continue
         statement = MapStatement.from_json(read_json(folder / _MAP))
         if statement is not None:
-            found = StoredMap(segments, statement.key.name, folder.name)
             # Whoever made the files may have said anything.
-            if found.folder == folder:
-                yield folder, found
+            with suppress(CheckpointNameError):
+                found = StoredMap(segments, statement.key.name, folder.name)
+                if found.folder == folder:
+                    yield folder, found
 
 
 def maps_of(segments: Segments, name: str, over: str = "") -> list[StoredMap]:
