@@ -9,6 +9,7 @@ from __future__ import annotations
 import inspect
 import time
 import warnings
+from collections.abc import Hashable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
@@ -185,12 +186,19 @@ def _sorted_rows(
         raise UnsupportedFrameError(
             f"the item column {column!r}", f"missing among {shown}", cure + "item_column=."
         )
-    place_of = {item.value: place for place, item in enumerate(items)}
+    try:
+        place_of = {item.value: place for place, item in enumerate(items)}
+    except TypeError:
+        place_of = {}
+    if len(place_of) < len(items):
+        cure = "Map without batch_size=, so that the function is given one item at a time."
+        what = "unable to tell items that are equal, or lists and the like, apart"
+        raise UnsupportedFrameError(f"the item column {column!r}", what, cure)
     values = packed.table.column(names.index(column)).to_pylist()
     rows: list[list[int]] = [[] for _ in items]
     foreign: dict[str, None] = {}
     for position, value in enumerate(values):
-        place = place_of.get(value)
+        place = place_of.get(value) if isinstance(value, Hashable) else None
         if place is None:
             foreign[repr(value)] = None
         else:
@@ -379,11 +387,17 @@ class Harvest:
             return
         index = stored.index()
         self._latest = index.latest
-        self._example = stored.example()
         older = {answer.code for answer in spread.coverage.answers.values()} - {spread.code}
         with suppress(OSError):
             # The first commit tries again, and tells.
             self._say(index.latest, older)
+        statement = stored.statement
+        codes = frozenset((spread.code,))
+        if statement is not None:
+            codes = statement.holding_for(spread.code)
+        # What a refresh replaces need not be like what comes.
+        since = spread.refreshed_since(statement, index) if spread.refresh else 0
+        self._example = stored.example(codes, since)
 
     def _say(self, latest: int, older: set[str]) -> None:
         stored, spread = self._stored, self._spread

@@ -26,7 +26,7 @@ from itertools import chain
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from uuid import uuid4
 
-from usher_pipeline.errors import CheckpointNameError, Failure
+from usher_pipeline.errors import CheckpointNameError, Failure, UnsupportedFrameError
 from usher_pipeline.fingerprint.content import combine
 from usher_pipeline.frames import Packed, adapter_of_kind
 from usher_pipeline.persistence.entries import is_formed_key, read_json, write_json
@@ -401,9 +401,18 @@ class StoredMap:
         widest = max(shown, key=lambda part: len(part.schema["sql_names"]))
         return taken(self._packed(widest), ())
 
-    def example(self) -> Packed | None:
-        """Return the columns that the rows of the map have, without rows; None if none came."""
-        with_rows = [part for part in self._whole() if part.row_count]
+    def example(self, codes: frozenset[str], since: int = 0) -> Packed | None:
+        """Return the columns that rows have, without rows; None if none came.
+
+        Args:
+            codes: Whose rows; other code may have given other columns.
+            since: From which number on.
+        """
+        with_rows = [
+            part
+            for part in self._whole()
+            if any(a.row_count and a.code in codes and a.at >= since for a in part.answers)
+        ]
         for part in with_rows[-1:]:
             from usher_pipeline.frames.streams import taken
 
@@ -617,8 +626,9 @@ class StoredMap:
         begin = len(whole)
         while begin and whole[begin - 1].size_bytes <= _SMALL_BYTES:
             begin -= 1
-        if len(whole) - begin > 1:
-            self._put_together(whole[begin:])
+        while len(whole) - begin > 1 and not self._put_together(whole[begin:]):
+            # What is damaged, or has the columns of other code, stays as it is.
+            begin += 1
 
     def _put_together(self, tail: Sequence[_Part]) -> bool:
         """Let one part stand for the last ones; tell whether that could be."""
@@ -630,8 +640,9 @@ class StoredMap:
         if any(part.kind for part in tail):
             try:
                 packed = self._rows_of(wanted, tail)
-            except DamagedRows:
-                # What is damaged may not be hidden within what is not.
+            except (DamagedRows, UnsupportedFrameError):
+                # What is damaged may not be hidden within what is not, and rows of other
+                # code may have other columns.
                 return False
         self._commit(packed, wanted, (tail[0].first, tail[-1].last))
         for part in tail:
