@@ -10,6 +10,7 @@ import inspect
 import os
 import time
 import warnings
+from collections.abc import Hashable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
@@ -195,12 +196,19 @@ def _sorted_rows(
         raise UnsupportedFrameError(
             f"the item column {column!r}", f"missing among {shown}", cure + "item_column=."
         )
-    place_of = {item.value: place for place, item in enumerate(items)}
+    try:
+        place_of = {item.value: place for place, item in enumerate(items)}
+    except TypeError:
+        place_of = {}
+    if len(place_of) < len(items):
+        cure = "Map without batch_size=, so that the function is given one item at a time."
+        what = "unable to tell items that are equal, or lists and the like, apart"
+        raise UnsupportedFrameError(f"the item column {column!r}", what, cure)
     values = packed.table.column(names.index(column)).to_pylist()
     rows: list[list[int]] = [[] for _ in items]
     foreign: dict[str, None] = {}
     for position, value in enumerate(values):
-        place = place_of.get(value)
+        place = place_of.get(value) if isinstance(value, Hashable) else None
         if place is None:
             foreign[repr(value)] = None
         else:
@@ -400,15 +408,21 @@ class Harvest:
 
     def _open(self) -> None:
         """Say in the store what the map is, and what code holds for it."""
-        stored = self._stored
+        stored, spread = self._stored, self._spread
         if stored is None:
             return
         index = stored.index()
         self._latest = self._before_latest = index.latest
-        self._example = stored.example()
         with suppress(OSError):
             # The first commit tries again, and tells.
             self._say()
+        statement = stored.statement
+        codes = frozenset((spread.code,))
+        if statement is not None:
+            codes = statement.holding_for(spread.code)
+        # What a refresh replaces need not be like what comes.
+        since = spread.refreshed_since(statement, index) if spread.refresh else 0
+        self._example = stored.example(codes, since)
 
     def _say(self) -> None:
         stored, spread, latest = self._stored, self._spread, self._before_latest

@@ -122,11 +122,14 @@ def items_in(call: str, over: str, given: Any) -> list[Any]:
         OptionError: It is one thing and not many.
     """
     is_one = isinstance(given, (str, bytes, Mapping)) or not isinstance(given, Iterable)
+    # An array of numpy without a dimension is one number.
+    is_one = is_one or getattr(given, "ndim", 1) == 0
     adapter = adapter_for(given)
     is_frame = adapter is not None and adapter.kind.partition(".")[2] != "Series"
     if is_one or is_frame:
         raise OptionError(call, over, "the items, such as a list", preview(given))
-    listed = getattr(given, "to_list", None) or getattr(given, "tolist", None)
+    ways = (getattr(given, way, None) for way in ("to_list", "tolist", "to_pylist"))
+    listed = next(filter(None, ways), None)
     found = list(listed()) if callable(listed) else list(given)
     if isinstance(given, (set, frozenset)):
         # In which order a set is iterated is another one in each process.
@@ -332,7 +335,7 @@ class Spread:
             return known[reads]
 
         refresh = refresh or self.refresh
-        since = self._refreshed_since(statement, index) if refresh else None
+        since = self.refreshed_since(statement, index) if refresh else None
         facts = planned.facts
         # Offline nothing is asked, and what probes answer is in the key of the map.
         is_any_age = facts.is_offline or bool(self.declared.probes)
@@ -362,7 +365,13 @@ class Spread:
         latest = found.mapped.latest if found.mapped is not None else 0
         return all(answer.at <= latest for answer in coverage.answers.values())
 
-    def _refreshed_since(self, statement: MapStatement | None, index: Index) -> int:
+    def refreshed_since(self, statement: MapStatement | None, index: Index) -> int:
+        """Return the number from which on answers are those of this refresh.
+
+        Args:
+            statement: What the map is; None if nothing of it was stored.
+            index: What is stored of it.
+        """
         refresh = statement.refresh if statement is not None else None
         if refresh is not None and refresh[0] == self.whole_digest:
             return refresh[1]

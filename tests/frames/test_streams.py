@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, cast
 
 import duckdb
@@ -16,10 +17,14 @@ from hypothesis import strategies as st
 
 from usher_pipeline.errors import UnsupportedFrameError
 from usher_pipeline.frames import adapter_for, adapter_of_kind, streams
-from usher_pipeline.frames.streams import Growing, as_table, coalesced
+from usher_pipeline.frames.streams import Growing, appended, as_table, coalesced, taken
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
+
+    from usher_pipeline.frames import Packed
+
+MOMENT = pd.Timestamp("2026-02-16T12:00:00Z")
 
 
 def put_together(parts: Sequence[Any]) -> Any:
@@ -259,3 +264,216 @@ def test_many_small_parts_are_put_together_on_the_way(
     assert [table.num_rows for table in found] == [8, 8, 4]
     assert pa.concat_tables(found).equals(pa.concat_tables(parts))
     assert max(joined) <= 4
+
+
+def test_more_words_than_a_dictionary_has_places_for_are_refused() -> None:
+    """Words that do not fit into the type of the first part are an error with a cure."""
+    parts = [
+        pa.table({"w": pa.DictionaryArray.from_arrays(pa.array(range(100), pa.int8()), words)})
+        for words in ([f"{part}{k}" for k in range(100)] for part in "ab")
+    ]
+    with pytest.raises(UnsupportedFrameError, match=r"column 'w' of frame 2 .*Cast it to text"):
+        put_together(parts)
+
+
+# --- packed frames ----------------------------------------------------------------------
+
+
+def packed(frame: Any) -> Packed:
+    """Return a frame as it is stored."""
+    adapter = adapter_for(frame)
+    assert adapter is not None
+    return adapter.to_arrow(frame)
+
+
+def unpacked(found: Packed) -> Any:
+    """Return the frame that is stored, as the checks of its kind would take it."""
+    found.table.validate(full=True)
+    assert found.schema["rows"] == found.table.num_rows
+    return adapter_of_kind(found.kind).from_arrow(found.table, found.schema)
+
+
+def appended_of(parts: Sequence[Any]) -> Packed:
+    """Return frames one below the other, packed."""
+    adapter = adapter_for(parts[0])
+    assert adapter is not None
+    return appended([packed(part) for part in parts], adapter)
+
+
+def positions(data: st.DataObject, row_count: int) -> list[int]:
+    """Return any rows of a frame in any order, one of them twice or none at all."""
+    place = st.integers(0, row_count - 1)
+    return data.draw(st.lists(place, max_size=8)) if row_count else []
+
+
+MOMENTS = [datetime(2026, 3, 29, hour, tzinfo=UTC) for hour in (0, 1)]
+WORDS = st.one_of(st.none(), st.sampled_from(["a", "b", "c"]))
+POLARS: dict[str, Any] = {
+    "t": pl.String,
+    "n": pl.Int8,
+    "c": pl.Categorical,
+    "e": pl.Enum(["b", "c", "a"]),
+    "l": pl.List(pl.String),
+    "s": pl.Struct({"x": pl.Float64, "y": pl.List(pl.Date)}),
+    "f": pl.Array(pl.Int16, 2),
+    "o": pl.Null,
+    "d": pl.Datetime("us", "Europe/Berlin"),
+}
+ROW = st.tuples(
+    WORDS,
+    st.one_of(st.none(), st.integers(-5, 5)),
+    *(WORDS, WORDS),
+    st.one_of(st.none(), st.lists(WORDS, max_size=2)),
+    st.one_of(
+        st.none(),
+        st.fixed_dictionaries({"x": st.floats(), "y": st.lists(st.dates(), max_size=2)}),
+    ),
+    st.one_of(st.none(), st.lists(st.integers(0, 9), min_size=2, max_size=2)),
+    st.none(),
+    st.one_of(st.none(), st.sampled_from(MOMENTS)),
+)
+
+
+@given(st.data(), st.lists(st.lists(ROW, max_size=3), min_size=1, max_size=4))
+def test_any_frames_of_polars_are_appended_and_taken(
+    data: st.DataObject, parts: list[list[Any]]
+) -> None:
+    """What is appended is `pl.concat`, what is taken is what polars takes of it."""
+    names = data.draw(st.sets(st.sampled_from(sorted(POLARS))))
+    frames = [
+        pl.DataFrame(rows, schema=POLARS, orient="row").select(sorted(names)) for rows in parts
+    ]
+    if names:
+        whole, expected = appended_of(frames), pl.concat(frames)
+        polars.testing.assert_frame_equal(unpacked(whole), expected)
+        places = positions(data, expected.height)
+        found = unpacked(taken(whole, places))
+        polars.testing.assert_frame_equal(found, expected[places])
+
+
+def test_rows_without_columns_are_appended_and_taken() -> None:
+    """Of a frame without columns there are the rows, as many as are wanted."""
+    bare = pl.DataFrame({"a": [1, 2]}).drop("a")
+    whole = appended_of([bare, bare, bare])
+    assert unpacked(whole).shape == (6, 0)
+    assert unpacked(taken(whole, [0, 5, 5])).shape == (3, 0)
+    table = pa.table({"a": [1, 2]}).select([])
+    assert unpacked(taken(appended_of([table, table]), (0,))).num_rows == 1
+    counted = pd.DataFrame(index=range(2))
+    pd.testing.assert_frame_equal(
+        unpacked(appended_of([counted, counted])), pd.DataFrame(index=range(4))
+    )
+
+
+CODED = ["y", "x"]
+INDEXES: dict[str, Callable[[int], Any]] = {
+    "range": pd.RangeIndex,
+    "labels": lambda n: pd.Index([f"g{k}" for k in range(n)], name="gene", dtype="str"),
+    "numbers": lambda n: pd.Index(np.arange(5, 5 + n)),
+    "levels": lambda n: pd.MultiIndex.from_arrays(
+        [pd.Index(["a"] * n, dtype="str"), np.arange(n)],
+        names=["gene", None],
+    ),
+    "moments": lambda n: pd.DatetimeIndex([MOMENT] * n, name="at", dtype="datetime64[us, UTC]"),
+    "categories": lambda n: pd.CategoricalIndex(["x"] * n, categories=CODED),
+}
+
+
+@pytest.mark.parametrize("index", INDEXES)
+@given(data=st.data(), sizes=st.lists(st.integers(0, 3), min_size=1, max_size=4))
+def test_any_frames_of_pandas_are_appended_and_taken(
+    index: str, data: st.DataObject, sizes: list[int]
+) -> None:
+    """What is appended is `pd.concat`, what is taken is what `iloc` takes of it.
+
+    Rows that are only counted are counted anew, and attributes stay.
+    """
+    frames = []
+    for number, size in enumerate(sizes):
+        values = {"n": np.arange(size) + number, "f": np.full(size, 0.5)}
+        frame = pd.DataFrame(values, index=INDEXES[index](size))
+        frame["c"] = pd.Categorical(["x"] * size, categories=CODED)
+        frame.attrs["unit"] = "mg"
+        frames.append(frame)
+    is_counted = index == "range"
+    expected = pd.concat(frames, ignore_index=is_counted)
+    whole = appended_of(frames)
+    pd.testing.assert_frame_equal(unpacked(whole), expected)
+    places = positions(data, len(expected))
+    found, wanted = unpacked(taken(whole, places)), expected.iloc[places]
+    pd.testing.assert_frame_equal(
+        found, wanted.reset_index(drop=True) if is_counted else wanted
+    )
+    assert found.attrs == {"unit": "mg"}
+
+
+def test_ranges_are_appended_where_they_go_on() -> None:
+    """Ranges that follow each other are one; others are refused, as in a stream."""
+    frame = pd.DataFrame({"n": range(6)})
+    pd.testing.assert_frame_equal(unpacked(appended_of([frame[2:4], frame[4:]])), frame[2:])
+    with pytest.raises(UnsupportedFrameError, match=r"the index of frame 2 .*reset_index"):
+        appended_of([frame[2:4], frame[5:]])
+
+
+@given(st.data(), st.lists(st.lists(WORDS, max_size=4), min_size=1, max_size=4))
+def test_any_tables_of_arrow_are_appended_and_taken(
+    data: st.DataObject, parts: list[list[str | None]]
+) -> None:
+    """Dictionaries grow, chunks of one table may have several, and the schema stays."""
+    tables = []
+    for words in parts:
+        at = data.draw(st.integers(0, len(words)))
+        texts = [pa.array(each, pa.string()) for each in (words[:at], words[at:])]
+        chunks = [text.dictionary_encode() for text in texts]
+        lists = pa.array([[word] for word in words], pa.list_(pa.string()))
+        table = pa.table({"w": pa.chunked_array(chunks), "l": lists})
+        tables.append(table.replace_schema_metadata({"unit": "mg"}))
+    expected = pa.concat_tables(tables)
+    whole = appended_of(tables)
+    assert unpacked(whole).to_pydict() == expected.to_pydict()
+    assert unpacked(whole).schema.equals(expected.schema, check_metadata=True)
+    places = positions(data, len(expected))
+    found = unpacked(taken(whole, places))
+    rows = expected.to_pylist()
+    assert found.to_pylist() == [rows[place] for place in places]
+    assert found.schema.equals(expected.schema, check_metadata=True)
+
+
+@pytest.mark.parametrize(
+    ("second", "said"),
+    [
+        (pl.DataFrame({"a": ["x"]}), "column 'a' of frame 2 is String, while those before"),
+        (pl.DataFrame({"b": [1]}), "the columns of frame 2 is b, not a"),
+        (pl.DataFrame({"a": [1]}, schema={"a": pl.Int8}), "column 'a' of frame 2 is Int8"),
+    ],
+)
+def test_what_is_not_alike_is_not_appended(second: pl.DataFrame, said: str) -> None:
+    """Frames of other columns are refused, and both are told."""
+    with pytest.raises(UnsupportedFrameError, match=said):
+        appended_of([pl.DataFrame({"a": [1]}), second])
+
+
+def test_one_frame_alone_is_itself() -> None:
+    """What is alone is not touched, whatever its dictionaries could not do."""
+    part = packed(pl.DataFrame({"c": [["a"]]}, schema={"c": pl.List(pl.Categorical)}))
+    assert appended([part], adapter_of_kind(part.kind)) is part
+
+
+@pytest.mark.parametrize(
+    "dtype",
+    [pl.List(pl.Categorical), pl.List(pl.Enum(["b", "a"])), pl.Struct({"x": pl.Categorical})],
+    ids=str,
+)
+def test_rows_are_taken_of_dictionaries_inside_of_others(dtype: pl.DataType) -> None:
+    """What can not grow can be taken from all the same."""
+    values = [{"x": "a"}, {"x": "b"}] if isinstance(dtype, pl.Struct) else [["a"], ["b", "a"]]
+    frame = pl.DataFrame({"c": values}, schema={"c": dtype})
+    found = unpacked(taken(packed(frame), [1, 0, 1]))
+    polars.testing.assert_frame_equal(found, frame[[1, 0, 1]])
+
+
+@pytest.mark.parametrize("position", [-1, 3])
+def test_rows_that_are_not_there_are_an_error(position: int) -> None:
+    """A position outside is no row: Arrow refuses it, and nothing is made up."""
+    with pytest.raises(IndexError, match="out of bounds"):
+        taken(packed(pl.DataFrame({"a": [1, 2, 3]})), [0, position])

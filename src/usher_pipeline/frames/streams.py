@@ -107,12 +107,22 @@ class Growing:
             )
         # Whoever yields a frame may fill its memory with the next one, while this one waits.
         columns = [
-            self._words[position].encoded(column) if position in self._words else owned(column)
+            self._encoded(position, packed) if position in self._words else owned(column)
             for position, column in enumerate(packed.table.columns)
         ]
         if not columns:
             return packed.table
         return pa.Table.from_arrays(columns, schema=packed.table.schema)
+
+    def _encoded(self, position: int, packed: Packed) -> pa.ChunkedArray:
+        column = packed.table.column(position)
+        try:
+            return self._words[position].encoded(column)
+        except pa.ArrowInvalid:
+            # Together they have more words than its places are numbers for.
+            name, cure = packed.schema["sql_names"][position], "Cast it to text."
+            what = f"{column.type}, which is too small for the words of all frames"
+            raise self._unsupported(f"column {name!r}", what, cure) from None
 
     def refused(self, frame: Any, type_name: str) -> UnsupportedFrameError:
         """Count a part that is of another kind; return the error that says so.

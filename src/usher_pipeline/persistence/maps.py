@@ -16,6 +16,7 @@ Whoever writes holds the map (`flights`); whoever reads takes what was committed
 from __future__ import annotations
 
 import json
+import math
 import re
 import shutil
 from collections import OrderedDict
@@ -26,7 +27,7 @@ from itertools import chain
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from uuid import uuid4
 
-from usher_pipeline.errors import Failure
+from usher_pipeline.errors import CheckpointNameError, Failure, UnsupportedFrameError
 from usher_pipeline.fingerprint.content import combine
 from usher_pipeline.frames import Packed, adapter_of_kind
 from usher_pipeline.persistence.entries import is_formed_key, read_json, write_json
@@ -81,6 +82,8 @@ _HELD_BYTES: Final = 1 << 28
 _BLOCK_BYTES: Final = 1 << 26
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
+#: The last moment that there is a date for.
+_LATEST: Final = (datetime.max.replace(tzinfo=UTC) - _EPOCH) // _MICROSECOND
 #: What is raised where something else stands in a file than was written.
 _ODD: Final = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
 
@@ -128,7 +131,11 @@ class Answer(NamedTuple):
     @property
     def value(self) -> Any:
         """The item as JSON gives it back."""
-        return json.loads(self.shown)
+        try:
+            return json.loads(self.shown)
+        except (ValueError, RecursionError):
+            # Anybody may have written it.
+            return self.shown
 
     def failure(self) -> Failure:
         """Return the failure that it stands for."""
@@ -182,7 +189,8 @@ class MapStatement:
             )
         except _ODD:
             return None
-        return found if is_formed_key(found.key) else None
+        is_text = all(isinstance(each.key, str) for _, each in found.accepted)
+        return found if is_text and is_formed_key(found.key) else None
 
     def holding_for(self, code: str) -> frozenset[str]:
         """Return the codes whose answers hold for some code, that one included."""
@@ -434,9 +442,18 @@ class StoredMap:
         widest = max(shown, key=lambda part: len(part.schema["sql_names"]))
         return taken(self._packed(widest), ())
 
-    def example(self) -> Packed | None:
-        """Return the columns that the rows of the map have, without rows; None if none came."""
-        with_rows = [part for part in self._whole() if part.row_count]
+    def example(self, codes: frozenset[str], since: int = 0) -> Packed | None:
+        """Return the columns that rows have, without rows; None if none came.
+
+        Args:
+            codes: Whose rows; other code may have given other columns.
+            since: From which number on.
+        """
+        with_rows = [
+            part
+            for part in self._whole()
+            if any(a.row_count and a.code in codes and a.at >= since for a in part.answers)
+        ]
         for part in with_rows[-1:]:
             from usher_pipeline.frames.streams import taken
 
@@ -472,7 +489,10 @@ class StoredMap:
             table = Mapped(self.folder / f"{part.stem}.rows").table
             # The file may be anybody's: no frame is built before its structure is checked.
             table.validate(full=True)
-            is_whole = combine(part.kind, part.schema, column_digests(table)) == part.content
+            is_whole = (
+                table.num_rows == part.row_count
+                and combine(part.kind, part.schema, column_digests(table)) == part.content
+            )
             adapter_of_kind(part.kind)
         except (OSError, *_ODD, MemoryError, pa.ArrowException):
             is_whole = False
@@ -497,6 +517,20 @@ class StoredMap:
             if part.first > (whole[-1].last if whole else 0):
                 whole.append(part)
         return whole
+
+    def _at_the_end(self) -> list[_Part]:
+        """Return the parts behind all that can not be read.
+
+        It may be of a newer version of the library: one part that stands for those on both
+        sides of it would stand for it as well.
+        """
+        whole, unread = self._whole(), 0
+        for name in self._names():
+            number = int(name["last"])
+            is_covered = any(part.first <= number <= part.last for part in whole)
+            if not is_covered and self._part(name) is None:
+                unread = max(unread, number)
+        return [part for part in whole if part.first > unread]
 
     def _names(self) -> list[re.Match[str]]:
         try:
@@ -614,8 +648,10 @@ class StoredMap:
         # What is damaged has a number as well.
         number = max([number, *(int(name["last"]) + 1 for name in self._names())])
         self._commit(packed, answers, (number, number))
-        while (alike := _alike(self._whole())) and self._put_together(alike):
-            pass
+        with suppress(OSError):
+            # It is committed, whether or not there is room to have it in fewer files.
+            while (alike := _alike(self._at_the_end())) and self._put_together(alike):
+                pass
 
     def _commit(
         self, packed: Packed | None, answers: Sequence[Answer], numbers: tuple[int, int]
@@ -659,12 +695,13 @@ class StoredMap:
         Raises:
             OSError: The folder can not be written; what was committed stays.
         """
-        whole = self._whole()
+        whole = self._at_the_end()
         begin = len(whole)
         while begin and whole[begin - 1].size_bytes <= _SMALL_BYTES:
             begin -= 1
-        if len(whole) - begin > 1:
-            self._put_together(whole[begin:])
+        while len(whole) - begin > 1 and not self._put_together(whole[begin:]):
+            # What is damaged, or has the columns of other code, stays as it is.
+            begin += 1
 
     def _put_together(self, tail: Sequence[_Part]) -> bool:
         """Let one part stand for the last ones; tell whether that could be."""
@@ -676,8 +713,9 @@ class StoredMap:
         if any(part.kind for part in tail):
             try:
                 packed = self._rows_of(wanted, tail)
-            except DamagedRows:
-                # What is damaged may not be hidden within what is not.
+            except (DamagedRows, UnsupportedFrameError):
+                # What is damaged may not be hidden within what is not, and rows of other
+                # code may have other columns.
                 return False
         self._commit(packed, wanted, (tail[0].first, tail[-1].last))
         for part in tail:
@@ -789,6 +827,11 @@ def _write(path: Path, table: pa.Table) -> int:
     return size_bytes
 
 
+def _utf8(text: str) -> str:
+    """Return a text as Arrow can hold it; of JSON what is escaped is read as what it was."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
 def _items_table(answers: Sequence[Answer], about: Mapping[str, Any]) -> pa.Table:
     import pyarrow as pa
 
@@ -800,15 +843,17 @@ def _items_table(answers: Sequence[Answer], about: Mapping[str, Any]) -> pa.Tabl
     reads_of = {each: position for position, each in enumerate(reads)}
     columns = {
         "item": pa.array([bytes.fromhex(a.item) for a in answers], pa.binary(16)),
-        "shown": pa.array([a.shown for a in answers], pa.large_string()),
+        "shown": pa.array([_utf8(a.shown) for a in answers], pa.large_string()),
         "rows": pa.array([a.row_count for a in answers], pa.int64()),
         "code": pa.array([code_of[a.code] for a in answers], pa.int32()),
         "reads": pa.array([reads_of[a.reads] for a in answers], pa.int32()),
         "elapsed_s": pa.array([a.elapsed_s for a in answers], pa.float32()),
         "at": pa.array([a.at for a in answers], pa.int64()),
         "attempts": pa.array([a.attempts for a in answers], pa.int32()),
-        "error_type": pa.array([a.error and a.error[0] for a in answers], pa.large_string()),
-        "error": pa.array([a.error and a.error[1] for a in answers], pa.large_string()),
+        "error_type": pa.array(
+            [a.error and _utf8(a.error[0]) for a in answers], pa.large_string()
+        ),
+        "error": pa.array([a.error and _utf8(a.error[1]) for a in answers], pa.large_string()),
     }
     table = pa.table(columns)
     stated = {
@@ -836,7 +881,7 @@ def _read_items(path: Path) -> _Part | None:
         plain = table.replace_schema_metadata(None)
         if combine("usher map", about, column_digests(plain)) != found["digest"]:
             return None
-        if about["format"] != _FORMAT:
+        if about["format"] != _FORMAT or not _is_formed(plain, about):
             return None
         first, last = (int(number) for number in path.stem.split("-"))
         codes = [str(code) for code in about["codes"]]
@@ -863,6 +908,33 @@ def _read_items(path: Path) -> _Part | None:
         return None
 
 
+def _is_formed(table: pa.Table, about: Mapping[str, Any]) -> bool:
+    """Tell whether a file of items holds what those who read it count on, digest or not."""
+    if not table.schema.equals(_items_table((), {}).schema.remove_metadata()):
+        return False
+    wanted = {name: table.column(name).to_pylist() for name in _COLUMNS[:-2]}
+    errors = [table.column(name).is_null().to_pylist() for name in _COLUMNS[-2:]]
+    if any(None in column for column in wanted.values()) or errors[0] != errors[1]:
+        return False
+    names = about["schema"]["sql_names"] if about["kind"] else []
+    reads = [Read.from_json(read) for each in about["reads"] for read in each]
+    texts = (*about["codes"], *names, *(value for read in reads for value in _texts_of(read)))
+    return (
+        isinstance(names, list)
+        and all(isinstance(text, str) for text in texts)
+        and min(wanted["rows"], default=0) >= 0
+        and sum(wanted["rows"]) == about["rows"]
+        and all(0 <= code < len(about["codes"]) for code in wanted["code"])
+        and all(0 <= read < len(about["reads"]) for read in wanted["reads"])
+        and all(0 <= at <= _LATEST for at in wanted["at"])
+        and all(map(math.isfinite, wanted["elapsed_s"]))
+    )
+
+
+def _texts_of(read: Read) -> tuple[object, ...]:
+    return (read.name, read.key, read.content, read.kind, read.store, read.standing)
+
+
 _COLUMNS: Final = (
     *("item", "shown", "rows", "code", "reads", "elapsed_s", "at", "attempts"),
     *("error_type", "error"),
@@ -884,10 +956,11 @@ def every_map(segments: Segments) -> Iterator[tuple[Path, StoredMap | None]]:
             continue
         statement = MapStatement.from_json(read_json(folder / _MAP))
         if statement is not None:
-            found = StoredMap(segments, statement.key.name, folder.name)
             # Whoever made the files may have said anything.
-            if found.folder == folder:
-                yield folder, found
+            with suppress(CheckpointNameError):
+                found = StoredMap(segments, statement.key.name, folder.name)
+                if found.folder == folder:
+                    yield folder, found
 
 
 def maps_of(segments: Segments, name: str, over: str = "") -> list[StoredMap]:
