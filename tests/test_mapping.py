@@ -7,6 +7,7 @@ import concurrent.futures
 import shutil
 import threading
 import time
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +27,7 @@ from usher_pipeline.errors import (
     CodeChangedError,
     MapIncompleteError,
     OptionError,
+    StaleResultWarning,
     StoreError,
     UnsupportedFrameError,
     UsherWarning,
@@ -660,6 +662,53 @@ def test_a_function_that_calls_a_map_stands_on_it(api: Api) -> None:
     api.rows = 4
     scan.refresh(["a", "b"])
     assert summary(["a", "b"])["len"].to_list() == [4, 4]
+
+
+def later(monkeypatch: pytest.MonkeyPatch, by: timedelta) -> None:
+    """Let it be later than it is, for the age of items."""
+    now = datetime.now(UTC) + by
+    monkeypatch.setattr("usher_pipeline.spreading.utc_now", lambda: now)
+    monkeypatch.setattr("time.time_ns", lambda: int(now.timestamp() * 1e9))
+
+
+def test_items_expire_one_by_one(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only those items are asked again that are older than they may be."""
+    scan = papers_of(api, max_age="7d").mapped(over="gene")
+    scan(["a", "b"])
+    api.told()
+    later(monkeypatch, timedelta(days=8))
+    assert "2 expired" in str(scan.explain(["a", "b"]))
+    assert genes_in(scan(["b"])) == ["b"]
+    assert api.told() == ["b"]
+    assert "1 expired" in str(scan.explain(["a", "b"]))
+
+
+def test_what_items_were_answered_last_stands_in_when_they_fail(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With `stale_if_error` old rows are returned, loudly, and are no result of the call."""
+    scan = papers_of(api, max_age="7d", stale_if_error=True).mapped(over="gene")
+    scan(["a", "b"])
+    stored = entries("papers")
+    later(monkeypatch, timedelta(days=8))
+    api.fails, api.rows = {"a"}, 3
+    with (
+        run() as this,
+        pytest.warns(StaleResultWarning, match="1 of 2 items could not be asked anew: 'a': V"),
+    ):
+        frame = scan(["a", "b"])
+    assert frame["gene"].to_list() == ["a", "a", "b", "b", "b"]
+    assert entries("papers") == stored
+    (step,) = [each["details"] for each in this.steps() if each["step_name"] == "papers"]
+    assert step["outcome"] == "stale"
+    assert step["stale"]["items"] == ["'a': ValueError: bad a"]
+    api.fails = {"a", "c"}
+    with pytest.raises(MapIncompleteError, match=r"'c'.*1 failed as well: their last") as c:
+        scan(["a", "b", "c"])
+    assert genes_in(c.value.frame) == ["a", "b"]
+    assert [failure.item for failure in c.value.failures] == ["c"]
+    api.fails = set()
+    assert scan(["a", "b"])["gene"].to_list() == ["a"] * 3 + ["b"] * 3
 
 
 # --- where it runs ----------------------------------------------------------------------

@@ -27,6 +27,7 @@ from usher_pipeline.errors import (
     CodeChangedError,
     ConfigError,
     ProbeError,
+    StaleResultWarning,
     StoreError,
     UsherError,
     UsherWarning,
@@ -76,7 +77,7 @@ if TYPE_CHECKING:
     from usher_pipeline.fingerprint.ownership import Ownership
     from usher_pipeline.persistence.local import LocalBackend
     from usher_pipeline.records import Acceptance, Decision, Key, MapFacts
-    from usher_pipeline.results import Made
+    from usher_pipeline.results import Lack, Made
     from usher_pipeline.returned import Returned
     from usher_pipeline.runs import Run
 
@@ -110,8 +111,8 @@ class Work(Protocol):
         """How the result is put together, if it is from the rows of many items."""
 
     @property
-    def lacking(self) -> str:
-        """What the result lacks, in words; empty if it is whole."""
+    def lacking(self) -> Lack | None:
+        """What the result lacks; None if it is whole and to be stored."""
 
     def frames(self, planned: Planned) -> Iterator[Any]:
         """Yield all frames of the result, stored and new ones, in their order."""
@@ -526,7 +527,7 @@ def _compute(planned: Planned, refresh: str, asked: _Asked, started: float) -> A
     try:
         made = make(planned, returned, facts)
         changed = _changes(planned, before, call)
-        lacking = work.lacking if work is not None else ""
+        lacking = work.lacking if work is not None else None
         result, entry = _saved(planned, returned, made, changed, lacking)
         if work is not None:
             work.settle(is_over=entry is not None or bool(changed))
@@ -590,7 +591,7 @@ def _saved(
     returned: Returned,
     made: Mapping[str, Made],
     changed: Sequence[str],
-    lacking: str,
+    lacking: Lack | None,
 ) -> tuple[Any, Entry | None]:
     """Store what a function returned; return what its caller gets, and what was stored."""
     entry, kept = None, dict[str, Entry]()
@@ -632,12 +633,16 @@ def _changes(planned: Planned, before: reading.Watched, call: Call) -> list[str]
         return []
 
 
-def _tell_lacking(planned: Planned, lacking: str, result: Any) -> None:
-    """Say that a result is not stored as one, since it is not whole."""
+def _tell_lacking(planned: Planned, lacking: Lack, result: Any) -> None:
+    """Say that a result is not stored as one, since it is not whole, or too old in parts."""
     name = planned.declared.name
-    planned.run.note_unsaved(name, "incomplete", {"lacking": lacking})
     reading.record_absence(planned)
-    warn_unsaved(f"{name} is not complete: {lacking}.", result, stacklevel=7)
+    if lacking.stale:
+        planned.run.note_unsaved(name, "stale", {"stale": dict(lacking.stale)})
+        freshness.warn_of(StaleResultWarning(f"{name}: {lacking.words}."), result)
+        return
+    planned.run.note_unsaved(name, "incomplete", {"lacking": lacking.words})
+    warn_unsaved(f"{name} is not complete: {lacking.words}.", result, stacklevel=7)
 
 
 def _refuse(planned: Planned, changed: Sequence[str], result: Any) -> None:

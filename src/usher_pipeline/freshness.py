@@ -36,6 +36,7 @@ __all__ = [
     "measured",
     "renewed_as_said",
     "settled",
+    "warn_of",
     "warn_of_stale",
     "with_age",
 ]
@@ -258,6 +259,16 @@ def warn_of_stale(planned: Planned, frame: Any, entry: Entry) -> None:
         "when that is mended; without stale_if_error=True such an error is raised."
     )
     warning.__cause__ = problem
+    warn_of(warning, frame)
+
+
+def warn_of(warning: StaleResultWarning, frame: Any) -> None:
+    """Warn whoever called that what is returned is stale.
+
+    Args:
+        warning: What is said.
+        frame: What is returned, which an error made of the warning carries.
+    """
     try:
         warnings.warn(warning, stacklevel=_outside())
     except StaleResultWarning as raised:

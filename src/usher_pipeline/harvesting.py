@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from usher_pipeline import awaiting
 from usher_pipeline.dispatching import Dispatch, in_executor, in_threads
+from usher_pipeline.display import age
 from usher_pipeline.errors import (
     ChangedMeanwhileError,
     InvalidResultError,
@@ -36,6 +37,7 @@ from usher_pipeline.persistence.reads import Call
 from usher_pipeline.persistence.unfinished import together
 from usher_pipeline.progress import showing
 from usher_pipeline.records import Acceptance, Cost, MapFacts, utc_now
+from usher_pipeline.results import Lack
 from usher_pipeline.resuming import commit_after_s
 from usher_pipeline.returned import gather
 
@@ -62,6 +64,8 @@ _GRACE_S: Final = 2.0
 _LONGEST_S: Final = 5.0
 #: So much less than it takes a commit is counted to cost.
 _BESIDE: Final = 4
+#: So many failures are named in a text.
+_MOST_SHOWN: Final = 3
 #: How much of rows may wait to be committed.
 _MOST_BYTES: Final = 1 << 25
 #: About so much a value takes, and a frame besides; to look would take longer than to ask.
@@ -245,7 +249,7 @@ class Harvest:
         stored: StoredMap | None,
     ) -> None:
         self.name = spread.declared.name
-        self.lacking = ""
+        self.lacking: Lack | None = None
         self._spread = spread
         self._options = spread.options
         self._bound = bound
@@ -256,6 +260,7 @@ class Harvest:
         self._waiting_bytes = 0
         self._unsaved: dict[str, Any] = {}
         self._failures: dict[str, Answer] = {}
+        self._stale: list[Failure] = []
         self._counts = {"done": 0, "stored": 0}
         self._asked_count = 0
         self._latest = self._before_latest = 0
@@ -293,10 +298,14 @@ class Harvest:
         by_digest = {item.digest: item for item in spread.items}
         missing = [item for digest, item in by_digest.items() if digest in asked]
         self._ask(missing)
+        if self._failures and spread.declared.stale_if_error:
+            self._stand_in()
         failures = [self._failures[d].failure() for d in by_digest if d in self._failures]
         answered = spread.in_order()
         if failures:
             self._tell_failures(failures, len(by_digest), answered)
+        elif self._stale:
+            self._tell_stale(answered)
         elif spread.refresh and self._stored is not None:
             self._refreshed()
         self._note_reads(answered)
@@ -306,15 +315,46 @@ class Harvest:
                 self._listed = self._stored.list_items(answer.item for answer in answered)
         yield from self._assembled(answered)
 
+    def _stand_in(self) -> None:
+        """Let what items that failed were answered before stand in the result."""
+        if self._stored is None:
+            return
+        spread, index, statement = self._spread, self._stored.index(), self._stored.statement
+        codes = frozenset((spread.code,))
+        if statement is not None:
+            codes = statement.holding_for(spread.code)
+        for digest, failed in list(self._failures.items()):
+            before = index.best(digest, codes)
+            if before is not None:
+                spread.coverage.answers[digest] = before
+                self._stale.append(failed.failure())
+                del self._failures[digest]
+
+    def _tell_stale(self, answered: Sequence[Answer]) -> None:
+        count = len(self._stale)
+        digests = {item.digest: item for item in self._spread.items}
+        shown = _shown(self._stale)
+        oldest = min(answer.answered_at for answer in answered)
+        words = (
+            f"{count:,} of {len(digests):,} items could not be asked anew: {shown}. What they "
+            f"were answered last was returned, of which the oldest is {age(oldest)}; it was "
+            "not stored as the result. The same call asks them again; without "
+            "stale_if_error=True they would be failures"
+        )
+        stale = {
+            "reason": f"{count:,} items could not be asked anew",
+            "fresh_since": oldest.isoformat(),
+            "items": [str(failure) for failure in self._stale],
+        }
+        self.lacking = Lack(words, stale)
+
     def _tell_failures(
         self, failures: list[Failure], item_count: int, answered: list[Answer]
     ) -> None:
         if self._options.on_error == "collect" and answered:
-            shown = "; ".join(map(str, failures[:3]))
-            more = f"; and {len(failures) - 3:,} more" if len(failures) > 3 else ""  # noqa: PLR2004
-            self.lacking = (
-                f"{len(failures):,} of {item_count:,} items failed: {shown}{more}. What was "
-                "returned is not stored as the result; the rows of the others are. The same "
+            self.lacking = Lack(
+                f"{len(failures):,} of {item_count:,} items failed: {_shown(failures)}. What "
+                f"was returned is not stored as the result. {self._kept_words()} The same "
                 "call asks only those that failed"
             )
             return
@@ -330,7 +370,10 @@ class Harvest:
             return f"Nothing was stored of the {count:,} others, as USHER_DISABLE says."
         if self._unsaved:
             return f"Of the {count:,} others {len(self._unsaved):,} could not be stored."
-        return f"The {count:,} others are stored."
+        kept = f"The {count:,} others are stored."
+        if self._stale:
+            kept += f" Of these {len(self._stale):,} failed as well: their last rows stand in."
+        return kept
 
     def _note_reads(self, answers: Iterable[Answer]) -> None:
         for reads in {answer.reads for answer in answers}:
@@ -798,6 +841,12 @@ class Harvest:
         code = self._spread.code
         used = self._codes_used - {code}
         return tuple(s for now, s in statement.accepted if now == code and s.key in used)
+
+
+def _shown(failures: Sequence[Failure]) -> str:
+    words = "; ".join(map(str, failures[:_MOST_SHOWN]))
+    more = len(failures) - _MOST_SHOWN
+    return f"{words}; and {more:,} more" if more > 0 else words
 
 
 def _adapter(frame: Any) -> Any:

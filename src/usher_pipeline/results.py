@@ -11,7 +11,7 @@ import inspect
 import threading
 import warnings
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
@@ -36,8 +36,6 @@ from usher_pipeline.records import INDEX_TYPE, Column, Entry, utc_now
 from usher_pipeline.returned import WHOLE, gather, rescue, unsupported
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from usher_pipeline.calls import Planned
     from usher_pipeline.frames import Adapter, Packed
     from usher_pipeline.persistence.local import LocalBackend
@@ -48,6 +46,7 @@ if TYPE_CHECKING:
 __all__ = [
     "LOST",
     "Circumstances",
+    "Lack",
     "Made",
     "bypassed",
     "claim",
@@ -67,6 +66,18 @@ LOST: Final = object()
 _DICT: Final = "dict"
 _POLARS: Final = "polars.DataFrame"
 _LAZY: Final = "polars.LazyFrame"
+
+
+class Lack(NamedTuple):
+    """Why a result is returned and not stored, although its function came to its end.
+
+    Attributes:
+        words: What it lacks.
+        stale: Which rows in it are older than they may be, as plain data; empty if none are.
+    """
+
+    words: str
+    stale: Mapping[str, Any] = {}
 
 
 # --- what is to be stored ---------------------------------------------------------------

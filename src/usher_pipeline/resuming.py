@@ -369,9 +369,9 @@ class Work:
         return
 
     @property
-    def lacking(self) -> str:
+    def lacking(self) -> None:
         """What the result lacks: nothing, or it would not have come to its end."""
-        return ""
+        return
 
     @property
     def accepted(self) -> tuple[Acceptance, ...]:
