@@ -1266,3 +1266,53 @@ def test_a_very_long_item_is_told_by_a_short_text() -> None:
 
     assert long.mapped(over="scores")([list(range(100_000))])["sum"].item() == 4999950000
     assert len(seen()) < 1000
+
+
+# --- what tells rows of a batch apart ---------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "items",
+    [
+        [(1, 5), (1, 6), (2, 5)],
+        [{"chrom": "1", "pos": 5}, {"chrom": "1", "pos": 6}],
+        [Path("a.vcf"), Path("b.vcf")],
+        [1.5, float("nan"), 2.5],
+        ["a", None],
+    ],
+)
+def test_a_column_tells_of_whatever_items(items: list[Any]) -> None:
+    """It holds lists for tuples, structs for dictionaries, and texts for paths."""
+
+    @checkpoint(name="batches", ignore=["asked"])
+    def batches(items: list[Any], asked: list[Any]) -> pl.DataFrame:
+        asked += items
+        shown = [str(item) if isinstance(item, Path) else item for item in items]
+        shown = [list(item) if isinstance(item, tuple) else item for item in shown]
+        return pl.DataFrame({"of": pl.Series(shown, strict=False).reverse()})
+
+    for path in items:
+        if isinstance(path, Path):
+            path.write_text("")
+    asked: list[Any] = []
+    scan = batches.mapped(over="items", item_column="of", batch_size=2)
+    whole = scan(items, asked)
+    assert whole.height == len(items) == len(asked)
+    last = scan([items[-1]], asked)
+    assert len(asked) == len(items)
+    assert last.equals(whole.tail(1), null_equal=True)
+
+
+@pytest.mark.filterwarnings("ignore::usher_pipeline.errors.UsherWarning")
+def test_items_that_a_column_can_not_tell_apart_are_refused() -> None:
+    """1 and True are two items, and one in a column of numbers: rows go to neither."""
+
+    @checkpoint(name="batches")
+    def batches(items: list[Any]) -> pl.DataFrame:
+        return pl.DataFrame({"of": [int(item) for item in items]})
+
+    scan = batches.mapped(over="items", item_column="of", batch_size=3)
+    with pytest.raises(MapIncompleteError, match="the same for several items"):
+        scan([1, True, 2])
+    one_by_one = batches.mapped(over="items", item_column="of", batch_size=1)
+    assert one_by_one([1, True, 2])["of"].to_list() == [1, 1, 2]

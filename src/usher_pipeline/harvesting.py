@@ -7,11 +7,14 @@ items at a time. What is committed stays, whatever ends the call.
 from __future__ import annotations
 
 import inspect
+import math
 import os
 import time
 import warnings
+from collections.abc import Hashable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from pathlib import PurePath
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from usher_pipeline import awaiting
@@ -39,7 +42,7 @@ from usher_pipeline.resuming import commit_after_s
 from usher_pipeline.returned import gather
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
 
     from usher_pipeline.calls import Planned
@@ -178,6 +181,23 @@ class _Waiting(NamedTuple):
     answers: list[Answer]
 
 
+def _as_in_rows(value: Any) -> Hashable:
+    """Return an item, or what a column says of one, so that both are equal if they mean one.
+
+    A column holds lists where an item is a tuple, and texts where it is a path.
+    """
+    if isinstance(value, (list, tuple)):
+        return tuple(map(_as_in_rows, value))
+    if isinstance(value, Mapping):
+        return frozenset((name, _as_in_rows(each)) for name, each in value.items())
+    if isinstance(value, PurePath):
+        return str(value)
+    if isinstance(value, float) and math.isnan(value):
+        # It is not even equal to itself.
+        return math.isnan
+    return value if isinstance(value, Hashable) else id(value)
+
+
 def _sorted_rows(
     packed: Packed, items: Sequence[Item], column: str
 ) -> tuple[Packed, list[int]]:
@@ -195,12 +215,17 @@ def _sorted_rows(
         raise UnsupportedFrameError(
             f"the item column {column!r}", f"missing among {shown}", cure + "item_column=."
         )
-    place_of = {item.value: place for place, item in enumerate(items)}
+    place_of = {_as_in_rows(item.value): place for place, item in enumerate(items)}
+    if len(place_of) < len(items):
+        cure = "Ask for them in calls of their own, or one at a time."
+        raise UnsupportedFrameError(
+            f"the item column {column!r}", "the same for several items of the batch", cure
+        )
     values = packed.table.column(names.index(column)).to_pylist()
     rows: list[list[int]] = [[] for _ in items]
     foreign: dict[str, None] = {}
     for position, value in enumerate(values):
-        place = place_of.get(value)
+        place = place_of.get(_as_in_rows(value))
         if place is None:
             foreign[repr(value)] = None
         else:
