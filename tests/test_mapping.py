@@ -33,7 +33,7 @@ from usher_pipeline.errors import (
 from usher_pipeline.persistence import PipelineStore, publisher
 from usher_pipeline.persistence.local import LocalBackend
 from usher_pipeline.persistence.maps import StoredMap
-from usher_pipeline.records import Blocked, Bypass, Hit, Miss
+from usher_pipeline.records import Blocked, Bypass, Hit, Miss, Reason
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -998,6 +998,25 @@ def test_a_refresh_that_the_environment_wants(
     monkeypatch.setenv("USHER_REFRESH", "papers")
     scan(["a"])
     assert api.told() == ["a", "a"]
+
+
+def test_explain_knows_of_a_refresh_that_the_environment_wants(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It says what a call would do."""
+    scan = papers_of(api).mapped(over="gene")
+    scan(["a"])
+    monkeypatch.setenv("USHER_REFRESH", "papers")
+    assert scan.explain(["a"]) == Miss(Reason("USHER_REFRESH names it"))
+
+
+def test_disabled_no_items_are_an_error_that_says_so(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody knows which columns there would be."""
+    monkeypatch.setenv("USHER_DISABLE", "1")
+    with pytest.raises(OptionError, match="at least one item"):
+        papers_of(api).mapped(over="gene")([])
 
 
 def test_load_never_asks(api: Api) -> None:

@@ -389,6 +389,8 @@ class Harvest:
                 continue
             is_any = True
             yield frame
+        if not answers:
+            raise self._no_items()
         if not is_any:
             yield max(empty, key=lambda frame: _adapter(frame).shape(frame)[1])
 
@@ -402,8 +404,7 @@ class Harvest:
             self._stored.set_aside(damage.stem)
             return rest
         if not lost:
-            expected = "at least one item, as long as no rows say which columns there are"
-            raise OptionError(self.name, self._options.over, expected, "none")
+            raise self._no_items()
         self._stored.set_aside(damage.stem)
         self._tell(
             f"{self.name}: the rows of {len(lost):,} items are damaged and were set aside; "
@@ -417,6 +418,10 @@ class Harvest:
             failures = [answer.failure() for answer in self._failures.values()]
             raise MapIncompleteError(self.name, failures, len(items), None, self._kept_words())
         return [answers[answer.item] for answer in rest]
+
+    def _no_items(self) -> OptionError:
+        expected = "at least one item, as long as no rows say which columns there are"
+        return OptionError(self.name, self._options.over, expected, "none")
 
     def _tell(self, text: str) -> None:
         warnings.warn(text, UsherWarning, stacklevel=8)

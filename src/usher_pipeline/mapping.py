@@ -209,7 +209,8 @@ class Mapped(Generic[R]):
             return Bypass(Reason("USHER_DISABLE is set"))
         if not (args or kwargs):
             return self._explained_last()
-        planned = self._planned(args, kwargs)
+        wish = calls.refresh_wish(self.name)
+        planned = self._planned_with(*self._given(args, kwargs), wish)
         reading.record_look(planned)
         return planned.decision
 
@@ -309,9 +310,11 @@ class Mapped(Generic[R]):
     def _planned(self, args: Any, kwargs: Any) -> calls.Planned:
         return self._planned_with(*self._given(args, kwargs))
 
-    def _planned_with(self, given: tuple[Any, ...], named: dict[str, Any]) -> calls.Planned:
-        spread = self._spread(given, named)
-        return calls.plan(self._declared, given, named, spread=spread)
+    def _planned_with(
+        self, given: tuple[Any, ...], named: dict[str, Any], refresh: str = ""
+    ) -> calls.Planned:
+        spread = self._spread(given, named, refresh)
+        return calls.plan(self._declared, given, named, refresh=refresh, spread=spread)
 
     def _answered(self, args: Any, kwargs: Any, refresh: str) -> Any:
         given, named = self._given(args, kwargs)
