@@ -18,7 +18,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import SecretStr
 
-from usher_pipeline import Resume, checkpoint, configure, entries, load, resuming, run
+from usher_pipeline import (
+    Resume,
+    checkpoint,
+    configure,
+    entries,
+    harvesting,
+    load,
+    resuming,
+    run,
+)
 from usher_pipeline.errors import (
     ChangedMeanwhileError,
     CheckpointMissError,
@@ -949,6 +958,26 @@ def test_a_disk_that_is_full_costs_nothing_of_the_result(
         frame = scan(["b", "a", "-", "c"])
     assert genes_in(frame) == ["b", "a", "c"]
     assert len([w for w in caught if "in memory alone" in str(w.message)]) == 1
+
+
+def test_a_disk_that_stays_full_is_not_tried_for_each_item(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What waits becomes more and more to put together, each time for nothing."""
+    tried: list[int] = []
+
+    def full(_: StoredMap, packed: Any, __: Any) -> None:
+        tried.append(packed.table.num_rows)
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(StoredMap, "add", full)
+    monkeypatch.setattr(harvesting, "_MOST_BYTES", 1)
+    monkeypatch.setattr(harvesting, "_AGAIN_AFTER_S", 1e9)
+    with pytest.warns(UsherWarning, match="rows are in memory alone"):
+        frame = papers_of(api).mapped(over="gene")([f"g{n}" for n in range(100)])
+    assert frame.height == 200
+    assert len(tried) == 2
+    assert tried[1] == 200
 
 
 def test_small_parts_are_put_together(api: Api) -> None:

@@ -62,6 +62,8 @@ __all__ = ["Harvest"]
 _GRACE_S: Final = 2.0
 #: What was answered waits for no longer than that: of a rate of 3 that is 15 items.
 _LONGEST_S: Final = 5.0
+#: When a commit that failed is tried again at the soonest.
+_AGAIN_AFTER_S: Final = 5.0
 #: So much less than it takes a commit is counted to cost.
 _BESIDE: Final = 4
 #: How much of rows may wait to be committed.
@@ -277,7 +279,9 @@ class Harvest:
         self._asked_count = 0
         self._latest = self._before_latest = 0
         self._example: Packed | None = None
+        #: Whether the last commit failed, of which people are told once.
         self._is_told = self._is_regaining = False
+        self._again_after_s = _AGAIN_AFTER_S
         self._is_open = False
         self._begun_s = self._committed_s = time.monotonic()
         self._commit_s = 0.0
@@ -674,6 +678,9 @@ class Harvest:
         if not self._waiting:
             return False
         now_s = time.monotonic()
+        if self._is_told:
+            # It failed, and what waits becomes more and more to put together.
+            return now_s - self._committed_s >= self._again_after_s
         # Others ask meanwhile, so a commit holds nobody up.
         commit_s = self._commit_s / _BESIDE
         after_s = min(commit_after_s(commit_s, now_s - self._begun_s), _LONGEST_S)
@@ -706,7 +713,10 @@ class Harvest:
             self._is_open = False
             # Not at once again: what fails may take long to fail.
             self._committed_s = time.monotonic()
+            took_s = self._committed_s - started_s
+            self._again_after_s = max(_AGAIN_AFTER_S, _BESIDE * took_s)
             return
+        self._is_told = False
         self._counts["stored"] += sum(answer.error is None for answer in answers)
         self._waiting, self._waiting_bytes = [], 0
         self._committed_s = time.monotonic()
