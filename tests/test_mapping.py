@@ -528,6 +528,22 @@ def test_after_an_edit_costly_items_are_asked_about(api: Api) -> None:
     assert step.details["mapped"]["item_count"] == 3
 
 
+def test_after_an_edit_partial_tells_that_nothing_is_lost(api: Api) -> None:
+    """What older code made is stored, and is there again once it is accepted."""
+    first = edited(api, 1)
+    first.mapped(over="gene")(["a", "b"])
+    del first
+    second = edited(api, 2)
+    scan = second.mapped(over="gene")
+    for arguments in ((), (["b", "a", "c"],)):
+        with pytest.raises(
+            CheckpointMissError, match="all 2 items that are stored are of older"
+        ):
+            scan.partial(*arguments)
+    scan.accept()
+    assert scan.partial().collect().height == 4
+
+
 def test_after_an_edit_cheap_items_are_asked_again(api: Api) -> None:
     """What took little is asked anew, and what the older code made stays for it."""
     first = edited(api, 1)

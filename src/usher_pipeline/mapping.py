@@ -241,13 +241,15 @@ class Mapped(Generic[R]):
         return [answer.failure() for answer in failed]
 
     def partial(self, *args: Any, **kwargs: Any) -> pl.LazyFrame:
-        """Return the rows that are stored so far, as a query of polars.
+        """Return the rows that are stored so far and hold, as a query of polars.
+
+        What older code made holds once `accept` says so.
 
         Without arguments all of the map that was changed last, in the order in which they
         came; else those of the items of the call, in their order.
 
         Raises:
-            CheckpointMissError: Nothing of it is stored.
+            CheckpointMissError: Nothing of it is stored, or all of it is of older code.
         """
         from usher_pipeline.persistence.conversion import stacked
 
@@ -255,12 +257,17 @@ class Mapped(Generic[R]):
             planned = self._planned(args, kwargs)
             spread = _spread_of(planned)
             stored, answers = spread.stored(planned), spread.in_order()
+            older_count = len(spread.coverage.older)
         else:
             stored, code = self._last(), self._code()
             index, statement = stored.index(), stored.statement
             codes = statement.holding_for(code) if statement is not None else frozenset()
             best = (index.best(item, codes) for item in index.answers)
             answers = sorted((a for a in best if a is not None), key=lambda a: a.at)
+            older_count = len(index.answers) - len(answers)
+        if not answers and older_count:
+            reason = f"all {older_count:,} items that are stored are of older code"
+            raise CheckpointMissError(self.name, f"{reason}; accept() lets them hold")
         if not answers:
             raise CheckpointMissError(self.name, "no item of it is stored")
         try:
