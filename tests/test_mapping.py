@@ -537,7 +537,7 @@ def test_after_an_edit_partial_tells_that_nothing_is_lost(api: Api) -> None:
     scan = second.mapped(over="gene")
     for arguments in ((), (["b", "a", "c"],)):
         with pytest.raises(
-            CheckpointMissError, match="all 2 items that are stored are of older"
+            CheckpointMissError, match="all 2 items that are stored"
         ):
             scan.partial(*arguments)
     scan.accept()
