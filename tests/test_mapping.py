@@ -536,9 +536,7 @@ def test_after_an_edit_partial_tells_that_nothing_is_lost(api: Api) -> None:
     second = edited(api, 2)
     scan = second.mapped(over="gene")
     for arguments in ((), (["b", "a", "c"],)):
-        with pytest.raises(
-            CheckpointMissError, match="all 2 items that are stored"
-        ):
+        with pytest.raises(CheckpointMissError, match="all 2 items that are stored"):
             scan.partial(*arguments)
     scan.accept()
     assert scan.partial().collect().height == 4
@@ -1380,3 +1378,79 @@ def test_items_that_a_column_can_not_tell_apart_are_refused() -> None:
         scan([1, True, 2])
     one_by_one = batches.mapped(over="items", item_column="of", batch_size=1)
     assert one_by_one([1, True, 2])["of"].to_list() == [1, 1, 2]
+
+
+# --- other columns ----------------------------------------------------------------------
+
+
+def widened(api: Api, *, is_wide: bool, **options: Any) -> Any:
+    """Return a checkpoint whose code gives one column more, or not."""
+    options = {"name": "wide", "ignore": ["of"], **options}
+    if is_wide:
+
+        @checkpoint(**options)
+        def wide(gene: str, of: Api = api) -> pl.DataFrame:
+            return of.papers(gene).with_columns(score=pl.lit(1))
+
+        return wide
+
+    @checkpoint(**options)
+    def narrow(gene: str, of: Api = api) -> pl.DataFrame:
+        return of.papers(gene)
+
+    return narrow
+
+
+def test_an_edit_may_give_the_rows_other_columns(api: Api) -> None:
+    """The rows of older code say nothing of what those of now have to look like."""
+    for is_wide, width in ((False, 2), (True, 3), (False, 2)):
+        scan = widened(api, is_wide=is_wide).mapped(over="gene")
+        assert scan(["a", "b"]).shape == (4, width)
+        assert scan(["c", "a"]).shape == (4, width)
+        assert scan.partial().collect().shape == (6, width)
+        assert len(list(MAPS.rglob("*.rows"))) <= 3
+        del scan
+    assert api.told() == list("aabbcc")
+
+
+def test_a_refresh_may_give_the_rows_other_columns(api: Api) -> None:
+    """It is all asked again, so that nothing stands beside what was there."""
+
+    def wide(gene: str) -> pl.DataFrame:
+        return pl.DataFrame({"gene": [gene], "new": [1]})
+
+    scan = papers_of(api).mapped(over="gene")
+    scan(["a", "b"])
+    api.papers = wide  # type: ignore[method-assign]
+    assert scan.refresh(["a", "b"]).columns == ["gene", "new", "year"]
+    assert scan(["b", "a"]).columns == ["gene", "new", "year"]
+
+
+def test_rows_that_do_not_go_together_are_stored_and_told_of(api: Api) -> None:
+    """An item that was refreshed alone has other columns than the rest: the error says so."""
+
+    def wide(gene: str) -> pl.DataFrame:
+        return pl.DataFrame({"gene": [gene], "new": [1]})
+
+    scan = papers_of(api).mapped(over="gene")
+    scan(["a", "b"])
+    api.papers = wide  # type: ignore[method-assign]
+    scan.refresh(["a"])
+    with pytest.raises(UnsupportedFrameError, match="columns of frame 2") as caught:
+        scan(["a", "b"])
+    assert "refresh(...) asks all of them again" in caught.value.__notes__[0]
+    assert scan(["b"]).columns == ["gene", "n", "year"]
+    assert scan.refresh(["a", "b"]).columns == ["gene", "new", "year"]
+
+
+def test_a_column_without_values_is_told_how_to_have_a_type(api: Api) -> None:
+    """Polars gives it the type Null, with which no text goes together."""
+
+    def papers(gene: str) -> pl.DataFrame:
+        return pl.DataFrame({"gene": [gene], "title": [None if gene == "a" else "Usher"]})
+
+    api.papers = papers  # type: ignore[method-assign]
+    scan = papers_of(api).mapped(over="gene")
+    scan(["a"])
+    with pytest.raises(MapIncompleteError, match=r"state its type, as in pl\.DataFrame"):
+        scan(["a", "b"])

@@ -50,7 +50,7 @@ if TYPE_CHECKING:
     from usher_pipeline.errors import Failure
     from usher_pipeline.fingerprint.binding import Bound
     from usher_pipeline.frames import Packed
-    from usher_pipeline.persistence.maps import StoredMap
+    from usher_pipeline.persistence.maps import Index, StoredMap
     from usher_pipeline.progress import Shown
     from usher_pipeline.reading import Watched
     from usher_pipeline.records import Read
@@ -325,7 +325,14 @@ class Harvest:
             with suppress(OSError):
                 # Without it who calls this map is computed anew.
                 self._listed = self._stored.list_items(answer.item for answer in answered)
-        yield from self._assembled(answered)
+        try:
+            yield from self._assembled(answered)
+        except UnsupportedFrameError as problem:
+            problem.add_note(
+                f"{self.name}: its items were answered with columns that do not go together. "
+                f"{spread.caller}.refresh(...) asks all of them again."
+            )
+            raise
 
     def _tell_failures(
         self, failures: list[Failure], item_count: int, answered: list[Answer]
@@ -439,10 +446,28 @@ class Harvest:
             return
         index = stored.index()
         self._latest = self._before_latest = index.latest
-        self._example = stored.example()
+        self._example = stored.example(self._beside(index))
         with suppress(OSError):
             # The first commit tries again, and tells.
             self._say()
+
+    def _beside(self, index: Index) -> list[Answer]:
+        """Return the answers with whose rows new ones have to go together.
+
+        Those of older code that does not hold may have other columns, and so may those that
+        are to be asked again.
+        """
+        spread = self._spread
+        if spread.refresh:
+            return list(spread.coverage.answers.values())
+        assert self._stored is not None  # noqa: S101 - only what is stored has an index
+        statement = self._stored.statement
+        codes = frozenset((spread.code,))
+        if statement is not None:
+            codes = statement.holding_for(spread.code)
+        asked = spread.coverage.asked
+        best = (index.best(item, codes) for item in index.answers if item not in asked)
+        return [*spread.coverage.answers.values(), *(a for a in best if a is not None)]
 
     def _say(self) -> None:
         stored, spread, latest = self._stored, self._spread, self._before_latest
@@ -778,6 +803,9 @@ class Harvest:
                 of_it = [items[answer.item] for answer in waiting.answers]
                 self._counts["done"] -= len(of_it)
                 attempts = waiting.answers[0].attempts
+                if "Null" in problem.type_name:
+                    # It is all that polars can know of a column without values.
+                    problem = _with_null_told(problem)
                 waiting = _Waiting(None, self._failed(of_it, problem, attempts))  # noqa: PLW2901
             kept.append(waiting)
         self._waiting = kept
@@ -829,6 +857,14 @@ def _adapter(frame: Any) -> Any:
     adapter = adapter_for(frame)
     assert adapter is not None  # noqa: S101 - whoever returned it was asked
     return adapter
+
+
+def _with_null_told(problem: UnsupportedFrameError) -> UnsupportedFrameError:
+    cure = (
+        "A column without any value has the type Null in polars: state its type, as in "
+        "pl.DataFrame(..., schema={...})."
+    )
+    return UnsupportedFrameError(problem.column, problem.type_name, cure)
 
 
 def _require_counted(packed: Packed) -> None:

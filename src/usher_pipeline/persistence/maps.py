@@ -26,7 +26,7 @@ from itertools import chain
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from uuid import uuid4
 
-from usher_pipeline.errors import Failure
+from usher_pipeline.errors import Failure, UnsupportedFrameError
 from usher_pipeline.fingerprint.content import combine
 from usher_pipeline.frames import Packed, adapter_of_kind
 from usher_pipeline.persistence.entries import is_formed_key, read_json, write_json
@@ -434,14 +434,20 @@ class StoredMap:
         widest = max(shown, key=lambda part: len(part.schema["sql_names"]))
         return taken(self._packed(widest), ())
 
-    def example(self) -> Packed | None:
-        """Return the columns that the rows of the map have, without rows; None if none came."""
-        with_rows = [part for part in self._whole() if part.row_count]
-        for part in with_rows[-1:]:
-            from usher_pipeline.frames.streams import taken
+    def example(self, answers: Iterable[Answer]) -> Packed | None:
+        """Return the columns that the rows of answers have, without rows; None if none came.
 
-            with suppress(DamagedRows):
-                return taken(self._packed(part), ())
+        Args:
+            answers: What is known of some items, of which the last one tells.
+        """
+        from usher_pipeline.frames.streams import taken
+
+        with_rows = (answer for answer in answers if answer.row_count)
+        last = max(with_rows, key=lambda answer: answer.at, default=None)
+        for part in self._whole():
+            if last is not None and part.stem == last.part:
+                with suppress(DamagedRows):
+                    return taken(self._packed(part), ())
         return None
 
     def _packed(self, part: _Part) -> Packed:
@@ -662,6 +668,11 @@ class StoredMap:
         begin = len(whole)
         while begin and whole[begin - 1].size_bytes <= _SMALL_BYTES:
             begin -= 1
+        columns = {_columns_of(part) for part in whole[begin:] if part.kind}
+        while len(columns) > 1:
+            # After an edit rows may have other columns: those of now are put together.
+            begin += 1
+            columns = {_columns_of(part) for part in whole[begin:] if part.kind}
         if len(whole) - begin > 1:
             self._put_together(whole[begin:])
 
@@ -675,8 +686,9 @@ class StoredMap:
         if any(part.kind for part in tail):
             try:
                 packed = self._rows_of(wanted, tail)
-            except DamagedRows:
-                # What is damaged may not be hidden within what is not.
+            except (DamagedRows, UnsupportedFrameError):
+                # What is damaged may not be hidden within what is not; and after an edit
+                # rows may have other columns.
                 return False
         self._commit(packed, wanted, (tail[0].first, tail[-1].last))
         for part in tail:
@@ -746,6 +758,10 @@ def _alike(whole: Sequence[_Part]) -> Sequence[_Part]:
         return ()
     levels = {part.level for part in tail}
     return tail if len(levels) == 1 else ()
+
+
+def _columns_of(part: _Part) -> tuple[str, ...]:
+    return (part.kind, *map(str, part.schema["sql_names"]))
 
 
 def _is_wanted(index: Index, answer: Answer) -> bool:
