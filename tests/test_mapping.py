@@ -1454,3 +1454,29 @@ def test_a_column_without_values_is_told_how_to_have_a_type(api: Api) -> None:
     scan(["a"])
     with pytest.raises(MapIncompleteError, match=r"state its type, as in pl\.DataFrame"):
         scan(["a", "b"])
+
+
+def test_a_call_stops_where_no_rows_go_with_the_first(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rows that fail are asked for nothing: not for a night, but for a few of them."""
+    monkeypatch.setattr(harvesting, "_MOST_UNLIKE", 3)
+
+    def papers(gene: str) -> pl.DataFrame:
+        api.asked.append(gene)
+        deadline_s = time.monotonic() + 20
+        while len(api.asked) > 2 + stored_count() and time.monotonic() < deadline_s:
+            # Each is committed before the next but one is asked.
+            time.sleep(0.001)
+        return pl.DataFrame({"gene": [gene], "title": [None if gene == "g0" else "Usher"]})
+
+    def stored_count() -> int:
+        return sum(pa.ipc.open_file(path).read_all().num_rows for path in MAPS.rglob("*.items"))
+
+    api.papers = papers  # type: ignore[method-assign]
+    scan = papers_of(api).mapped(over="gene")
+    with pytest.raises(UnsupportedFrameError, match="state its type") as caught:
+        scan([f"g{n}" for n in range(100)])
+    assert any("papers stopped: " in note for note in caught.value.__notes__)
+    assert len(api.asked) < 50
+    assert scan(["g0"]).height == 1

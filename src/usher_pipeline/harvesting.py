@@ -62,6 +62,8 @@ __all__ = ["Harvest"]
 _GRACE_S: Final = 2.0
 #: What was answered waits for no longer than that: of a rate of 3 that is 15 items.
 _LONGEST_S: Final = 5.0
+#: So many items whose rows do not go with the others stop a call of which fewer are stored.
+_MOST_UNLIKE: Final = 100
 #: When a commit that failed is tried again at the soonest.
 _AGAIN_AFTER_S: Final = 5.0
 #: So much less than it takes a commit is counted to cost.
@@ -285,6 +287,9 @@ class Harvest:
         self._is_open = False
         self._begun_s = self._committed_s = time.monotonic()
         self._commit_s = 0.0
+        #: How many items failed since their rows do not go with the others, and how the last.
+        self._unlike_count = 0
+        self._unlike: UnsupportedFrameError | None = None
         self._codes_used: set[str] = set()
         self._listed = ""
         named = bound.arguments.items()
@@ -630,11 +635,27 @@ class Harvest:
             check()
             if self._is_due():
                 self._commit()
+                self._require_alike()
             self._show(shown)
         self._commit()
         self._show(shown)
         if problem is not None:
             raise problem
+
+    def _require_alike(self) -> None:
+        """Stop where hardly any rows go with those that are stored: that is no item's fault.
+
+        Raises:
+            UnsupportedFrameError: So many items failed by that, and more than are stored.
+        """
+        problem, count = self._unlike, self._unlike_count
+        if problem is None or count < _MOST_UNLIKE or count <= self._counts["stored"]:
+            return
+        problem.add_note(
+            f"{self.name} stopped: {count:,} items gave rows that do not go with those that "
+            "are stored, and so would the others."
+        )
+        raise problem
 
     def _show(self, shown: Shown) -> None:
         shown.update(self._counts["done"], len(self._failures), self._counts["stored"])
@@ -806,6 +827,7 @@ class Harvest:
                 if "Null" in problem.type_name:
                     # It is all that polars can know of a column without values.
                     problem = _with_null_told(problem)
+                self._unlike, self._unlike_count = problem, self._unlike_count + len(of_it)
                 waiting = _Waiting(None, self._failed(of_it, problem, attempts))  # noqa: PLW2901
             kept.append(waiting)
         self._waiting = kept
