@@ -139,6 +139,10 @@ class Mapped(Generic[R]):
         place = registry.place(self._declared.function)
         return f"<{self._caller} of {place}>"
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        # It goes to another process by where its function is found, as a checkpoint does.
+        return type(self), (self._wrapped, self._instance, self.options)
+
     @property
     def _caller(self) -> str:
         return f"{self.name}.mapped(over={self.options.over!r})"
