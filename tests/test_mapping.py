@@ -19,7 +19,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import SecretStr
 
-from usher_pipeline import Resume, checkpoint, configure, entries, load, resuming, run
+from usher_pipeline import (
+    Resume,
+    checkpoint,
+    configure,
+    entries,
+    harvesting,
+    load,
+    resuming,
+    run,
+)
 from usher_pipeline.errors import (
     ChangedMeanwhileError,
     CheckpointMissError,
@@ -35,7 +44,7 @@ from usher_pipeline.errors import (
 from usher_pipeline.persistence import PipelineStore, publisher
 from usher_pipeline.persistence.local import LocalBackend
 from usher_pipeline.persistence.maps import StoredMap
-from usher_pipeline.records import Blocked, Bypass, Hit, Miss
+from usher_pipeline.records import Blocked, Bypass, Hit, Miss, Reason
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -521,6 +530,20 @@ def test_after_an_edit_costly_items_are_asked_about(api: Api) -> None:
     assert step.details["mapped"]["item_count"] == 3
 
 
+def test_after_an_edit_partial_tells_that_nothing_is_lost(api: Api) -> None:
+    """What older code made is stored, and is there again once it is accepted."""
+    first = edited(api, 1)
+    first.mapped(over="gene")(["a", "b"])
+    del first
+    second = edited(api, 2)
+    scan = second.mapped(over="gene")
+    for arguments in ((), (["b", "a", "c"],)):
+        with pytest.raises(CheckpointMissError, match="all 2 items that are stored"):
+            scan.partial(*arguments)
+    scan.accept()
+    assert scan.partial().collect().height == 4
+
+
 def test_after_an_edit_cheap_items_are_asked_again(api: Api) -> None:
     """What took little is asked anew, and what the older code made stays for it."""
     first = edited(api, 1)
@@ -1001,6 +1024,26 @@ def test_a_disk_that_is_full_costs_nothing_of_the_result(
     assert len([w for w in caught if "in memory alone" in str(w.message)]) == 1
 
 
+def test_a_disk_that_stays_full_is_not_tried_for_each_item(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What waits becomes more and more to put together, each time for nothing."""
+    tried: list[int] = []
+
+    def full(_: StoredMap, packed: Any, __: Any) -> None:
+        tried.append(packed.table.num_rows)
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(StoredMap, "add", full)
+    monkeypatch.setattr(harvesting, "_MOST_BYTES", 1)
+    monkeypatch.setattr(harvesting, "_AGAIN_AFTER_S", 1e9)
+    with pytest.warns(UsherWarning, match="rows are in memory alone"):
+        frame = papers_of(api).mapped(over="gene")([f"g{n}" for n in range(100)])
+    assert frame.height == 200
+    assert len(tried) == 2
+    assert tried[1] == 200
+
+
 def test_small_parts_are_put_together(api: Api) -> None:
     """A map has a few files, however many commits there were."""
     scan = papers_of(api).mapped(over="gene")
@@ -1048,6 +1091,25 @@ def test_a_refresh_that_the_environment_wants(
     monkeypatch.setenv("USHER_REFRESH", "papers")
     scan(["a"])
     assert api.told() == ["a", "a"]
+
+
+def test_explain_knows_of_a_refresh_that_the_environment_wants(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It says what a call would do."""
+    scan = papers_of(api).mapped(over="gene")
+    scan(["a"])
+    monkeypatch.setenv("USHER_REFRESH", "papers")
+    assert scan.explain(["a"]) == Miss(Reason("USHER_REFRESH names it"))
+
+
+def test_disabled_no_items_are_an_error_that_says_so(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody knows which columns there would be."""
+    monkeypatch.setenv("USHER_DISABLE", "1")
+    with pytest.raises(OptionError, match="at least one item"):
+        papers_of(api).mapped(over="gene")([])
 
 
 def test_load_never_asks(api: Api) -> None:
@@ -1316,3 +1378,155 @@ def test_a_very_long_item_is_told_by_a_short_text() -> None:
 
     assert long.mapped(over="scores")([list(range(100_000))])["sum"].item() == 4999950000
     assert len(seen()) < 1000
+
+
+# --- what tells rows of a batch apart ---------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "items",
+    [
+        [(1, 5), (1, 6), (2, 5)],
+        [{"chrom": "1", "pos": 5}, {"chrom": "1", "pos": 6}],
+        [Path("a.vcf"), Path("b.vcf")],
+        [1.5, float("nan"), 2.5],
+        ["a", None],
+    ],
+)
+def test_a_column_tells_of_whatever_items(items: list[Any]) -> None:
+    """It holds lists for tuples, structs for dictionaries, and texts for paths."""
+
+    @checkpoint(name="batches", ignore=["asked"])
+    def batches(items: list[Any], asked: list[Any]) -> pl.DataFrame:
+        asked += items
+        shown = [str(item) if isinstance(item, Path) else item for item in items]
+        shown = [list(item) if isinstance(item, tuple) else item for item in shown]
+        return pl.DataFrame({"of": pl.Series(shown, strict=False).reverse()})
+
+    for path in items:
+        if isinstance(path, Path):
+            path.write_text("")
+    asked: list[Any] = []
+    scan = batches.mapped(over="items", item_column="of", batch_size=2)
+    whole = scan(items, asked)
+    assert whole.height == len(items) == len(asked)
+    last = scan([items[-1]], asked)
+    assert len(asked) == len(items)
+    assert last.equals(whole.tail(1), null_equal=True)
+
+
+@pytest.mark.filterwarnings("ignore::usher_pipeline.errors.UsherWarning")
+def test_items_that_a_column_can_not_tell_apart_are_refused() -> None:
+    """1 and True are two items, and one in a column of numbers: rows go to neither."""
+
+    @checkpoint(name="batches")
+    def batches(items: list[Any]) -> pl.DataFrame:
+        return pl.DataFrame({"of": [int(item) for item in items]})
+
+    scan = batches.mapped(over="items", item_column="of", batch_size=3)
+    with pytest.raises(MapIncompleteError, match="the same for several items"):
+        scan([1, True, 2])
+    one_by_one = batches.mapped(over="items", item_column="of", batch_size=1)
+    assert one_by_one([1, True, 2])["of"].to_list() == [1, 1, 2]
+
+
+# --- other columns ----------------------------------------------------------------------
+
+
+def widened(api: Api, *, is_wide: bool, **options: Any) -> Any:
+    """Return a checkpoint whose code gives one column more, or not."""
+    options = {"name": "wide", "ignore": ["of"], **options}
+    if is_wide:
+
+        @checkpoint(**options)
+        def wide(gene: str, of: Api = api) -> pl.DataFrame:
+            return of.papers(gene).with_columns(score=pl.lit(1))
+
+        return wide
+
+    @checkpoint(**options)
+    def narrow(gene: str, of: Api = api) -> pl.DataFrame:
+        return of.papers(gene)
+
+    return narrow
+
+
+def test_an_edit_may_give_the_rows_other_columns(api: Api) -> None:
+    """The rows of older code say nothing of what those of now have to look like."""
+    for is_wide, width in ((False, 2), (True, 3), (False, 2)):
+        scan = widened(api, is_wide=is_wide).mapped(over="gene")
+        assert scan(["a", "b"]).shape == (4, width)
+        assert scan(["c", "a"]).shape == (4, width)
+        assert scan.partial().collect().shape == (6, width)
+        assert len(list(MAPS.rglob("*.rows"))) <= 3
+        del scan
+    assert api.told() == list("aabbcc")
+
+
+def test_a_refresh_may_give_the_rows_other_columns(api: Api) -> None:
+    """It is all asked again, so that nothing stands beside what was there."""
+
+    def wide(gene: str) -> pl.DataFrame:
+        return pl.DataFrame({"gene": [gene], "new": [1]})
+
+    scan = papers_of(api).mapped(over="gene")
+    scan(["a", "b"])
+    api.papers = wide  # type: ignore[method-assign]
+    assert scan.refresh(["a", "b"]).columns == ["gene", "new", "year"]
+    assert scan(["b", "a"]).columns == ["gene", "new", "year"]
+
+
+def test_rows_that_do_not_go_together_are_stored_and_told_of(api: Api) -> None:
+    """An item that was refreshed alone has other columns than the rest: the error says so."""
+
+    def wide(gene: str) -> pl.DataFrame:
+        return pl.DataFrame({"gene": [gene], "new": [1]})
+
+    scan = papers_of(api).mapped(over="gene")
+    scan(["a", "b"])
+    api.papers = wide  # type: ignore[method-assign]
+    scan.refresh(["a"])
+    with pytest.raises(UnsupportedFrameError, match="columns of frame 2") as caught:
+        scan(["a", "b"])
+    assert "refresh(...) asks all of them again" in caught.value.__notes__[0]
+    assert scan(["b"]).columns == ["gene", "n", "year"]
+    assert scan.refresh(["a", "b"]).columns == ["gene", "new", "year"]
+
+
+def test_a_column_without_values_is_told_how_to_have_a_type(api: Api) -> None:
+    """Polars gives it the type Null, with which no text goes together."""
+
+    def papers(gene: str) -> pl.DataFrame:
+        return pl.DataFrame({"gene": [gene], "title": [None if gene == "a" else "Usher"]})
+
+    api.papers = papers  # type: ignore[method-assign]
+    scan = papers_of(api).mapped(over="gene")
+    scan(["a"])
+    with pytest.raises(MapIncompleteError, match=r"state its type, as in pl\.DataFrame"):
+        scan(["a", "b"])
+
+
+def test_a_call_stops_where_no_rows_go_with_the_first(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rows that fail are asked for nothing: not for a night, but for a few of them."""
+    monkeypatch.setattr(harvesting, "_MOST_UNLIKE", 3)
+
+    def papers(gene: str) -> pl.DataFrame:
+        api.asked.append(gene)
+        deadline_s = time.monotonic() + 20
+        while len(api.asked) > 2 + stored_count() and time.monotonic() < deadline_s:
+            # Each is committed before the next but one is asked.
+            time.sleep(0.001)
+        return pl.DataFrame({"gene": [gene], "title": [None if gene == "g0" else "Usher"]})
+
+    def stored_count() -> int:
+        return sum(pa.ipc.open_file(path).read_all().num_rows for path in MAPS.rglob("*.items"))
+
+    api.papers = papers  # type: ignore[method-assign]
+    scan = papers_of(api).mapped(over="gene")
+    with pytest.raises(UnsupportedFrameError, match="state its type") as caught:
+        scan([f"g{n}" for n in range(100)])
+    assert any("papers stopped: " in note for note in caught.value.__notes__)
+    assert len(api.asked) < 50
+    assert scan(["g0"]).height == 1

@@ -7,12 +7,14 @@ items at a time. What is committed stays, whatever ends the call.
 from __future__ import annotations
 
 import inspect
+import math
 import os
 import time
 import warnings
-from collections.abc import Hashable
+from collections.abc import Hashable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from pathlib import PurePath
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from usher_pipeline import awaiting
@@ -42,7 +44,7 @@ from usher_pipeline.resuming import commit_after_s
 from usher_pipeline.returned import gather
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
 
     from usher_pipeline.calls import Planned
@@ -50,7 +52,7 @@ if TYPE_CHECKING:
     from usher_pipeline.errors import Failure
     from usher_pipeline.fingerprint.binding import Bound
     from usher_pipeline.frames import Packed
-    from usher_pipeline.persistence.maps import StoredMap
+    from usher_pipeline.persistence.maps import Index, StoredMap
     from usher_pipeline.progress import Shown
     from usher_pipeline.reading import Watched
     from usher_pipeline.records import Read
@@ -62,6 +64,10 @@ __all__ = ["Harvest"]
 _GRACE_S: Final = 2.0
 #: What was answered waits for no longer than that: of a rate of 3 that is 15 items.
 _LONGEST_S: Final = 5.0
+#: So many items whose rows do not go with the others stop a call of which fewer are stored.
+_MOST_UNLIKE: Final = 100
+#: When a commit that failed is tried again at the soonest.
+_AGAIN_AFTER_S: Final = 5.0
 #: So much less than it takes a commit is counted to cost.
 _BESIDE: Final = 4
 #: So many failures are named in a text.
@@ -183,6 +189,23 @@ class _Waiting(NamedTuple):
     answers: list[Answer]
 
 
+def _as_in_rows(value: Any) -> Hashable:
+    """Return an item, or what a column says of one, so that both are equal if they mean one.
+
+    A column holds lists where an item is a tuple, and texts where it is a path.
+    """
+    if isinstance(value, (list, tuple)):
+        return tuple(map(_as_in_rows, value))
+    if isinstance(value, Mapping):
+        return frozenset((name, _as_in_rows(each)) for name, each in value.items())
+    if isinstance(value, PurePath):
+        return str(value)
+    if isinstance(value, float) and math.isnan(value):
+        # It is not even equal to itself.
+        return math.isnan
+    return value if isinstance(value, Hashable) else id(value)
+
+
 def _sorted_rows(
     packed: Packed, items: Sequence[Item], column: str
 ) -> tuple[Packed, list[int]]:
@@ -200,19 +223,17 @@ def _sorted_rows(
         raise UnsupportedFrameError(
             f"the item column {column!r}", f"missing among {shown}", cure + "item_column=."
         )
-    try:
-        place_of = {item.value: place for place, item in enumerate(items)}
-    except TypeError:
-        place_of = {}
+    place_of = {_as_in_rows(item.value): place for place, item in enumerate(items)}
     if len(place_of) < len(items):
-        cure = "Map without batch_size=, so that the function is given one item at a time."
-        what = "unable to tell items that are equal, or lists and the like, apart"
-        raise UnsupportedFrameError(f"the item column {column!r}", what, cure)
+        cure = "Ask for them in calls of their own, or one at a time."
+        raise UnsupportedFrameError(
+            f"the item column {column!r}", "the same for several items of the batch", cure
+        )
     values = packed.table.column(names.index(column)).to_pylist()
     rows: list[list[int]] = [[] for _ in items]
     foreign: dict[str, None] = {}
     for position, value in enumerate(values):
-        place = place_of.get(value) if isinstance(value, Hashable) else None
+        place = place_of.get(_as_in_rows(value))
         if place is None:
             foreign[repr(value)] = None
         else:
@@ -265,10 +286,15 @@ class Harvest:
         self._asked_count = 0
         self._latest = self._before_latest = 0
         self._example: Packed | None = None
+        #: Whether the last commit failed, of which people are told once.
         self._is_told = self._is_regaining = False
+        self._again_after_s = _AGAIN_AFTER_S
         self._is_open = False
         self._begun_s = self._committed_s = time.monotonic()
         self._commit_s = 0.0
+        #: How many items failed since their rows do not go with the others, and how the last.
+        self._unlike_count = 0
+        self._unlike: UnsupportedFrameError | None = None
         self._codes_used: set[str] = set()
         self._listed = ""
         named = bound.arguments.items()
@@ -313,7 +339,14 @@ class Harvest:
             with suppress(OSError):
                 # Without it who calls this map is computed anew.
                 self._listed = self._stored.list_items(answer.item for answer in answered)
-        yield from self._assembled(answered)
+        try:
+            yield from self._assembled(answered)
+        except UnsupportedFrameError as problem:
+            problem.add_note(
+                f"{self.name}: its items were answered with columns that do not go together. "
+                f"{spread.caller}.refresh(...) asks all of them again."
+            )
+            raise
 
     def _stand_in(self) -> None:
         """Let what items that failed were answered before stand in the result."""
@@ -415,6 +448,8 @@ class Harvest:
                 continue
             is_any = True
             yield frame
+        if not answers:
+            raise self._no_items()
         if not is_any:
             yield max(empty, key=lambda frame: _adapter(frame).shape(frame)[1])
 
@@ -428,8 +463,7 @@ class Harvest:
             self._stored.set_aside(damage.stem)
             return rest
         if not lost:
-            expected = "at least one item, as long as no rows say which columns there are"
-            raise OptionError(self.name, self._options.over, expected, "none")
+            raise self._no_items()
         self._stored.set_aside(damage.stem)
         self._tell(
             f"{self.name}: the rows of {len(lost):,} items are damaged and were set aside; "
@@ -444,6 +478,10 @@ class Harvest:
             raise MapIncompleteError(self.name, failures, len(items), None, self._kept_words())
         return [answers[answer.item] for answer in rest]
 
+    def _no_items(self) -> OptionError:
+        expected = "at least one item, as long as no rows say which columns there are"
+        return OptionError(self.name, self._options.over, expected, "none")
+
     def _tell(self, text: str) -> None:
         warnings.warn(text, UsherWarning, stacklevel=8)
 
@@ -456,16 +494,28 @@ class Harvest:
             return
         index = stored.index()
         self._latest = self._before_latest = index.latest
+        self._example = stored.example(self._beside(index))
         with suppress(OSError):
             # The first commit tries again, and tells.
             self._say()
-        statement = stored.statement
+
+    def _beside(self, index: Index) -> list[Answer]:
+        """Return the answers with whose rows new ones have to go together.
+
+        Those of older code that does not hold may have other columns, and so may those that
+        are to be asked again.
+        """
+        spread = self._spread
+        if spread.refresh:
+            return list(spread.coverage.answers.values())
+        assert self._stored is not None  # noqa: S101 - only what is stored has an index
+        statement = self._stored.statement
         codes = frozenset((spread.code,))
         if statement is not None:
             codes = statement.holding_for(spread.code)
-        # What a refresh replaces need not be like what comes.
-        since = spread.refreshed_since(statement, index) if spread.refresh else 0
-        self._example = stored.example(codes, since)
+        asked = spread.coverage.asked
+        best = (index.best(item, codes) for item in index.answers if item not in asked)
+        return [*spread.coverage.answers.values(), *(a for a in best if a is not None)]
 
     def _say(self) -> None:
         stored, spread, latest = self._stored, self._spread, self._before_latest
@@ -628,11 +678,27 @@ class Harvest:
             check()
             if self._is_due():
                 self._commit()
+                self._require_alike()
             self._show(shown)
         self._commit()
         self._show(shown)
         if problem is not None:
             raise problem
+
+    def _require_alike(self) -> None:
+        """Stop where hardly any rows go with those that are stored: that is no item's fault.
+
+        Raises:
+            UnsupportedFrameError: So many items failed by that, and more than are stored.
+        """
+        problem, count = self._unlike, self._unlike_count
+        if problem is None or count < _MOST_UNLIKE or count <= self._counts["stored"]:
+            return
+        problem.add_note(
+            f"{self.name} stopped: {count:,} items gave rows that do not go with those that "
+            "are stored, and so would the others."
+        )
+        raise problem
 
     def _show(self, shown: Shown) -> None:
         shown.update(self._counts["done"], len(self._failures), self._counts["stored"])
@@ -701,6 +767,9 @@ class Harvest:
         if not self._waiting:
             return False
         now_s = time.monotonic()
+        if self._is_told:
+            # It failed, and what waits becomes more and more to put together.
+            return now_s - self._committed_s >= self._again_after_s
         # Others ask meanwhile, so a commit holds nobody up.
         commit_s = self._commit_s / _BESIDE
         after_s = min(commit_after_s(commit_s, now_s - self._begun_s), _LONGEST_S)
@@ -733,7 +802,10 @@ class Harvest:
             self._is_open = False
             # Not at once again: what fails may take long to fail.
             self._committed_s = time.monotonic()
+            took_s = self._committed_s - started_s
+            self._again_after_s = max(_AGAIN_AFTER_S, _BESIDE * took_s)
             return
+        self._is_told = False
         self._counts["stored"] += sum(answer.error is None for answer in answers)
         self._waiting, self._waiting_bytes = [], 0
         self._committed_s = time.monotonic()
@@ -795,6 +867,10 @@ class Harvest:
                 of_it = [items[answer.item] for answer in waiting.answers]
                 self._counts["done"] -= len(of_it)
                 attempts = waiting.answers[0].attempts
+                if "Null" in problem.type_name:
+                    # It is all that polars can know of a column without values.
+                    problem = _with_null_told(problem)
+                self._unlike, self._unlike_count = problem, self._unlike_count + len(of_it)
                 waiting = _Waiting(None, self._failed(of_it, problem, attempts))  # noqa: PLW2901
             kept.append(waiting)
         self._waiting = kept
@@ -853,6 +929,14 @@ def _adapter(frame: Any) -> Any:
     adapter = adapter_for(frame)
     assert adapter is not None  # noqa: S101 - whoever returned it was asked
     return adapter
+
+
+def _with_null_told(problem: UnsupportedFrameError) -> UnsupportedFrameError:
+    cure = (
+        "A column without any value has the type Null in polars: state its type, as in "
+        "pl.DataFrame(..., schema={...})."
+    )
+    return UnsupportedFrameError(problem.column, problem.type_name, cure)
 
 
 def _require_counted(packed: Packed) -> None:

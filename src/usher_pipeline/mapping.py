@@ -139,6 +139,10 @@ class Mapped(Generic[R]):
         place = registry.place(self._declared.function)
         return f"<{self._caller} of {place}>"
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        # It goes to another process by where its function is found, as a checkpoint does.
+        return type(self), (self._wrapped, self._instance, self.options)
+
     @property
     def _caller(self) -> str:
         return f"{self.name}.mapped(over={self.options.over!r})"
@@ -209,7 +213,8 @@ class Mapped(Generic[R]):
             return Bypass(Reason("USHER_DISABLE is set"))
         if not (args or kwargs):
             return self._explained_last()
-        planned = self._planned(args, kwargs)
+        wish = calls.refresh_wish(self.name)
+        planned = self._planned_with(*self._given(args, kwargs), wish)
         reading.record_look(planned)
         return planned.decision
 
@@ -240,13 +245,15 @@ class Mapped(Generic[R]):
         return [answer.failure() for answer in failed]
 
     def partial(self, *args: Any, **kwargs: Any) -> pl.LazyFrame:
-        """Return the rows that are stored so far, as a query of polars.
+        """Return the rows that are stored so far and hold, as a query of polars.
+
+        What older code made holds once `accept` says so.
 
         Without arguments all of the map that was changed last, in the order in which they
         came; else those of the items of the call, in their order.
 
         Raises:
-            CheckpointMissError: Nothing of it is stored.
+            CheckpointMissError: Nothing of it is stored, or all of it is of older code.
         """
         from usher_pipeline.persistence.conversion import stacked
 
@@ -254,12 +261,17 @@ class Mapped(Generic[R]):
             planned = self._planned(args, kwargs)
             spread = _spread_of(planned)
             stored, answers = spread.stored(planned), spread.in_order()
+            older_count = len(spread.coverage.older)
         else:
             stored, code = self._last(), self._code()
             index, statement = stored.index(), stored.statement
             codes = statement.holding_for(code) if statement is not None else frozenset()
             best = (index.best(item, codes) for item in index.answers)
             answers = sorted((a for a in best if a is not None), key=lambda a: a.at)
+            older_count = len(index.answers) - len(answers)
+        if not answers and older_count:
+            reason = f"all {older_count:,} items that are stored are of older code"
+            raise CheckpointMissError(self.name, f"{reason}; accept() lets them hold")
         if not answers:
             raise CheckpointMissError(self.name, "no item of it is stored")
         try:
@@ -309,9 +321,11 @@ class Mapped(Generic[R]):
     def _planned(self, args: Any, kwargs: Any) -> calls.Planned:
         return self._planned_with(*self._given(args, kwargs))
 
-    def _planned_with(self, given: tuple[Any, ...], named: dict[str, Any]) -> calls.Planned:
-        spread = self._spread(given, named)
-        return calls.plan(self._declared, given, named, spread=spread)
+    def _planned_with(
+        self, given: tuple[Any, ...], named: dict[str, Any], refresh: str = ""
+    ) -> calls.Planned:
+        spread = self._spread(given, named, refresh)
+        return calls.plan(self._declared, given, named, refresh=refresh, spread=spread)
 
     def _answered(self, args: Any, kwargs: Any, refresh: str) -> Any:
         given, named = self._given(args, kwargs)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from usher_pipeline import calls, reading
 from usher_pipeline.display import described, duration, preview
-from usher_pipeline.errors import OptionError
+from usher_pipeline.errors import OptionError, UnsupportedFrameError
 from usher_pipeline.fingerprint.content import combine
 from usher_pipeline.fingerprint.key import for_items, item_digests
 from usher_pipeline.frames import adapter_for, adapter_of_kind
@@ -458,7 +458,7 @@ class Spread:
             return LOST
         try:
             packed = self.gathered(self.stored(planned))
-        except (DamagedRows, ValueError):
+        except (DamagedRows, UnsupportedFrameError, ValueError):
             return LOST
         schema = dict(packed.schema)
         if combine(packed.kind, schema, column_digests(packed.table)) != entry.content:

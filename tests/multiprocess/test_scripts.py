@@ -70,6 +70,7 @@ def test_a_script(way: str, as_module: bool) -> None:  # noqa: FBT001 - a parame
 MAPPED: Final = """
 import json
 import multiprocessing
+import pickle
 import sys
 from concurrent.futures import ProcessPoolExecutor
 
@@ -114,12 +115,14 @@ if __name__ == "__main__":
         failed = [[f.item, f.error_type, f.message, f.attempts] for f in problem.failures]
         print(json.dumps([found, failed]))
     pool.shutdown()
+    sent = pickle.loads(pickle.dumps(asked.mapped(over="number", retries=2)))
+    assert sent.load([4, 0])["number"].to_list() == [4, 0]
 """
 
 
 @pytest.mark.parametrize("way", ["loky", "spawn"])
-def test_an_error_that_can_not_be_sent_fails_its_item_alone(way: str) -> None:
-    """One that breaks a pool when it arrives is told in words; the other items are asked."""
+def test_a_map_over_processes(way: str) -> None:
+    """An error that breaks a pool when it arrives is told in words; a map can be sent."""
     Path("mapped.py").write_text(MAPPED)
     done = subprocess.run(
         [sys.executable, "mapped.py", way], capture_output=True, text=True, check=False

@@ -442,23 +442,20 @@ class StoredMap:
         widest = max(shown, key=lambda part: len(part.schema["sql_names"]))
         return taken(self._packed(widest), ())
 
-    def example(self, codes: frozenset[str], since: int = 0) -> Packed | None:
-        """Return the columns that rows have, without rows; None if none came.
+    def example(self, answers: Iterable[Answer]) -> Packed | None:
+        """Return the columns that the rows of answers have, without rows; None if none came.
 
         Args:
-            codes: Whose rows; other code may have given other columns.
-            since: From which number on.
+            answers: What is known of some items, of which the last one tells.
         """
-        with_rows = [
-            part
-            for part in self._whole()
-            if any(a.row_count and a.code in codes and a.at >= since for a in part.answers)
-        ]
-        for part in with_rows[-1:]:
-            from usher_pipeline.frames.streams import taken
+        from usher_pipeline.frames.streams import taken
 
-            with suppress(DamagedRows):
-                return taken(self._packed(part), ())
+        with_rows = (answer for answer in answers if answer.row_count)
+        last = max(with_rows, key=lambda answer: answer.at, default=None)
+        for part in self._whole():
+            if last is not None and part.stem == last.part:
+                with suppress(DamagedRows):
+                    return taken(self._packed(part), ())
         return None
 
     def _packed(self, part: _Part) -> Packed:
@@ -699,8 +696,13 @@ class StoredMap:
         begin = len(whole)
         while begin and whole[begin - 1].size_bytes <= _SMALL_BYTES:
             begin -= 1
+        columns = {_columns_of(part) for part in whole[begin:] if part.kind}
+        while len(columns) > 1:
+            # After an edit rows may have other columns: those of now are put together.
+            begin += 1
+            columns = {_columns_of(part) for part in whole[begin:] if part.kind}
         while len(whole) - begin > 1 and not self._put_together(whole[begin:]):
-            # What is damaged, or has the columns of other code, stays as it is.
+            # What is damaged stays as it is.
             begin += 1
 
     def _put_together(self, tail: Sequence[_Part]) -> bool:
@@ -785,6 +787,10 @@ def _alike(whole: Sequence[_Part]) -> Sequence[_Part]:
         return ()
     levels = {part.level for part in tail}
     return tail if len(levels) == 1 else ()
+
+
+def _columns_of(part: _Part) -> tuple[str, ...]:
+    return (part.kind, *map(str, part.schema["sql_names"]))
 
 
 def _is_wanted(index: Index, answer: Answer) -> bool:
