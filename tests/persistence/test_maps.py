@@ -45,6 +45,7 @@ if TYPE_CHECKING:
 NAME: Final = "genes"
 DIGEST: Final = "0123456789abcdef" * 2
 CODES: Final = ("a" * 32, "b" * 32, VERSIONED)
+HELD: Final = frozenset(CODES)
 AT: Final = datetime(2026, 2, 16, 12, tzinfo=UTC)
 KEY: Final = Key(NAME, DIGEST, (Part("argument", "year", "d" * 32, "2000"),), 1)
 READS: Final = (Read("universe", "k" * 32, "c" * 32),)
@@ -476,20 +477,50 @@ def test_of_no_rows_there_are_the_columns(stored: StoredMap) -> None:
     """Of items without rows there is the frame with the most columns that came."""
     stored.add(packed(pl.DataFrame()), [answer(1, 1)])
     assert unpacked(stored.rows([])).shape == (0, 0)
-    assert stored.example() is None
+    assert stored.example(HELD) is None
     commit(stored, answer(2, 2))
     assert unpacked(stored.rows([])).equals(rows_of([]))
-    assert stored.example() is None
+    assert stored.example(HELD) is None
     commit(stored, answer(3, 3, row_count=2))
-    shown = stored.example()
+    shown = stored.example(HELD)
     assert shown is not None
     assert unpacked(shown).equals(rows_of([]))
+
+
+def test_the_columns_are_those_of_the_code_that_is_asked_for(stored: StoredMap) -> None:
+    """Other code, and answers of before a refresh, may have other columns."""
+    commit(stored, answer(1, 1, row_count=1))
+    other = pl.DataFrame({"other": [1.5]})
+    stored.add(packed(other), [answer(2, 2, row_count=1, code=CODES[1])])
+    for codes, since, columns in (
+        ({CODES[0]}, 0, ["item", "at", "k"]),
+        ({CODES[1]}, 0, ["other"]),
+        ({CODES[1]}, 2, ["other"]),
+    ):
+        shown = stored.example(frozenset(codes), since)
+        assert shown is not None
+        assert unpacked(shown).columns == columns
+    assert stored.example(frozenset({CODES[1]}), 3) is None
+    assert stored.example(frozenset({VERSIONED})) is None
+
+
+def test_rows_of_other_columns_stay_in_parts_of_their_own(stored: StoredMap) -> None:
+    """What has the columns of other code is not put together with the rest, which is."""
+    stored.add(packed(pl.DataFrame({"other": [1.5]})), [answer(1, 1, row_count=1)])
+    made = [answer(n, n, row_count=1, code=CODES[1]) for n in (2, 3, 4)]
+    for each in made:
+        commit(stored, each)
+    stored.tidy()
+    assert parts_in(stored) == ["00000001-00000001", "00000002-00000004"]
+    index = again(stored).index()
+    known = [best for n in (4, 2) if (best := index.best(item_of(n), HELD)) is not None]
+    assert fetched(again(stored), known).equals(rows_of([made[2], made[0]]))
 
 
 def test_of_failures_alone_there_are_no_columns(stored: StoredMap) -> None:
     """Where no frame came nobody knows the columns; the error names no part."""
     commit(stored, failed(1, 1))
-    assert stored.example() is None
+    assert stored.example(HELD) is None
     with pytest.raises(DamagedRows, match=r"^$"):
         stored.rows([])
 
@@ -804,7 +835,7 @@ def use(stored: StoredMap) -> list[Answer]:
         stored.code(each.code)
     for name in names_in(stored):
         stored.is_covered(name)
-    stored.example()
+    stored.example(HELD)
     good = []
     for each in answers:
         try:
