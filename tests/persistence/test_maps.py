@@ -582,6 +582,38 @@ def test_there_are_few_parts_however_many_commits(level: int, count: int) -> Non
         assert covered == list(range(1, count + 1))
 
 
+def test_to_put_together_never_takes_long(
+    stored: StoredMap, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An answer is written again once for each level, however many come after it."""
+    monkeypatch.setattr(maps, "_LEVEL_PARTS", 2)
+    written: list[int] = []
+    plain_table = maps._items_table
+
+    def counted(answers: Sequence[Answer], about: Any) -> pa.Table:
+        written.append(len(answers))
+        return plain_table(answers, about)
+
+    monkeypatch.setattr(maps, "_items_table", counted)
+    for number in range(1, 65):
+        commit(stored, answer(number, number))
+    assert parts_in(stored) == ["00000001-00000064"]
+    assert sum(written) == 64 * 7
+
+
+def test_what_was_put_together_meanwhile_is_looked_for_again(stored: StoredMap) -> None:
+    """Who holds an index of before is told that its part is gone, and looks anew."""
+    commit(stored, answer(1, 1, row_count=1))
+    commit(stored, answer(2, 2, row_count=1))
+    reader = again(stored)
+    (before,) = reader.index().answers[item_of(1)].values()
+    stored.tidy()
+    with pytest.raises(DamagedRows, match="00000001-00000001"):
+        reader.rows([before])
+    (now,) = reader.index().answers[item_of(1)].values()
+    assert unpacked(reader.rows([now])).equals(rows_of([now]))
+
+
 def test_parts_that_are_big_stay_as_they_are(
     stored: StoredMap, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -922,7 +954,7 @@ ODD_COLUMNS: Final = {
     "text that nests": ("shown", pa.array(["[" * 100_000] * 2, pa.large_string())),
     "bytes as text": ("shown", pa.array([b"1", b"2"], pa.binary())),
     "no rows": ("rows", pa.array([None, None], pa.int64())),
-    "fewer rows than none": ("rows", pa.array([-1, 4], pa.int64())),
+    "fewer rows than none": ("rows", pa.array([-1, 2], pa.int64())),
     "more rows than there are": ("rows", pa.array([2, 2**40], pa.int64())),
     "rows as fractions": ("rows", pa.array([1.5, 1.5], pa.float64())),
     "rows as truth": ("rows", pa.array([True, True])),
@@ -930,6 +962,7 @@ ODD_COLUMNS: Final = {
     "code beyond": ("code", pa.array([5, 0], pa.int32())),
     "reads below none": ("reads", pa.array([-1, 0], pa.int32())),
     "no time": ("elapsed_s", pa.array([None, None], pa.float32())),
+    "time without end": ("elapsed_s", pa.array([float("inf"), 0.0], pa.float32())),
     "time as text": ("elapsed_s", pa.array(["a", "b"])),
     "no moment": ("at", pa.array([None, None], pa.int64())),
     "a moment after all": ("at", pa.array([2**62, -(2**62)], pa.int64())),
@@ -954,9 +987,69 @@ def test_odd_columns_of_items_are_no_error(stored: StoredMap, odd: str, *, fails
     write_items(path, table, about)
     reader = again(stored)
     use(reader)
+    assert ("JSON" in odd or "nests" in odd) or reader.index() == Index()
     commit(reader, answer(3, max(reader.index().latest, 3) + 1, row_count=1))
     reader.tidy()
     use(again(reader))
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, "{}", "null", '{"about": 5}', "\ufffd", ""])
+def test_odd_metadata_of_items_is_none(stored: StoredMap, text: str) -> None:
+    """A file that says nothing of its items, or nests without end, is no part."""
+    commit(stored, answer(1, 1, row_count=1))
+    path = stored.folder / "00000001-00000001.items"
+    table, _ = items_file(path)
+    table = table.replace_schema_metadata({b"usher_pipeline": text.encode()})
+    with pa.ipc.new_file(path, table.schema) as file:
+        file.write_table(table)
+    assert again(stored).index() == Index()
+
+
+def test_items_that_were_changed_are_none(stored: StoredMap) -> None:
+    """A file whose digest does not fit its values is damaged, however well it is formed."""
+    commit(stored, answer(1, 1, row_count=1), answer(2, 2, row_count=2))
+    path = stored.folder / "00000001-00000001.items"
+    with pa.ipc.open_file(path) as file:
+        table = file.read_all()
+    place = table.schema.get_field_index("rows")
+    table = table.set_column(place, "rows", pa.array([2, 1], pa.int64()))
+    with pa.ipc.new_file(path, table.schema) as file:
+        file.write_table(table)
+    assert again(stored).index() == Index()
+
+
+def test_more_rows_than_the_file_has_are_damaged(stored: StoredMap) -> None:
+    """Items that count other rows than there are, with digests that fit, give none."""
+    commit(stored, answer(1, 1, row_count=1))
+    path = stored.folder / "00000001-00000001.items"
+    table, about = items_file(path)
+    place = table.schema.get_field_index("rows")
+    table = table.set_column(place, "rows", pa.array([2], pa.int64()))
+    write_items(path, table, about | {"rows": 2})
+    reader = again(stored)
+    (known,) = reader.index().answers[item_of(1)].values()
+    with pytest.raises(DamagedRows, match="00000001-00000001"):
+        reader.rows([known])
+
+
+def test_rows_that_are_no_text_are_damaged(stored: StoredMap) -> None:
+    """Bytes of no text in a column of texts, with digests that fit, are no frame."""
+    commit(stored, answer(1, 1, row_count=1))
+    with pa.ipc.open_file(stored.folder / "00000001-00000001.rows") as file:
+        rows = file.read_all()
+    ends, data = pa.py_buffer(bytes(8) + (2).to_bytes(8, "little")), pa.py_buffer(b"\xff\xfe")
+    broken = pa.Array.from_buffers(pa.large_string(), 1, [None, ends, data])
+    rows = rows.set_column(0, rows.schema.field(0), broken)
+    with pa.ipc.new_file(stored.folder / "00000001-00000001.rows", rows.schema) as file:
+        file.write_table(rows)
+    path = stored.folder / "00000001-00000001.items"
+    table, about = items_file(path)
+    content = combine(about["kind"], about["schema"], column_digests(rows))
+    write_items(path, table, about | {"content": content})
+    reader = again(stored)
+    (known,) = reader.index().answers[item_of(1)].values()
+    with pytest.raises(DamagedRows, match="00000001-00000001"):
+        reader.rows([known])
 
 
 def test_a_part_of_another_format_is_none_and_stays(stored: StoredMap) -> None:
