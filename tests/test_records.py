@@ -13,6 +13,7 @@ from usher_pipeline.records import (
     Cost,
     Entry,
     Key,
+    MapFacts,
     Part,
     Read,
     Renewal,
@@ -87,3 +88,40 @@ def test_a_step_without_details_has_none() -> None:
 def test_a_moment_is_read_in_utc() -> None:
     """A text with another zone names the same moment in UTC."""
     assert utc_from_text("2026-02-16T03:02:03.000456+02:00") == MOMENT
+
+
+MAPPED = replace(ENTRY, mapped=MapFacts("gene", 3, 1, 1_771_203_723_000_456))
+
+
+def test_the_facts_of_a_map_survive_json() -> None:
+    """An entry says of how many items it was put together; others say nothing of it."""
+    assert Entry.from_json(json.loads(json.dumps(MAPPED.to_json()))) == MAPPED
+    assert ENTRY.to_json()["mapped"] is None
+
+
+def test_an_entry_of_before_there_were_maps_is_read() -> None:
+    """An entry that has no such field was not put together from items."""
+    data = ENTRY.to_json()
+    del data["mapped"]
+    assert Entry.from_json(data) == ENTRY
+
+
+@pytest.mark.parametrize("odd", [{"over": "gene"}, {"more": 1}, 5, "gene", [1]])
+def test_odd_facts_of_a_map_are_no_entry(odd: object) -> None:
+    """Whatever else stands there is refused, and no raw error comes of it."""
+    with pytest.raises(ValueError, match="not an entry"):
+        Entry.from_json(ENTRY.to_json() | {"mapped": odd})
+
+
+def test_a_step_tells_of_how_many_items_it_is() -> None:
+    """The step of a map has its facts, that of any other call has none."""
+    assert MAPPED.step().to_json()["details"]["mapped"] == {
+        "over": "gene",
+        "item_count": 3,
+        "asked_count": 1,
+        "latest": 1_771_203_723_000_456,
+        "oldest": 0,
+        "digest": "",
+        "listed": "",
+    }
+    assert "mapped" not in ENTRY.step().to_json()["details"]

@@ -290,7 +290,7 @@ class Harvest:
         self._is_told = self._is_regaining = False
         self._again_after_s = _AGAIN_AFTER_S
         self._is_open = False
-        self._begun_s = self._committed_s = time.monotonic()
+        self._begun_s = self._committed_s = self._shared_s = time.monotonic()
         self._commit_s = 0.0
         #: How many items failed since their rows do not go with the others, and how the last.
         self._unlike_count = 0
@@ -489,7 +489,7 @@ class Harvest:
 
     def _open(self) -> None:
         """Say in the store what the map is, and what code holds for it."""
-        stored, spread = self._stored, self._spread
+        stored = self._stored
         if stored is None:
             return
         index = stored.index()
@@ -554,7 +554,7 @@ class Harvest:
         if not items:
             return
         self._asked_count += len(items)
-        self._committed_s = time.monotonic()
+        self._committed_s = self._shared_s = time.monotonic()
         known = len(self._spread.coverage.answers)
         dispatch = Dispatch(
             self._attempt(),
@@ -789,7 +789,7 @@ class Harvest:
             if not self._is_open:
                 self._say()
             packed, answers = self._joined()
-            share_s = (started_s - self._committed_s) / len(answers)
+            share_s = (started_s - self._shared_s) / len(answers)
             self._stored.add(packed, [a._replace(elapsed_s=share_s) for a in answers])
         except OSError as problem:
             if not self._is_told:
@@ -808,6 +808,8 @@ class Harvest:
         self._is_told = False
         self._counts["stored"] += sum(answer.error is None for answer in answers)
         self._waiting, self._waiting_bytes = [], 0
+        # Others were asked while this was committed: that is their time.
+        self._shared_s = started_s
         self._committed_s = time.monotonic()
         self._commit_s = self._committed_s - started_s
 

@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 
 from usher_pipeline import checkpoint, configure, load, run
 from usher_pipeline.errors import NotPublishedError, StoreBusyError, UsherWarning
-from usher_pipeline.persistence import PipelineStore, eviction
-from usher_pipeline.persistence.eviction import evict, evictable, keep_house
+from usher_pipeline.persistence import PipelineStore, eviction, publisher
+from usher_pipeline.persistence.eviction import evict, evictable, keep_house, spare
 from usher_pipeline.persistence.inventory import Item, size_of
 from usher_pipeline.persistence.local import LocalBackend
 from usher_pipeline.persistence.segments import Segments
@@ -403,3 +403,75 @@ def test_every_evicted_result_of_a_content_is_sealed_again(
         labelled(3, "the same rows under another key")
         labelled(5)
     assert labelled_store.load(entry) is not None
+
+
+# --- results of many items --------------------------------------------------------------
+
+
+@checkpoint(name="spared_items")
+def of_item(item: int, base: int = 0) -> pl.DataFrame:
+    """Return a row of an item."""
+    return pl.DataFrame({"item": [item + base]})
+
+
+@pytest.fixture
+def mapped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> LocalBackend:
+    """A store with two results of many items, whose segments are still there."""
+    with monkeypatch.context() as patch:
+        patch.setattr(eviction, "spare", lambda *_: None)
+        with run(store=tmp_path / "mapped.duckdb"):
+            of_item.mapped(over="item")([1, 2])
+            of_item.mapped(over="item")([1, 2, 3])
+        assert publisher.wait(tmp_path / "mapped.duckdb", 30)
+    return LocalBackend(tmp_path / "mapped.duckdb", timeout_s=0.1)
+
+
+def names(backend: LocalBackend) -> list[str]:
+    """Return the stems of the segments that are there."""
+    return sorted(path.stem for path in backend.segments.folder.glob("[!.]*/*.arrow"))
+
+
+def test_of_many_items_the_table_is_enough(mapped: LocalBackend) -> None:
+    """Only what the table of the name holds goes, and the result still answers."""
+    newest, oldest = mapped.recent("spared_items")
+    assert names(mapped) == sorted([newest.stem, oldest.stem])
+    spare(mapped, "spared_items")
+    assert names(mapped) == [oldest.stem]
+    with run(store=mapped.path):
+        assert load("spared_items")["item"].to_list() == [1, 2, 3]
+        assert of_item.mapped(over="item")([1, 2, 3])["item"].to_list() == [1, 2, 3]
+    spare(mapped, "spared_items")
+    spare(mapped, "of which there is none")
+    assert names(mapped) == [oldest.stem]
+
+
+def test_a_result_of_no_map_keeps_its_segment(backend: LocalBackend) -> None:
+    """Its rows are nowhere else but in the table."""
+    before = names(backend)
+    spare(backend, ONE)
+    assert names(backend) == before
+
+
+def test_what_is_pinned_keeps_its_segment(mapped: LocalBackend) -> None:
+    """A pin holds for the results of maps as well."""
+    newest, oldest = mapped.recent("spared_items")
+    mapped.segments.pin("spared_items", newest.key.digest)
+    spare(mapped, "spared_items")
+    assert names(mapped) == sorted([newest.stem, oldest.stem])
+
+
+def test_a_table_that_holds_something_else_is_not_enough(mapped: LocalBackend) -> None:
+    """Where somebody changed the table the segment is the only copy of the result."""
+    before = names(mapped)
+    with duckdb.connect(str(mapped.path)) as connection:
+        connection.execute("UPDATE spared_items SET item = 0 WHERE item = 1")
+    spare(mapped, "spared_items")
+    assert names(mapped) == before
+
+
+def test_a_table_that_others_hold_is_not_waited_for(mapped: LocalBackend, held: Any) -> None:
+    """Nothing goes, and nothing is raised, while the database can not be read."""
+    before = names(mapped)
+    with held(mapped.path):
+        spare(mapped, "spared_items")
+    assert names(mapped) == before

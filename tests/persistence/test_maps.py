@@ -45,6 +45,7 @@ if TYPE_CHECKING:
 NAME: Final = "genes"
 DIGEST: Final = "0123456789abcdef" * 2
 CODES: Final = ("a" * 32, "b" * 32, VERSIONED)
+HELD: Final = frozenset(CODES)
 AT: Final = datetime(2026, 2, 16, 12, tzinfo=UTC)
 KEY: Final = Key(NAME, DIGEST, (Part("argument", "year", "d" * 32, "2000"),), 1)
 READS: Final = (Read("universe", "k" * 32, "c" * 32),)
@@ -98,6 +99,11 @@ def fetched(stored: StoredMap, answers: Sequence[Answer]) -> pl.DataFrame:
     blocks = stored.blocks(answers)
     found: pl.DataFrame = pl.concat([unpacked(stored.rows(block)) for block in blocks])
     return found
+
+
+def every_answer(stored: StoredMap) -> list[Answer]:
+    """Return what is known of all items."""
+    return [each for known in stored.index().answers.values() for each in known.values()]
 
 
 def names_in(stored: StoredMap) -> list[str]:
@@ -476,20 +482,45 @@ def test_of_no_rows_there_are_the_columns(stored: StoredMap) -> None:
     """Of items without rows there is the frame with the most columns that came."""
     stored.add(packed(pl.DataFrame()), [answer(1, 1)])
     assert unpacked(stored.rows([])).shape == (0, 0)
-    assert stored.example() is None
+    assert stored.example(every_answer(stored)) is None
     commit(stored, answer(2, 2))
     assert unpacked(stored.rows([])).equals(rows_of([]))
-    assert stored.example() is None
+    assert stored.example(every_answer(stored)) is None
     commit(stored, answer(3, 3, row_count=2))
-    shown = stored.example()
+    shown = stored.example(every_answer(stored))
     assert shown is not None
     assert unpacked(shown).equals(rows_of([]))
+
+
+def test_the_columns_are_those_of_the_code_that_is_asked_for(stored: StoredMap) -> None:
+    """Other code, and answers of before a refresh, may have other columns."""
+    commit(stored, answer(1, 1, row_count=1))
+    other = pl.DataFrame({"other": [1.5]})
+    stored.add(packed(other), [answer(2, 2, row_count=1, code=CODES[1])])
+    of_code = stored.index().answers.values()
+    for code, columns in ((CODES[0], ["item", "at", "k"]), (CODES[1], ["other"])):
+        shown = stored.example(each[code] for each in of_code if code in each)
+        assert shown is not None
+        assert unpacked(shown).columns == columns
+
+
+def test_rows_of_other_columns_stay_in_parts_of_their_own(stored: StoredMap) -> None:
+    """What has the columns of other code is not put together with the rest, which is."""
+    stored.add(packed(pl.DataFrame({"other": [1.5]})), [answer(1, 1, row_count=1)])
+    made = [answer(n, n, row_count=1, code=CODES[1]) for n in (2, 3, 4)]
+    for each in made:
+        commit(stored, each)
+    stored.tidy()
+    assert parts_in(stored) == ["00000001-00000001", "00000002-00000004"]
+    index = again(stored).index()
+    known = [best for n in (4, 2) if (best := index.best(item_of(n), HELD)) is not None]
+    assert fetched(again(stored), known).equals(rows_of([made[2], made[0]]))
 
 
 def test_of_failures_alone_there_are_no_columns(stored: StoredMap) -> None:
     """Where no frame came nobody knows the columns; the error names no part."""
     commit(stored, failed(1, 1))
-    assert stored.example() is None
+    assert stored.example(every_answer(stored)) is None
     with pytest.raises(DamagedRows, match=r"^$"):
         stored.rows([])
 
@@ -549,6 +580,38 @@ def test_there_are_few_parts_however_many_commits(level: int, count: int) -> Non
         numbers = [tuple(map(int, part.split("-"))) for part in parts_in(stored)]
         covered = [n for first, last in numbers for n in range(first, last + 1)]
         assert covered == list(range(1, count + 1))
+
+
+def test_to_put_together_never_takes_long(
+    stored: StoredMap, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An answer is written again once for each level, however many come after it."""
+    monkeypatch.setattr(maps, "_LEVEL_PARTS", 2)
+    written: list[int] = []
+    plain_table = maps._items_table
+
+    def counted(answers: Sequence[Answer], about: Any) -> pa.Table:
+        written.append(len(answers))
+        return plain_table(answers, about)
+
+    monkeypatch.setattr(maps, "_items_table", counted)
+    for number in range(1, 65):
+        commit(stored, answer(number, number))
+    assert parts_in(stored) == ["00000001-00000064"]
+    assert sum(written) == 64 * 7
+
+
+def test_what_was_put_together_meanwhile_is_looked_for_again(stored: StoredMap) -> None:
+    """Who holds an index of before is told that its part is gone, and looks anew."""
+    commit(stored, answer(1, 1, row_count=1))
+    commit(stored, answer(2, 2, row_count=1))
+    reader = again(stored)
+    (before,) = reader.index().answers[item_of(1)].values()
+    stored.tidy()
+    with pytest.raises(DamagedRows, match="00000001-00000001"):
+        reader.rows([before])
+    (now,) = reader.index().answers[item_of(1)].values()
+    assert unpacked(reader.rows([now])).equals(rows_of([now]))
 
 
 def test_parts_that_are_big_stay_as_they_are(
@@ -804,7 +867,7 @@ def use(stored: StoredMap) -> list[Answer]:
         stored.code(each.code)
     for name in names_in(stored):
         stored.is_covered(name)
-    stored.example()
+    stored.example(every_answer(stored))
     good = []
     for each in answers:
         try:
@@ -891,7 +954,7 @@ ODD_COLUMNS: Final = {
     "text that nests": ("shown", pa.array(["[" * 100_000] * 2, pa.large_string())),
     "bytes as text": ("shown", pa.array([b"1", b"2"], pa.binary())),
     "no rows": ("rows", pa.array([None, None], pa.int64())),
-    "fewer rows than none": ("rows", pa.array([-1, 4], pa.int64())),
+    "fewer rows than none": ("rows", pa.array([-1, 2], pa.int64())),
     "more rows than there are": ("rows", pa.array([2, 2**40], pa.int64())),
     "rows as fractions": ("rows", pa.array([1.5, 1.5], pa.float64())),
     "rows as truth": ("rows", pa.array([True, True])),
@@ -899,6 +962,7 @@ ODD_COLUMNS: Final = {
     "code beyond": ("code", pa.array([5, 0], pa.int32())),
     "reads below none": ("reads", pa.array([-1, 0], pa.int32())),
     "no time": ("elapsed_s", pa.array([None, None], pa.float32())),
+    "time without end": ("elapsed_s", pa.array([float("inf"), 0.0], pa.float32())),
     "time as text": ("elapsed_s", pa.array(["a", "b"])),
     "no moment": ("at", pa.array([None, None], pa.int64())),
     "a moment after all": ("at", pa.array([2**62, -(2**62)], pa.int64())),
@@ -923,9 +987,69 @@ def test_odd_columns_of_items_are_no_error(stored: StoredMap, odd: str, *, fails
     write_items(path, table, about)
     reader = again(stored)
     use(reader)
+    assert ("JSON" in odd or "nests" in odd) or reader.index() == Index()
     commit(reader, answer(3, max(reader.index().latest, 3) + 1, row_count=1))
     reader.tidy()
     use(again(reader))
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, "{}", "null", '{"about": 5}', "\ufffd", ""])
+def test_odd_metadata_of_items_is_none(stored: StoredMap, text: str) -> None:
+    """A file that says nothing of its items, or nests without end, is no part."""
+    commit(stored, answer(1, 1, row_count=1))
+    path = stored.folder / "00000001-00000001.items"
+    table, _ = items_file(path)
+    table = table.replace_schema_metadata({b"usher_pipeline": text.encode()})
+    with pa.ipc.new_file(path, table.schema) as file:
+        file.write_table(table)
+    assert again(stored).index() == Index()
+
+
+def test_items_that_were_changed_are_none(stored: StoredMap) -> None:
+    """A file whose digest does not fit its values is damaged, however well it is formed."""
+    commit(stored, answer(1, 1, row_count=1), answer(2, 2, row_count=2))
+    path = stored.folder / "00000001-00000001.items"
+    with pa.ipc.open_file(path) as file:
+        table = file.read_all()
+    place = table.schema.get_field_index("rows")
+    table = table.set_column(place, "rows", pa.array([2, 1], pa.int64()))
+    with pa.ipc.new_file(path, table.schema) as file:
+        file.write_table(table)
+    assert again(stored).index() == Index()
+
+
+def test_more_rows_than_the_file_has_are_damaged(stored: StoredMap) -> None:
+    """Items that count other rows than there are, with digests that fit, give none."""
+    commit(stored, answer(1, 1, row_count=1))
+    path = stored.folder / "00000001-00000001.items"
+    table, about = items_file(path)
+    place = table.schema.get_field_index("rows")
+    table = table.set_column(place, "rows", pa.array([2], pa.int64()))
+    write_items(path, table, about | {"rows": 2})
+    reader = again(stored)
+    (known,) = reader.index().answers[item_of(1)].values()
+    with pytest.raises(DamagedRows, match="00000001-00000001"):
+        reader.rows([known])
+
+
+def test_rows_that_are_no_text_are_damaged(stored: StoredMap) -> None:
+    """Bytes of no text in a column of texts, with digests that fit, are no frame."""
+    commit(stored, answer(1, 1, row_count=1))
+    with pa.ipc.open_file(stored.folder / "00000001-00000001.rows") as file:
+        rows = file.read_all()
+    ends, data = pa.py_buffer(bytes(8) + (2).to_bytes(8, "little")), pa.py_buffer(b"\xff\xfe")
+    broken = pa.Array.from_buffers(pa.large_string(), 1, [None, ends, data])
+    rows = rows.set_column(0, rows.schema.field(0), broken)
+    with pa.ipc.new_file(stored.folder / "00000001-00000001.rows", rows.schema) as file:
+        file.write_table(rows)
+    path = stored.folder / "00000001-00000001.items"
+    table, about = items_file(path)
+    content = combine(about["kind"], about["schema"], column_digests(rows))
+    write_items(path, table, about | {"content": content})
+    reader = again(stored)
+    (known,) = reader.index().answers[item_of(1)].values()
+    with pytest.raises(DamagedRows, match="00000001-00000001"):
+        reader.rows([known])
 
 
 def test_a_part_of_another_format_is_none_and_stays(stored: StoredMap) -> None:

@@ -211,3 +211,89 @@ def test_names_of_copies_are_told_from_others(name: str) -> None:
     """Only what the store itself named so is a copy of its database."""
     assert not is_copy_name(name, "store")
     assert is_copy_name(copy_name("store"), "store")
+
+
+# --- maps -------------------------------------------------------------------------------
+
+
+@checkpoint(name="swept_items")
+def of_item(item: int) -> pl.DataFrame:
+    """Return a row of an item."""
+    return pl.DataFrame({"item": [item]})
+
+
+@pytest.fixture
+def map_folder(segments: Segments) -> Path:
+    """The folder of a map of the store, with one part."""
+    with run(store=segments.folder.with_name("store.duckdb")):
+        of_item.mapped(over="item")([1, 2])
+    (folder,) = (segments.folder / ".maps").glob("*/*")
+    return folder
+
+
+LEFT_OF_MAPS = {
+    "rows without items": "00000009-00000009.rows",
+    "a temporary file": ".0a.arrow.tmp",
+    "a temporary statement": ".0a.json.tmp",
+    "a part that another one stands for": "00000001-00000001.rows",
+}
+
+
+@pytest.mark.parametrize("name", LEFT_OF_MAPS)
+def test_what_is_left_of_maps_goes_after_an_hour(
+    segments: Segments, map_folder: Path, name: str
+) -> None:
+    """What a killed writer left beside the parts of a map goes, and nothing else does."""
+    for ending in ("items", "rows"):
+        (part,) = map_folder.glob(f"*.{ending}")
+        part.rename(map_folder / f"00000001-00000005.{ending}")
+    before = below(segments.folder)
+    path = made(map_folder / LEFT_OF_MAPS[name])
+    assert sweep(segments) == Swept()
+    with path.open("rb") as file:
+        assert hold(file.fileno())
+        assert sweep(segments, now=utc_now() + LATER) == Swept()
+    assert sweep(segments, now=utc_now() + LATER) == Swept(1, 4)
+    assert below(segments.folder) == before
+
+
+STAYS_OF_MAPS = {
+    "items that can not be read": "00000009-00000009.items",
+    "notes of a person": "notes.txt",
+    "code": f"{'ab' * 16}.code.json",
+}
+
+
+@pytest.mark.parametrize("name", STAYS_OF_MAPS)
+def test_what_is_no_leftover_of_a_map_stays(
+    segments: Segments, map_folder: Path, name: str
+) -> None:
+    """What may be of a newer version of the library, or of somebody else, stays."""
+    made(map_folder / STAYS_OF_MAPS[name])
+    before = below(segments.folder)
+    assert sweep(segments, now=utc_now() + MUCH_LATER) == Swept()
+    assert below(segments.folder) == before
+
+
+def test_rows_of_items_that_can_not_be_read_stay(segments: Segments, map_folder: Path) -> None:
+    """Rows stay as long as their items do, whether or not anybody can read these."""
+    (items,) = map_folder.glob("*.items")
+    items.write_bytes(b"of a newer version")
+    before = below(segments.folder)
+    assert sweep(segments, now=utc_now() + MUCH_LATER) == Swept()
+    assert below(segments.folder) == before
+
+
+def test_a_map_that_was_being_removed_goes(segments: Segments, map_folder: Path) -> None:
+    """Killed while it was removed, all of a map goes with its folder."""
+    map_folder.rename(map_folder.with_name(f"{map_folder.name}~0123abcd"))
+    assert sweep(segments, now=utc_now() + LATER).file_count == 3 + 1
+    assert below(segments.folder / ".maps") == set()
+
+
+def test_a_map_stays_however_old(segments: Segments, map_folder: Path) -> None:
+    """What took a night to fetch is never swept."""
+    before = below(map_folder)
+    assert before
+    assert sweep(segments, now=utc_now() + 100 * MUCH_LATER) == Swept()
+    assert below(map_folder) == before

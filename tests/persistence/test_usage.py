@@ -9,7 +9,8 @@ import polars as pl
 import pytest
 
 from usher_pipeline import checkpoint, run
-from usher_pipeline.persistence import PipelineStore
+from usher_pipeline.display import size
+from usher_pipeline.persistence import PipelineStore, publisher
 from usher_pipeline.persistence.local import LocalBackend
 from usher_pipeline.persistence.sweeping import DAMAGED
 from usher_pipeline.persistence.usage import columned, measure
@@ -126,3 +127,32 @@ def test_the_text_is_a_table(backend: LocalBackend) -> None:
 def test_columns_are_as_wide_as_their_widest_text() -> None:
     """Texts stand below each other, and no line ends in spaces."""
     assert columned([("a", "b"), ("long", "")]) == ["a     b", "long"]
+
+
+@checkpoint(name="used_items")
+def of_item(item: int) -> pl.DataFrame:
+    """Return a row of an item."""
+    return pl.DataFrame({"item": [item]})
+
+
+def test_maps_are_counted_apart(tmp_path: Path) -> None:
+    """The items of maps are no segments, and no leftovers; what is removed of them is."""
+    with run(store=tmp_path / "maps.duckdb"):
+        of_item.mapped(over="item")([1, 2, 3])
+        of_item.mapped(over="item", item_column="item", batch_size=2)
+    publisher.wait(tmp_path / "maps.duckdb", 30)
+    backend = LocalBackend(tmp_path / "maps.duckdb")
+    (folder,) = (backend.segments.folder / ".maps").glob("*/*")
+    size_bytes = sum(path.stat().st_size for path in folder.iterdir())
+    usage = measure(backend)
+    assert (usage.map_count, usage.maps_size_bytes) == (1, size_bytes)
+    assert (usage.leftover_count, usage.damaged_count) == (0, 0)
+    others = usage.segments_size_bytes + usage.database_size_bytes
+    assert usage.size_bytes == others + size_bytes
+    assert f"items of maps {size(size_bytes)} (1)" in str(usage)
+    folder.rename(folder.with_name(f"{folder.name}~0123abcd"))
+    usage = measure(backend)
+    assert (usage.map_count, usage.maps_size_bytes) == (0, 0)
+    assert usage.leftover_size_bytes == size_bytes
+    assert usage.size_bytes == others + size_bytes
+    assert "items of maps" not in str(usage)
