@@ -1480,3 +1480,24 @@ def test_a_call_stops_where_no_rows_go_with_the_first(
     assert any("papers stopped: " in note for note in caught.value.__notes__)
     assert len(api.asked) < 50
     assert scan(["g0"]).height == 1
+
+
+def test_items_that_can_not_be_read_are_told_of(api: Api) -> None:
+    """Nobody is to take for new what was there."""
+    scan = papers_of(api).mapped(over="gene")
+    scan(["a", "b"])
+    (path,) = MAPS.rglob("*.items")
+    path.write_bytes(b"ARROW1" + bytes(100))
+    with pytest.warns(UsherWarning, match=r"1 files in .* can not be read: they are damaged"):
+        assert genes_in(scan(["b", "c"])) == ["b", "c"]
+    assert api.told() == ["a", "b", "b", "c"]
+
+
+def test_what_a_killed_writer_left_keeps_its_number(api: Api) -> None:
+    """Its rows may be swept at any moment; new ones never take their name."""
+    scan = papers_of(api).mapped(over="gene")
+    scan(["a"])
+    (path,) = MAPS.rglob("*.rows")
+    path.with_name("00000041-00000041.rows").write_bytes(b"")
+    scan(["b"])
+    assert [path.name for path in sorted(MAPS.rglob("*.items"))] == ["00000001-00000042.items"]

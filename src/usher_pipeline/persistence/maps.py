@@ -511,6 +511,17 @@ class StoredMap:
             return []
         return [match for name in names if (match := _NAME.fullmatch(name))]
 
+    def _last_numbers(self) -> Iterator[int]:
+        for path in self.folder.glob("*.*"):
+            name = _NAME.fullmatch(f"{path.stem}.items")
+            if name is not None:
+                yield int(name["last"])
+
+    def unread(self) -> list[str]:
+        """Return the parts whose items can not be read: damaged, or of a newer version."""
+        parts = {name[0]: self._part(name) for name in self._names()}
+        return [name for name, part in parts.items() if part is None]
+
     def _part(self, name: re.Match[str]) -> _Part | None:
         if name[0] not in self._parts:
             path = self.folder / name[0]
@@ -617,8 +628,9 @@ class StoredMap:
         """
         whole = self._whole()
         number = (whole[-1].last if whole else 0) + 1
-        # What is damaged has a number as well.
-        number = max([number, *(int(name["last"]) + 1 for name in self._names())])
+        # What is damaged has a number as well, and so has what a killed writer left: who
+        # sweeps that may be about to unlink it.
+        number = max([number, *(last + 1 for last in self._last_numbers())])
         self._commit(packed, answers, (number, number))
         while (alike := _alike(self._whole())) and self._put_together(alike):
             pass
