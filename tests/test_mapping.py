@@ -1482,6 +1482,35 @@ def test_a_call_stops_where_no_rows_go_with_the_first(
     assert scan(["g0"]).height == 1
 
 
+@pytest.mark.parametrize("is_unlinked", [False, True])
+def test_who_reads_while_parts_are_put_together_finds_all(
+    api: Api, monkeypatch: pytest.MonkeyPatch, *, is_unlinked: bool
+) -> None:
+    """The rows lie elsewhere then; that is no damage, neither before nor after they go."""
+    scan = papers_of(api).mapped(over="gene")
+    with monkeypatch.context() as patched:
+        patched.setattr(StoredMap, "tidy", lambda _: None)
+        for gene in "abc":
+            scan([gene])
+    kept = {path: path.read_bytes() for path in MAPS.rglob("0*.*")}
+    assert len(kept) == 6
+    late = iter([True])
+    blocks = StoredMap.blocks
+
+    def blocks_late(stored: StoredMap, answers: Any) -> Any:
+        found = blocks(stored, answers)
+        if next(late, False):
+            StoredMap(stored.segments, stored.name, stored.digest).tidy()
+            for path, data in kept.items():
+                if not is_unlinked:
+                    path.write_bytes(data)
+        return found
+
+    monkeypatch.setattr(StoredMap, "blocks", blocks_late)
+    assert genes_in(scan.partial(["c", "a"]).collect()) == ["c", "a"]
+    assert not next(late, False)
+
+
 def test_items_that_can_not_be_read_are_told_of(api: Api) -> None:
     """Nobody is to take for new what was there."""
     scan = papers_of(api).mapped(over="gene")
