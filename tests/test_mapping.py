@@ -1530,3 +1530,53 @@ def test_a_call_stops_where_no_rows_go_with_the_first(
     assert any("papers stopped: " in note for note in caught.value.__notes__)
     assert len(api.asked) < 50
     assert scan(["g0"]).height == 1
+
+
+@pytest.mark.parametrize("is_unlinked", [False, True])
+def test_who_reads_while_parts_are_put_together_finds_all(
+    api: Api, monkeypatch: pytest.MonkeyPatch, *, is_unlinked: bool
+) -> None:
+    """The rows lie elsewhere then; that is no damage, neither before nor after they go."""
+    scan = papers_of(api).mapped(over="gene")
+    with monkeypatch.context() as patched:
+        patched.setattr(StoredMap, "tidy", lambda _: None)
+        for gene in "abc":
+            scan([gene])
+    kept = {path: path.read_bytes() for path in MAPS.rglob("0*.*")}
+    assert len(kept) == 6
+    late = iter([True])
+    blocks = StoredMap.blocks
+
+    def blocks_late(stored: StoredMap, answers: Any) -> Any:
+        found = blocks(stored, answers)
+        if next(late, False):
+            StoredMap(stored.segments, stored.name, stored.digest).tidy()
+            for path, data in kept.items():
+                if not is_unlinked:
+                    path.write_bytes(data)
+        return found
+
+    monkeypatch.setattr(StoredMap, "blocks", blocks_late)
+    assert genes_in(scan.partial(["c", "a"]).collect()) == ["c", "a"]
+    assert not next(late, False)
+
+
+def test_items_that_can_not_be_read_are_told_of(api: Api) -> None:
+    """Nobody is to take for new what was there."""
+    scan = papers_of(api).mapped(over="gene")
+    scan(["a", "b"])
+    (path,) = MAPS.rglob("*.items")
+    path.write_bytes(b"ARROW1" + bytes(100))
+    with pytest.warns(UsherWarning, match=r"1 files in .* can not be read: they are damaged"):
+        assert genes_in(scan(["b", "c"])) == ["b", "c"]
+    assert api.told() == ["a", "b", "b", "c"]
+
+
+def test_what_a_killed_writer_left_keeps_its_number(api: Api) -> None:
+    """Its rows may be swept at any moment; new ones never take their name."""
+    scan = papers_of(api).mapped(over="gene")
+    scan(["a"])
+    (path,) = MAPS.rglob("*.rows")
+    path.with_name("00000041-00000041.rows").write_bytes(b"")
+    scan(["b"])
+    assert [path.name for path in sorted(MAPS.rglob("*.items"))] == ["00000001-00000042.items"]

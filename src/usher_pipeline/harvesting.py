@@ -493,6 +493,14 @@ class Harvest:
         if stored is None:
             return
         index = stored.index()
+        unread = stored.unread()
+        if unread:
+            self._tell(
+                f"{self.name}: what {len(unread):,} files in {str(stored.folder)!r} say of its "
+                "items can not be read: they are damaged, or of a newer version of this "
+                "library. What only they say is asked again; of items that were refreshed an "
+                "older answer may count. refresh(...) makes sure."
+            )
         self._latest = self._before_latest = index.latest
         self._example = stored.example(self._beside(index))
         with suppress(OSError):

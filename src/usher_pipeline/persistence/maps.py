@@ -371,7 +371,9 @@ class StoredMap:
             try:
                 return [self.rows(block) for block in self.blocks(answers)]
             except DamagedRows as damage:
-                if not damage.stem or (self.folder / f"{damage.stem}.items").exists():
+                # One that others stand for may not be unlinked yet.
+                is_there = any(part.stem == damage.stem for part in self._whole())
+                if not damage.stem or is_there:
                     raise
                 # Who holds the map put parts together: the rows lie elsewhere.
                 now = self.index().answers
@@ -536,6 +538,17 @@ class StoredMap:
             return []
         return [match for name in names if (match := _NAME.fullmatch(name))]
 
+    def _last_numbers(self) -> Iterator[int]:
+        for path in self.folder.glob("*.*"):
+            name = _NAME.fullmatch(f"{path.stem}.items")
+            if name is not None:
+                yield int(name["last"])
+
+    def unread(self) -> list[str]:
+        """Return the parts whose items can not be read: damaged, or of a newer version."""
+        parts = {name[0]: self._part(name) for name in self._names()}
+        return [name for name, part in parts.items() if part is None]
+
     def _part(self, name: re.Match[str]) -> _Part | None:
         if name[0] not in self._parts:
             path = self.folder / name[0]
@@ -642,8 +655,9 @@ class StoredMap:
         """
         whole = self._whole()
         number = (whole[-1].last if whole else 0) + 1
-        # What is damaged has a number as well.
-        number = max([number, *(int(name["last"]) + 1 for name in self._names())])
+        # What is damaged has a number as well, and so has what a killed writer left: who
+        # sweeps that may be about to unlink it.
+        number = max([number, *(last + 1 for last in self._last_numbers())])
         self._commit(packed, answers, (number, number))
         with suppress(OSError):
             # It is committed, whether or not there is room to have it in fewer files.
