@@ -174,6 +174,10 @@ def test_what_goes_to_another_process_holds_no_items() -> None:
     asking = harvesting._Asking.of(pairs, bound, "item", STORE)
     assert len(pickle.dumps(asking)) < 2000
     again = pickle.loads(pickle.dumps(asking))  # noqa: S301
+    bound = Bound({}, {}, (), {"item": many, "x": 5})
+    by_name = harvesting._Asking.of(named, bound, "item", STORE)
+    assert len(pickle.dumps(by_name)) < 2000
+    assert by_name.begun("USH2A").rows() == [("USH2A", [5])]
     assert again.begun("USH2A").rows() == [("USH2A", [1, 2, 3])]
 
 

@@ -606,6 +606,15 @@ def test_to_put_together_never_takes_long(
     assert sum(written) == 64 * 7
 
 
+def test_of_what_was_put_together_nothing_is_held(stored: StoredMap) -> None:
+    """Parts that are gone take no memory."""
+    commit(stored, answer(1, 1, row_count=1))
+    commit(stored, answer(2, 2, row_count=1))
+    stored.tidy()
+    assert list(stored._held) == ["00000001-00000002"]
+    assert stored._held_bytes == stored._held["00000001-00000002"].table.nbytes
+
+
 def test_what_was_put_together_meanwhile_is_looked_for_again(stored: StoredMap) -> None:
     """Who holds an index of before is told that its part is gone, and looks anew."""
     commit(stored, answer(1, 1, row_count=1))
