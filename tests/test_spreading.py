@@ -253,6 +253,16 @@ def test_each_cause_is_told_with_its_number() -> None:
     assert str(covered(items[:1], index, codes, lambda _: True)) == ""
 
 
+def test_bounds_belong_to_what_is_fresh() -> None:
+    """An answer of just that moment is not too old, and is one of the refresh."""
+    index = Index(answers={"1": {CODES[0]: answer(1, CODES[0], 50)}})
+    items, codes = [Item("1", 1, "1")], frozenset(CODES)
+    assert covered(items, index, codes, lambda _: True, oldest=50).asked == set()
+    assert covered(items, index, codes, lambda _: True, refreshed_since=50).asked == set()
+    assert covered(items, index, codes, lambda _: True, oldest=51).expired == items
+    assert covered(items, index, codes, lambda _: True, refreshed_since=51).refreshed == items
+
+
 def test_what_was_read_is_looked_up_where_something_was() -> None:
     """An answer that read nothing stands whatever is there now."""
     index = Index(answers={"1": {CODES[0]: answer(1, CODES[0], 50)}})

@@ -477,3 +477,17 @@ def test_rows_that_are_not_there_are_an_error(position: int) -> None:
     """A position outside is no row: Arrow refuses it, and nothing is made up."""
     with pytest.raises(IndexError, match="out of bounds"):
         taken(packed(pl.DataFrame({"a": [1, 2, 3]})), [0, position])
+
+
+def test_the_name_of_an_index_stays_and_its_step_does_not() -> None:
+    """Rows that are counted under a name are so anew; moments in any order have no step."""
+    named = pd.DataFrame({"n": [1, 2]}, index=pd.RangeIndex(2, name="row"))
+    for found in (appended_of([named, named]), taken(packed(named), [1, 0, 0])):
+        index = unpacked(found).index
+        assert (index.name, list(index)) == ("row", list(range(len(index))))
+    days = pd.DataFrame({"n": range(3)}, index=pd.date_range("2026-02-16", periods=3, freq="D"))
+    pd.testing.assert_frame_equal(
+        unpacked(taken(packed(days), [2, 0, 1])), days.iloc[[2, 0, 1]]
+    )
+    twice = unpacked(appended_of([days, days]))
+    pd.testing.assert_frame_equal(twice, pd.concat([days, days]))

@@ -502,6 +502,11 @@ def test_the_columns_are_those_of_the_code_that_is_asked_for(stored: StoredMap) 
         shown = stored.example(each[code] for each in of_code if code in each)
         assert shown is not None
         assert unpacked(shown).columns == columns
+    later = pl.DataFrame({"later": [1]})
+    stored.add(packed(later), [answer(3, 3, row_count=1, code=CODES[1])])
+    shown = stored.example(every_answer(stored))
+    assert shown is not None
+    assert unpacked(shown).columns == ["later"]
 
 
 def test_rows_of_other_columns_stay_in_parts_of_their_own(stored: StoredMap) -> None:
@@ -599,6 +604,15 @@ def test_to_put_together_never_takes_long(
         commit(stored, answer(number, number))
     assert parts_in(stored) == ["00000001-00000064"]
     assert sum(written) == 64 * 7
+
+
+def test_of_what_was_put_together_nothing_is_held(stored: StoredMap) -> None:
+    """Parts that are gone take no memory."""
+    commit(stored, answer(1, 1, row_count=1))
+    commit(stored, answer(2, 2, row_count=1))
+    stored.tidy()
+    assert list(stored._held) == ["00000001-00000002"]
+    assert stored._held_bytes == stored._held["00000001-00000002"].table.nbytes
 
 
 def test_what_was_put_together_meanwhile_is_looked_for_again(stored: StoredMap) -> None:
@@ -1003,6 +1017,38 @@ def test_odd_metadata_of_items_is_none(stored: StoredMap, text: str) -> None:
     with pa.ipc.new_file(path, table.schema) as file:
         file.write_table(table)
     assert again(stored).index() == Index()
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *(("schema", {"sql_names": "ik"}), ("schema", {}), ("schema", {"sql_names": [1]})),
+        *(("codes", [5]), ("rows", 1), ("format", 2)),
+        ("reads", [[{"name": 5, "key": "k", "content": "c", "arguments": []}]]),
+    ],
+)
+def test_a_part_that_says_something_odd_is_none(
+    stored: StoredMap, name: str, value: object
+) -> None:
+    """What is known of a part is of the types that readers count on, or it is no part."""
+    commit(stored, answer(1, 1, row_count=2))
+    path = stored.folder / "00000001-00000001.items"
+    table, about = items_file(path)
+    write_items(path, table, about | {name: value})
+    assert again(stored).index() == Index()
+
+
+def test_what_is_damaged_and_stood_for_holds_nothing_up(stored: StoredMap) -> None:
+    """Of what another part stands for nobody needs to know whether it can be read."""
+    commit(stored, answer(1, 1, row_count=1))
+    commit(stored, answer(2, 2, row_count=1))
+    stored.tidy()
+    (stored.folder / "00000001-00000001.items").write_bytes(b"half")
+    reader = again(stored)
+    commit(reader, answer(3, 3, row_count=1))
+    reader.tidy()
+    assert "00000001-00000003" in parts_in(reader)
+    require_known(again(reader), [answer(n, n, row_count=1) for n in (1, 2, 3)])
 
 
 def test_items_that_were_changed_are_none(stored: StoredMap) -> None:
