@@ -8,7 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from usher_pipeline.display import Progress, duration, progress_line, wrapped
+from usher_pipeline.display import (
+    Progress,
+    described,
+    duration,
+    preview,
+    progress_line,
+    wrapped,
+)
 
 
 @pytest.mark.parametrize(
@@ -134,3 +141,11 @@ def test_a_progress_is_one_line_that_fits(
     assert line.isprintable()
     if width >= 15:
         assert f"{done:,}/22,000" in line
+
+
+def test_a_number_that_python_does_not_write_is_shown_by_its_size() -> None:
+    """A very long whole number is no error, wherever it stands."""
+    value = 10**5000
+    assert preview(value) == "int of 16,610 bits"
+    assert described({"n": [value]}) == "{'n': [int of 16,610 bits]}"
+    assert "16,610 bits" in preview([value])

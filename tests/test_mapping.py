@@ -474,6 +474,19 @@ def test_a_refresh_asks_all_and_goes_on_where_it_was_stopped(api: Api) -> None:
     assert api.told() == ["a", "b", "c", "d"]
 
 
+def test_a_refresh_that_another_call_ended_has_ended(api: Api) -> None:
+    """What a refresh lacked may be answered by a plain call; the next refresh asks all."""
+    scan = papers_of(api).mapped(over="gene")
+    api.fails = {"b"}
+    with pytest.raises(MapIncompleteError, match="'b'"):
+        scan.refresh(["a", "b"])
+    api.fails = set()
+    scan(["a", "b"])
+    assert api.told() == ["a", "b", "b"]
+    scan.refresh(["a", "b"])
+    assert api.told() == ["a", "b"]
+
+
 def test_an_item_that_was_refreshed_is_new_in_every_result(api: Api) -> None:
     """A result that holds older rows of an item answers no more."""
     scan = papers_of(api).mapped(over="gene")

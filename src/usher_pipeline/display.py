@@ -85,6 +85,10 @@ class _Repr(reprlib.Repr):
             return f"[{value[0]!r}, {HIDDEN}]"
         return super().repr_list(value, level)
 
+    def repr_int(self, value: int, level: int) -> str:
+        """Return the text of a whole number, or how long it would be."""
+        return _written(value) if _is_unwritable(value) else super().repr_int(value, level)
+
 
 def _is_secret_pair(value: Any) -> bool:
     """Tell whether something is a name and its value, as in a list of headers."""
@@ -108,6 +112,19 @@ def preview(value: Any) -> str:
     """
     text = _repr.repr(value) if _is_plain(value, 0) else described(value, _PREVIEW_LENGTH * 4)
     return text if len(text) <= _PREVIEW_LENGTH else text[: _PREVIEW_LENGTH - 1] + "…"
+
+
+def _is_unwritable(value: Any) -> bool:
+    """Tell whether a number has more digits than Python writes."""
+    return isinstance(value, int) and value.bit_length() > _MOST_BITS
+
+
+def _written(value: Any) -> str:
+    return f"int of {value.bit_length():,} bits" if _is_unwritable(value) else repr(value)
+
+
+#: So many bits are fewer than the 4,300 digits that Python writes unless it is told otherwise.
+_MOST_BITS: Final = 14_000
 
 
 def _is_plain(value: Any, depth: int) -> bool:
@@ -159,7 +176,7 @@ def _pieces(value: Any, inside: frozenset[int]) -> Iterator[str]:
     elif type(value) is str:
         yield repr(without_credentials(value))
     elif value is None or type(value) in _SHOWN_TYPES or isinstance(value, PurePath):
-        yield repr(value)
+        yield _written(value)
     elif id(value) in inside:
         yield "…"
     elif isinstance(value, dict):

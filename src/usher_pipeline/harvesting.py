@@ -332,7 +332,7 @@ class Harvest:
             self._tell_failures(failures, len(by_digest), answered)
         elif self._stale:
             self._tell_stale(answered)
-        elif spread.refresh and self._stored is not None:
+        else:
             self._refreshed()
         self._note_reads(answered)
         if self._stored is not None:
@@ -550,10 +550,11 @@ class Harvest:
         self._is_open = True
 
     def _refreshed(self) -> None:
-        """Say that a refresh has come to its end."""
-        assert self._stored is not None  # noqa: S101 - only what is stored is said
-        statement = self._stored.statement
-        if statement is not None and statement.refresh is not None:
+        """Say that a refresh of these items has come to its end, by whatever call."""
+        statement = self._stored.statement if self._stored is not None else None
+        if self._stored is None or statement is None or statement.refresh is None:
+            return
+        if statement.refresh[0] == self._spread.whole_digest:
             with suppress(OSError):
                 self._stored.state(replace(statement, refresh=None))
 
