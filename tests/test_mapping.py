@@ -871,6 +871,50 @@ def test_two_calls_at_a_time_ask_each_item_once(api: Api) -> None:
     assert api.told() == list("abcdefghi")
 
 
+def test_whose_items_are_all_stored_waits_for_nobody(api: Api) -> None:
+    """While somebody scans for hours, what is stored is put together in any order."""
+    begun, ended = threading.Event(), threading.Event()
+
+    @checkpoint(name="long", version="1")
+    def long(gene: str) -> pl.DataFrame:
+        if gene == "z":
+            begun.set()
+            assert ended.wait(30)
+        return api.papers(gene)
+
+    scan = long.mapped(over="gene")
+    scan(["a", "b", "c"])
+    with concurrent.futures.ThreadPoolExecutor(1) as threads:
+        scanning = threads.submit(scan, ["z", "y"])
+        try:
+            assert begun.wait(30)
+            assert genes_in(scan(["c", "a"])) == ["c", "a"]
+            assert genes_in(scan.load(["b"])) == ["b"]
+        finally:
+            ended.set()
+        assert genes_in(scanning.result()) == ["z", "y"]
+    assert api.told() == ["a", "b", "c", "y", "z"]
+
+
+def test_what_is_made_of_an_incomplete_map_is_not_stored(api: Api) -> None:
+    """Nothing would tell later that some items failed, so the outer result is no hit."""
+    api.fails = {"b"}
+    scan = papers_of(api).mapped(over="gene", on_error="collect")
+
+    @checkpoint(name="counted")
+    def counted(genes: list[str]) -> pl.DataFrame:
+        frame: pl.DataFrame = scan(genes)
+        return frame.select(pl.len())
+
+    with pytest.warns(CheckpointNotSaved) as caught:
+        assert counted(["a", "b"]).item() == 2
+    assert "papers is not complete" in str(caught[0].message)
+    assert "papers, whose result is not complete" in str(caught[1].message)
+    api.fails = set()
+    scan(["b"])
+    assert counted(["a", "b"]).item() == 4
+
+
 def test_a_method_is_mapped_with_its_object() -> None:
     """The object counts as what the items have in common."""
 

@@ -55,6 +55,7 @@ from usher_pipeline.records import (
 )
 from usher_pipeline.results import (
     LOST,
+    Anew,
     Circumstances,
     claim,
     handed_out,
@@ -131,6 +132,9 @@ class Spread(Protocol):
     def flight(self) -> str:
         """The digest of what only one call at a time may be at."""
 
+    def require_map(self) -> None:
+        """Hold the whole map from now on, whatever is known of the items."""
+
     @property
     def caller(self) -> str:
         """What its verbs are reached by, for people."""
@@ -170,6 +174,7 @@ class Planned:
         form: The kind of frame that the caller asked for; that of the function if empty.
         problem: What stood in the way of a fresh result, if a stale one is returned for it.
         spread: The items, if the call is for many of them.
+        held: What the call holds, so that no other one is at it.
     """
 
     declared: Declaration
@@ -184,6 +189,7 @@ class Planned:
     form: str = ""
     problem: Exception | None = None
     spread: Spread | None = None
+    held: str = ""
 
     @cached_property
     def key(self) -> Key:
@@ -368,11 +374,17 @@ def answer(  # noqa: PLR0913 - a call, and how it is answered
         latest = planned.backend.find(declared.name, planned.measured.digest)
     asked = _Asked(utc_now(), latest)
     tell = partial(voice.tell_waiting, declared.name)
-    with ExitStack() as stack:
-        flight = planned.backend.single_flight(declared.name, planned.flight, tell)
-        with awaiting.aside():
-            stack.enter_context(flight)
-        return _compute(planned, refresh, asked, started)
+    while True:
+        planned.held = planned.flight
+        with ExitStack() as stack:
+            flight = planned.backend.single_flight(declared.name, planned.held, tell)
+            with awaiting.aside():
+                stack.enter_context(flight)
+            try:
+                return _compute(planned, refresh, asked, started)
+            except Anew:
+                assert planned.spread is not None  # noqa: S101 - no other call may come to it
+                planned.spread.require_map()
 
 
 @dataclass(frozen=True, slots=True)
@@ -473,17 +485,31 @@ def _restored(planned: Planned, entry: Entry) -> Any:
     return restored(planned.backend, entry, planned.form)
 
 
-def _compute(planned: Planned, refresh: str, asked: _Asked, started: float) -> Any:
-    # Somebody else may have computed it while we waited for our turn, and sealed it then.
+def _again(
+    planned: Planned, refresh: str, asked: _Asked, started: float
+) -> tuple[Planned, Any]:
+    """Look once more: somebody else may have computed it while we waited for our turn.
+
+    Returns:
+        The call as it is now, and its stored result, or a marker.
+    """
     found = planned.backend.find(
         planned.declared.name, planned.measured.digest, sealed=asked.latest is None
     )
     again = replace(planned, found=found, decision=_decided(planned, found))
     now = again.decision
     if isinstance(now, Hit) and (not refresh or asked.is_younger(now.entry)):
-        result = _stored(again, started)
-        if result is not LOST:
-            return result
+        return again, _stored(again, started)
+    return again, LOST
+
+
+def _compute(planned: Planned, refresh: str, asked: _Asked, started: float) -> Any:
+    again, result = _again(planned, refresh, asked, started)
+    if result is not LOST:
+        return result
+    if planned.spread is not None and again.flight not in (planned.held, again.measured.digest):
+        # What was all there when it was looked for has to be asked by now.
+        raise Anew
     declared, decision = planned.declared, _decided_last(planned, again)
     reason = decision.reason if isinstance(decision, Miss) else _LOST
     registry.require_sole(declared, planned.backend)
@@ -501,16 +527,8 @@ def _compute(planned: Planned, refresh: str, asked: _Asked, started: float) -> A
     call = Call(declared.name, declared.config, declared.inputs, planned.backend.path)
     work = _work(planned, call, before, refresh)
     try:
-        with call, planned.measured.at_work(), ExitStack() as stack:
-            result = _begun(planned, work)
-            if work is not None:
-                # What was yielded is committed before anybody hears of an error.
-                stack.callback(result.close)
-            # A query is run once, and a generator asked for all that it has, as part of
-            # the work of the function.
-            returned = gather(
-                declared.name, result, partial(planned.backend.spool, declared.name)
-            )
+        with call, planned.measured.at_work():
+            returned = _gathered(planned, work)
     except BaseException as problem:
         result = _instead(planned, str(reason), problem, started)
         if result is LOST:
@@ -537,8 +555,22 @@ def _compute(planned: Planned, refresh: str, asked: _Asked, started: float) -> A
     return result
 
 
+def _gathered(planned: Planned, work: Work | None) -> Returned:
+    """Run the function of a call, and ask what it returned for all that it has."""
+    name = planned.declared.name
+    with ExitStack() as stack:
+        result = _begun(planned, work)
+        if work is not None:
+            # What was yielded is committed before anybody hears of an error.
+            stack.callback(result.close)
+        # A query is run once, and a generator asked, as part of the work of the function.
+        return gather(name, result, partial(planned.backend.spool, name))
+
+
 def _instead(planned: Planned, reason: str, problem: BaseException, started: float) -> Any:
     """Note that a function failed; return what stands in for its result, or a marker."""
+    if isinstance(problem, Anew):
+        return LOST
     reading.record_absence(planned)
     error = without_credentials(f"{type(problem).__name__}: {problem}")
     planned.run.note_unsaved(
@@ -637,6 +669,9 @@ def _tell_lacking(planned: Planned, lacking: Lack, result: Any) -> None:
     """Say that a result is not stored as one, since it is not whole, or too old in parts."""
     name = planned.declared.name
     reading.record_absence(planned)
+    for outer in calls_around():
+        # Nothing would tell later that what was made of it lacks something.
+        outer.torn.append(f"checkpoint {name}, whose result is not complete")
     if lacking.stale:
         planned.run.note_unsaved(name, "stale", {"stale": dict(lacking.stale)})
         freshness.warn_of(StaleResultWarning(f"{name}: {lacking.words}."), result)

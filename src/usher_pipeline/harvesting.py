@@ -39,7 +39,7 @@ from usher_pipeline.persistence.reads import Call
 from usher_pipeline.persistence.unfinished import together
 from usher_pipeline.progress import showing
 from usher_pipeline.records import Acceptance, Cost, MapFacts, utc_now
-from usher_pipeline.results import Lack
+from usher_pipeline.results import Anew, Lack
 from usher_pipeline.resuming import commit_after_s
 from usher_pipeline.returned import gather
 
@@ -259,16 +259,20 @@ class Harvest:
         call: Notes what the function reads.
         before: What the function was given; None where nothing is watched.
         stored: What is stored of the map; None to keep all in memory.
+        holds_map: Whether nobody else may add to it.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what a call for many items is made of
         self,
         spread: Spread,
         bound: Bound,
         call: Call,
         before: Watched | None,
         stored: StoredMap | None,
+        *,
+        holds_map: bool = True,
     ) -> None:
+        self._holds_map = holds_map
         self.name = spread.declared.name
         self.lacking: Lack | None = None
         self._spread = spread
@@ -318,7 +322,8 @@ class Harvest:
             ChangedMeanwhileError: What the function reads changed.
         """
         del planned
-        self._open()
+        if self._holds_map:
+            self._open()
         spread = self._spread
         asked = spread.coverage.asked
         by_digest = {item.digest: item for item in spread.items}
@@ -417,6 +422,9 @@ class Harvest:
     def _assembled(self, answers: Sequence[Answer]) -> Iterator[Any]:
         """Yield the rows of answers in order; what turns out to be damaged is asked again."""
         rest = list(answers)
+        if not self._holds_map:
+            yield from self._read_beside(rest)
+            return
         if not self._unsaved and self._stored is not None:
             while rest or not answers:
                 blocks = self._stored.blocks(rest)
@@ -430,6 +438,16 @@ class Harvest:
                     return
                 rest = rest[rest.index(blocks[1][0]) :]
         yield from self._mixed(answers)
+
+    def _read_beside(self, answers: Sequence[Answer]) -> Iterator[Any]:
+        """Yield the rows of answers in order, while others may put parts together."""
+        assert self._stored is not None  # noqa: S101 - of what is not stored all is held
+        try:
+            packs = self._stored.all_rows(answers)
+        except DamagedRows:
+            raise Anew from None
+        for packed in packs:
+            yield adapter_of_kind(packed.kind).from_arrow(packed.table, packed.schema)
 
     def _mixed(self, answers: Sequence[Answer]) -> Iterator[Any]:
         """Yield rows of which some are in memory alone, item by item."""
@@ -553,6 +571,9 @@ class Harvest:
         """Say that a refresh of these items has come to its end, by whatever call."""
         statement = self._stored.statement if self._stored is not None else None
         if self._stored is None or statement is None or statement.refresh is None:
+            return
+        if not self._holds_map:
+            # Whoever holds it says so.
             return
         if statement.refresh[0] == self._spread.whole_digest:
             with suppress(OSError):

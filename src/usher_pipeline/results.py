@@ -45,6 +45,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "LOST",
+    "Anew",
     "Circumstances",
     "Lack",
     "Made",
@@ -66,6 +67,10 @@ LOST: Final = object()
 _DICT: Final = "dict"
 _POLARS: Final = "polars.DataFrame"
 _LAZY: Final = "polars.LazyFrame"
+
+
+class Anew(Exception):  # noqa: N818 - it is answered where calls are, and seen by nobody
+    """A call turned out to change what it does not hold, and is to be decided anew."""
 
 
 class Lack(NamedTuple):

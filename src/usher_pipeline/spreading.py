@@ -257,6 +257,8 @@ class Spread:
         self.whole_digest = ""
         self.coverage = Coverage()
         self.common: Measured | None = None
+        self._requires_map = self._is_accepting = False
+        self._stored: StoredMap | None = None
         self._values = values
 
     # --- what it means ---
@@ -287,9 +289,22 @@ class Spread:
         return self.common
 
     @property
-    def flight(self) -> str:
-        """The digest of the map; one call at a time adds to it."""
+    def map_digest(self) -> str:
+        """The digest of the map, which is that of what its items have in common."""
         return self.shared.digest
+
+    @property
+    def flight(self) -> str:
+        """The digest of what only one call at a time may be at.
+
+        One call at a time adds to a map. Whose items are all stored waits for none.
+        """
+        is_adding = self._requires_map or self._is_accepting or self.asks or self.refresh
+        return self.map_digest if is_adding else self.whole_digest
+
+    def require_map(self) -> None:
+        """Hold the whole map from now on, whatever is known of the items."""
+        self._requires_map = True
 
     @cached_property
     def code(self) -> str:
@@ -310,7 +325,11 @@ class Spread:
         Args:
             planned: The call.
         """
-        return StoredMap(planned.backend.segments, self.declared.name, self.flight)
+        if self._stored is None or self._stored.segments is not planned.backend.segments:
+            # What was read of it once need not be read again by the same call.
+            segments = planned.backend.segments
+            self._stored = StoredMap(segments, self.declared.name, self.map_digest)
+        return self._stored
 
     def decided(self, planned: calls.Planned, found: Entry | None, refresh: str) -> Decision:
         """Return what the call does.
@@ -321,6 +340,7 @@ class Spread:
             refresh: Why all are asked, if so.
         """
         untracked = planned.measured.not_watched
+        self._is_accepting = False
         stored = self.stored(planned)
         index, statement = stored.index(), stored.statement
         codes = frozenset((self.code,))
@@ -406,6 +426,7 @@ class Spread:
         if policy == "accept":
             coverage.answers |= {answer.item: answer for answer in older}
             coverage.older = []
+            self._is_accepting = True
             return None
         if policy == "guard" and elapsed_s < planned.run.costly_s:
             return None
@@ -504,4 +525,5 @@ class Spread:
         """
         from usher_pipeline.harvesting import Harvest
 
-        return Harvest(self, planned.bound, call, before, self.stored(planned))
+        stored, holds_map = self.stored(planned), planned.held == self.map_digest
+        return Harvest(self, planned.bound, call, before, stored, holds_map=holds_map)
