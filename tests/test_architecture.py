@@ -62,6 +62,7 @@ RANKS: Final = {
     "stored": 6,
     "mapping": 6,
     "spreading": 6,
+    "asking": 6,
     "harvesting": 6,
     "runs": 6,
     "saying": 6,

@@ -7,22 +7,17 @@ items at a time. What is committed stays, whatever ends the call.
 from __future__ import annotations
 
 import inspect
-import math
-import os
 import time
 import warnings
-from collections.abc import Hashable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, replace
-from pathlib import PurePath
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from usher_pipeline import awaiting
+from usher_pipeline.asking import Asking, Given, Task, computed, sorted_rows
 from usher_pipeline.dispatching import Dispatch, in_executor, in_threads
 from usher_pipeline.display import age
 from usher_pipeline.errors import (
     ChangedMeanwhileError,
-    InvalidResultError,
     MapIncompleteError,
     OptionError,
     StoreError,
@@ -30,22 +25,19 @@ from usher_pipeline.errors import (
     UsherError,
     UsherWarning,
 )
-from usher_pipeline.failures import error_type, remote, said
+from usher_pipeline.failures import error_type, said
 from usher_pipeline.frames import adapter_for, adapter_of_kind
 from usher_pipeline.hiding import is_credential, secret_texts, without_credentials
 from usher_pipeline.interrupts import check
 from usher_pipeline.persistence.maps import Answer, DamagedRows
-from usher_pipeline.persistence.reads import Call
 from usher_pipeline.persistence.unfinished import together
 from usher_pipeline.progress import showing
 from usher_pipeline.records import Acceptance, Cost, MapFacts, utc_now
 from usher_pipeline.results import Anew, Lack
 from usher_pipeline.resuming import commit_after_s
-from usher_pipeline.returned import gather
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
-    from pathlib import Path
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from usher_pipeline.calls import Planned
     from usher_pipeline.dispatching import Attempt, Outcome
@@ -53,9 +45,9 @@ if TYPE_CHECKING:
     from usher_pipeline.fingerprint.binding import Bound
     from usher_pipeline.frames import Packed
     from usher_pipeline.persistence.maps import Index, StoredMap
+    from usher_pipeline.persistence.reads import Call
     from usher_pipeline.progress import Shown
     from usher_pipeline.reading import Watched
-    from usher_pipeline.records import Read
     from usher_pipeline.spreading import Item, Spread
 
 __all__ = ["Harvest"]
@@ -79,104 +71,6 @@ _VALUE_BYTES: Final = 16
 _FRAME_BYTES: Final = 1 << 13
 
 
-# --- asking -----------------------------------------------------------------------------
-
-
-class _Task(NamedTuple):
-    """The items of one call of the function."""
-
-    items: tuple[Item, ...]
-    argument: Any
-
-
-class _Given(NamedTuple):
-    """What the function gave for a task.
-
-    Attributes:
-        frame: The frame.
-        reads: What the function read from stores.
-        torn: What it read twice and found in two versions.
-    """
-
-    frame: Any
-    reads: tuple[Read, ...]
-    torn: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class _Asking:
-    """Calls the function for a task, here or in another process.
-
-    Attributes:
-        wrapped: The checkpoint; it is pickled by where it is found.
-        args: Its arguments by position.
-        kwargs: Its arguments by name.
-        over: The parameter that takes the items.
-        place: Its position among the arguments; -1 if it is given by name.
-        home: The database of the store.
-        pid: The process of the caller.
-    """
-
-    wrapped: Any
-    args: tuple[Any, ...]
-    kwargs: Mapping[str, Any]
-    over: str
-    place: int
-    home: Path
-    pid: int
-
-    @classmethod
-    def of(cls, wrapped: Any, bound: Bound, over: str, home: Path) -> _Asking:
-        """Return what calls a function with the arguments of a call but for the items."""
-        args, kwargs = list(bound.args), dict(bound.kwargs)
-        if over in kwargs:
-            kwargs[over] = None
-            return cls(wrapped, tuple(args), kwargs, over, -1, home, os.getpid())
-        place = wrapped.__usher_declaration__.names.index(over)
-        args[place] = None
-        return cls(wrapped, tuple(args), kwargs, over, place, home, os.getpid())
-
-    def begun(self, argument: Any) -> Any:
-        """Call the function."""
-        function = self.wrapped.__usher_declaration__.function
-        if self.place < 0:
-            return function(*self.args, **{**self.kwargs, self.over: argument})
-        args = (*self.args[: self.place], argument, *self.args[self.place + 1 :])
-        return function(*args, **self.kwargs)
-
-    def call(self) -> Call:
-        """Return what notes the reads of one call."""
-        declared = self.wrapped.__usher_declaration__
-        return Call(declared.name, declared.config, declared.inputs, self.home)
-
-    def __call__(self, task: _Task) -> _Given:
-        """Return what the function gives for a task, with all its values at hand."""
-        try:
-            with self.call() as call:
-                frame = _computed(call.name, self.begun(task.argument))
-        except Exception as problem:
-            if os.getpid() == self.pid or (sent := remote(problem)) is problem:
-                raise
-            raise sent from None
-        return _Given(frame, call.reads, tuple(call.torn))
-
-    def on_loop(self, task: _Task, timeout_s: float | None) -> _Given:
-        """Return the same of an asynchronous function, run by the loop of the caller."""
-        with self.call() as call:
-            frame = awaiting.result_of(self.begun(task.argument), timeout_s)
-            frame = _computed(call.name, frame)
-        return _Given(frame, call.reads, tuple(call.torn))
-
-
-def _computed(name: str, result: Any) -> Any:
-    if type(result) is dict:
-        raise InvalidResultError(name, "a dict of frames, for an item of a map", result)
-    return gather(name, result).computed
-
-
-# --- the rows of what was asked ---------------------------------------------------------
-
-
 class _Waiting(NamedTuple):
     """What was answered and is not committed.
 
@@ -187,67 +81,6 @@ class _Waiting(NamedTuple):
 
     frame: Any
     answers: list[Answer]
-
-
-def _as_in_rows(value: Any) -> Hashable:
-    """Return an item, or what a column says of one, so that both are equal if they mean one.
-
-    A column holds lists where an item is a tuple, and texts where it is a path.
-    """
-    if isinstance(value, (list, tuple)):
-        return tuple(map(_as_in_rows, value))
-    if isinstance(value, Mapping):
-        return frozenset((name, _as_in_rows(each)) for name, each in value.items())
-    if isinstance(value, PurePath):
-        return str(value)
-    if isinstance(value, float) and math.isnan(value):
-        # It is not even equal to itself.
-        return math.isnan
-    return value if isinstance(value, Hashable) else id(value)
-
-
-def _sorted_rows(
-    packed: Packed, items: Sequence[Item], column: str
-) -> tuple[Packed, list[int]]:
-    """Return rows in the order of their items, and how many each item has.
-
-    Raises:
-        UnsupportedFrameError: A row is of no item that was asked for.
-    """
-    from usher_pipeline.frames.streams import taken
-
-    names = list(packed.schema["sql_names"])
-    if column not in names:
-        shown = ", ".join(map(repr, names))
-        cure = "Return the column, which says of which item a row is, or map with another "
-        raise UnsupportedFrameError(
-            f"the item column {column!r}", f"missing among {shown}", cure + "item_column=."
-        )
-    place_of = {_as_in_rows(item.value): place for place, item in enumerate(items)}
-    if len(place_of) < len(items):
-        cure = "Ask for them in calls of their own, or one at a time."
-        raise UnsupportedFrameError(
-            f"the item column {column!r}", "the same for several items of the batch", cure
-        )
-    values = packed.table.column(names.index(column)).to_pylist()
-    rows: list[list[int]] = [[] for _ in items]
-    foreign: dict[str, None] = {}
-    for position, value in enumerate(values):
-        place = place_of.get(_as_in_rows(value))
-        if place is None:
-            foreign[repr(value)] = None
-        else:
-            rows[place].append(position)
-    if foreign:
-        shown = ", ".join(list(foreign)[:5])
-        cure = "Return rows of the items that were asked for alone, under the names they had."
-        raise UnsupportedFrameError(
-            f"the item column {column!r}", f"with rows of {shown}, which nobody asked for", cure
-        )
-    order = [position for of_item in rows for position in of_item]
-    if order != list(range(len(order))):
-        packed = taken(packed, order)
-    return packed, [len(of_item) for of_item in rows]
 
 
 class Harvest:
@@ -399,7 +232,7 @@ class Harvest:
         frame = None
         if answered:
             packs = list(self._assembled(answered))
-            frame = packs[0] if len(packs) == 1 else _computed(self.name, iter(packs))
+            frame = packs[0] if len(packs) == 1 else computed(self.name, iter(packs))
         raise MapIncompleteError(self.name, failures, item_count, frame, self._kept_words())
 
     def _kept_words(self) -> str:
@@ -683,20 +516,20 @@ class Harvest:
 
     def _attempt(self) -> Attempt:
         wrapped, over = self._spread.wrapped, self._options.over
-        asking = _Asking.of(wrapped, self._bound, over, self._call.home)
+        asking = Asking.of(wrapped, self._bound, over, self._call.home)
         if inspect.iscoroutinefunction(self._spread.declared.function):
             return asking.on_loop
         if self._options.executor is not None:
             return in_executor(self._options.executor, asking)
         return in_threads(asking)
 
-    def _tasks(self, items: Sequence[Item]) -> list[_Task]:
+    def _tasks(self, items: Sequence[Item]) -> list[Task]:
         size = self._options.batch_size
         if not size:
-            return [_Task((item,), item.value) for item in items]
+            return [Task((item,), item.value) for item in items]
         starts = range(0, len(items), size)
         batches = [tuple(items[start : start + size]) for start in starts]
-        return [_Task(batch, [item.value for item in batch]) for batch in batches]
+        return [Task(batch, [item.value for item in batch]) for batch in batches]
 
     def _take_all(self, dispatch: Dispatch, shown: Shown) -> None:
         problem: BaseException | None = None
@@ -736,10 +569,10 @@ class Harvest:
     # --- taking what came ---
 
     def _take(self, outcome: Outcome) -> None:
-        task: _Task = outcome.task
+        task: Task = outcome.task
         problem = outcome.problem
         if problem is None:
-            given: _Given = outcome.value
+            given: Given = outcome.value
             self._call.torn.extend(given.torn)
             try:
                 waiting = self._split(task, given, outcome.attempts)
@@ -753,7 +586,7 @@ class Harvest:
                 self._failures.pop(item.digest, None)
         self._waiting.append(waiting)
 
-    def _split(self, task: _Task, given: _Given, attempts: int) -> _Waiting:
+    def _split(self, task: Task, given: Given, attempts: int) -> _Waiting:
         """Return the rows of a task, those of each item one below the other."""
         frame, column = given.frame, self._options.item_column
         adapter = _adapter(frame)
@@ -762,7 +595,7 @@ class Harvest:
         counts = [row_count]
         if row_count and column:
             packed = adapter.to_arrow(frame)
-            ordered, counts = _sorted_rows(packed, task.items, column)
+            ordered, counts = sorted_rows(packed, task.items, column)
             if ordered is not packed:
                 frame = adapter.from_arrow(ordered.table, ordered.schema)
         elif not row_count:
