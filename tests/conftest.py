@@ -35,6 +35,8 @@ PROCESSES: Final = (
     "test_fresh_processes.py",
     "test_edits.py",
     "test_examples.py",
+    "test_offline_sessions.py",
+    "test_pytest_plugin.py",
 )
 
 

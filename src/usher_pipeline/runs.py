@@ -15,10 +15,9 @@ import os
 import threading
 import warnings
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from numbers import Real
-from pathlib import Path
 from typing import (
     TYPE_CHECKING,
     Any,
@@ -36,7 +35,6 @@ from usher_pipeline import display, standins
 from usher_pipeline._version import __version__
 from usher_pipeline.config import settings
 from usher_pipeline.config.environment import variable
-from usher_pipeline.config.settings import Choice
 from usher_pipeline.errors import (
     DeclarationError,
     OptionError,
@@ -53,9 +51,10 @@ from usher_pipeline.records import as_json, utc_now, versions_in
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from pathlib import Path
     from types import TracebackType
 
-    from usher_pipeline.config.settings import ConfigView, Project
+    from usher_pipeline.config.settings import Choice, ConfigView, Project
     from usher_pipeline.records import Entry
 
 __all__ = [
@@ -273,7 +272,7 @@ class Run:
         if stand_in is None or not stand_in.replaces(str(choice.value), self):
             return choice
         named = ((choice.origin, str(choice.value)), *choice.considered)
-        return Choice(Path(stand_in.store), "a test", named)
+        return replace(choice, value=stand_in.path, origin="a test", considered=named)
 
     @property
     def backend(self) -> LocalBackend:

@@ -14,6 +14,7 @@ import os
 import tempfile
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
@@ -45,6 +46,11 @@ class StandIn:
     spared: tuple[str, ...] = ()
     outer: tuple[object, ...] = ()
 
+    @property
+    def path(self) -> Path:
+        """The DuckDB file, as a path."""
+        return Path(self.store)
+
     def replaces(self, store: str, run: object = None) -> bool:
         """Tell whether it stands in for another store.
 
@@ -52,8 +58,7 @@ class StandIn:
             store: The DuckDB file of that.
             run: Who asks for it.
 
-        >>> from pathlib import Path
-        >>> stand_in = StandIn("/tmp/t/store.duckdb", "/tmp/t", guarded=("/work/genes",))
+            >>> stand_in = StandIn("/tmp/t/store.duckdb", "/tmp/t", guarded=("/work/genes",))
         >>> stand_in.replaces("/work/genes/.usher/store.duckdb")
         True
         >>> stand_in.replaces(str(Path(tempfile.gettempdir(), "t", "other.duckdb")))
