@@ -242,6 +242,8 @@ from pipeline import genes
 from usher_pipeline import configure, current_run, entries
 from usher_pipeline.testing import assert_hit, assert_recomputed
 
+genes(9.0)
+
 
 @pytest.mark.parametrize("turn", range(2))
 def test_each_is_the_first(turn, checkpoint_store, tmp_path_factory):
@@ -402,7 +404,7 @@ def test_a_slip_is_told_before_any_test_runs(
 ) -> None:
     """What the ini file or a marker can not mean ends the run, with what it can."""
     mark = f"@pytest.mark.usher_store({marker})\n" if marker else ""
-    test = f"import pytest\n\n{mark}def test_it():\n    open('ran', 'w')\n"
+    test = f"import pytest\n\ndef test_it(): open('ran', 'w')\n\n{mark}def test_b(): ..."
     project.write({"test_it.py": test, "pytest.ini": f"[pytest]\n{ini}"})
     done = project.pytest()
     assert done.returncode == pytest.ExitCode.USAGE_ERROR

@@ -124,8 +124,9 @@ def by_run(_: Path) -> Iterator[None]:
 
 
 def by_outer_run(_: Path) -> Iterator[None]:
-    """Name it around the block."""
-    with run(store="named.duckdb"):
+    """Name it around the block, among temporary files."""
+    with run(store="../named.duckdb"):
+        depths()
         yield
         depths()
 
@@ -255,17 +256,18 @@ def test_the_secret_of_the_user_is_not_asked(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_a_process_ends_quietly_after_it(project: Path) -> None:
-    """When the process ends it does not miss the store, nor tell the project's of it."""
+    """When the process ends it does not miss the store, nor make it anew, nor any other."""
     program = (
-        f"{CHILD}from usher_pipeline.testing import temporary_store\n"
-        "with temporary_store():\n    of_child()\n"
+        CHILD.removesuffix("of_child()\n")
+        + "from usher_pipeline.testing import temporary_store\n"
+        "with temporary_store() as store:\n    of_child()\nprint(store.db_path)\n"
     )
-    program = program.replace("of_child()\nfrom", "from")
     before = contents(project)
     done = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, check=True
     )
-    assert (done.stdout, done.stderr) == ("", "")
+    assert done.stderr == ""
+    assert not Path(done.stdout.strip()).parent.exists()
     assert contents(project) == before
 
 
