@@ -320,6 +320,30 @@ def test_tests_may_share_a_store(project: Project) -> None:
     assert project.tested() == {"passed": 7}
 
 
+KEPT: Final = """\
+from pipeline import genes
+from usher_pipeline import current_run, run
+
+
+def test_kept(tmp_path):
+    with run(store=tmp_path / "own.duckdb"):
+        genes()
+    assert (tmp_path / "own.duckdb").exists()
+"""
+
+
+@pytest.mark.parametrize("option", ["--basetemp", "TMPDIR"])
+def test_files_of_tests_may_lie_in_the_project(project: Project, option: str) -> None:
+    """A store that a test names where it keeps its files is used, also in the project."""
+    folder = project.folder / "kept"
+    folder.mkdir()
+    project.write({"test_kept.py": KEPT})
+    if option == "TMPDIR":
+        assert project.tested(TMPDIR=str(folder)) == {"passed": 1}
+    else:
+        assert project.tested(option, str(folder)) == {"passed": 1}
+
+
 # --- other choices ----------------------------------------------------------------------
 
 

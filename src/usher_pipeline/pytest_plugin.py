@@ -12,6 +12,7 @@ import shutil
 import sys
 import tempfile
 from contextlib import ExitStack, contextmanager
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -111,13 +112,17 @@ class _Stores:
         return self._paths[place]
 
     def _stand_in(self, path: Path) -> standins.StandIn:
-        assert self._folder is not None  # noqa: S101 - the path lies in it
         own, root = str(self._folder), str(self.config.rootpath)
-        # Where tests keep their files may lie in the project.
-        kept = (tempfile.gettempdir(), self.config.getoption("basetemp", None))
-        inside = (str(Path(folder).resolve()) for folder in kept if folder)
-        spared = (own, *(folder for folder in inside if folder.startswith(f"{root}{os.sep}")))
-        return standins.StandIn(str(path), f"{own}/state", (root,), spared)
+        kept = self._kept_inside(root, self.config.getoption("basetemp", None))
+        return standins.StandIn(str(path), f"{own}/state", (root,), (own, *kept))
+
+    @staticmethod
+    @lru_cache
+    def _kept_inside(root: str, basetemp: object) -> tuple[str, ...]:
+        """Return where tests keep their files, as far as that lies in the project."""
+        places = (tempfile.gettempdir(), *([str(basetemp)] if basetemp else []))
+        folders = (str(Path(place).resolve()) for place in places)
+        return tuple(folder for folder in folders if folder.startswith(f"{root}{os.sep}"))
 
 
 _KEY: Final[pytest.StashKey[_Stores]] = pytest.StashKey()
