@@ -135,7 +135,8 @@ def docs(session: nox.Session) -> None:
         session.chdir(folder)
         settings = ("-c", f"{ROOT / 'pyproject.toml'}", "--rootdir", folder)
         pytest = ("pytest", "-p", "no:cacheprovider", "-p", "no:randomly", *settings)
-        session.run(*pytest, ".")
+        # An example goes on with what the one before it stored, and each is a test.
+        session.run(*pytest, "-o", "usher_store=project", ".")
         session.run(*pytest, "--doctest-modules", "--pyargs", "usher_pipeline")
         session.chdir(ROOT)
 
@@ -153,9 +154,14 @@ def minimums(session: nox.Session) -> None:
 
 @nox.session(default=False)
 def bench(session: nox.Session) -> None:
-    """Measure what is promised about speed; the last run is kept for comparison."""
+    """Measure what is promised about speed; the last run is kept for comparison.
+
+    They make all that they measure, and say where it is stored: nothing is to be fetched
+    before, and the plugin of the library has no part in it.
+    """
     session.install(".", *group("bench"))
-    pytest = ("pytest", "-p", "no:cacheprovider", "-p", "no:randomly", "-p", "no:xdist")
+    unused = ("cacheprovider", "randomly", "xdist", "usher")
+    pytest = ("pytest", *(word for name in unused for word in ("-p", f"no:{name}")))
     compare = ["--benchmark-compare"] if any(ROOT.glob(".benchmarks/*/*.json")) else []
     measure = (*compare, "--benchmark-autosave", "-o", "python_files=bench_*.py")
     session.run(*pytest, *measure, *(session.posargs or ("benchmarks",)))

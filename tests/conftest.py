@@ -14,7 +14,7 @@ from typing import Final, TypeAlias
 import pytest
 from hypothesis import settings
 
-from usher_pipeline import registry, runs
+from usher_pipeline import registry, runs, standins
 
 #: Takes a database; holds it for the length of a block.
 Held: TypeAlias = Callable[[Path], AbstractContextManager[None]]
@@ -35,6 +35,8 @@ PROCESSES: Final = (
     "test_fresh_processes.py",
     "test_edits.py",
     "test_examples.py",
+    "test_offline_sessions.py",
+    "test_pytest_plugin.py",
 )
 
 
@@ -74,6 +76,16 @@ def _isolated(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         places = [str(Path(place).resolve()) for place in search_path.split(os.pathsep)]
         monkeypatch.setenv("PYTHONPATH", os.pathsep.join(places))
     monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture(autouse=True)
+def _no_store_stands_in() -> Iterator[None]:
+    """Do without the plugin, which is there when the library is installed.
+
+    These tests say themselves where their stores are, and some have to be refused them.
+    """
+    with standins.standing_in(None):
+        yield
 
 
 @pytest.fixture(autouse=True)

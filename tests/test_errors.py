@@ -13,6 +13,7 @@ import pytest
 
 from usher_pipeline import errors
 from usher_pipeline.persistence.places import check_name
+from usher_pipeline.records import Bypass
 
 FAILURE: Final = errors.Failure("USH2A", "TimeoutError", "no answer", 3, datetime.now(UTC))
 
@@ -47,6 +48,7 @@ MADE: Final[dict[str, tuple[Any, ...]]] = {
     "StoreClosedError": (Path("s.duckdb"),),
     "StoreError": (Path("s.duckdb"), "it is a folder", "Give the path of a file."),
     "UndeclaredConfigError": ("api.page_size", "genes", ["api.timeout"]),
+    "UnexpectedDecisionError": ("genes", "a hit", Bypass(), "no result was stored"),
     "UnknownResultError": (Path("s.duckdb"), "genes", "ab", ["abc", "abd"]),
     "UnknownSettingError": ("api.page_sise", ["api.page_size"], "config.yaml"),
     "UnknownSourceError": ("gnomat", ["gnomad"], "config.yaml"),

@@ -28,6 +28,7 @@ from usher_pipeline.errors import (
 )
 from usher_pipeline.persistence import PipelineStore
 from usher_pipeline.persistence.local import LocalBackend
+from usher_pipeline.standins import StandIn, standing_in
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -499,3 +500,32 @@ def test_a_terminal_that_is_gone_costs_no_result(monkeypatch: pytest.MonkeyPatch
 
     monkeypatch.setattr(sys, "stderr", Gone())
     assert spoken_to_nobody().item() == 1
+
+
+def test_what_stands_in_for_a_store_counts_at_once(tmp_path: Path) -> None:
+    """A run that is open has the store that stands in for its own exactly while it does."""
+    stand_in = StandIn(str(tmp_path / "apart.duckdb"), str(tmp_path), guarded=(str(tmp_path),))
+    with run(store="own.duckdb") as current:
+        assert current.backend.path.name == "own.duckdb"
+        with standing_in(stand_in):
+            assert current.backend.path.name == "apart.duckdb"
+            with standing_in(None):
+                assert current.backend.path.name == "own.duckdb"
+            assert current.backend.path.name == "apart.duckdb"
+        assert current.backend.path.name == "own.duckdb"
+
+
+def test_a_run_can_start_over_and_leave_a_store() -> None:
+    """The run of the process forgets what was done, or what it means in one store alone."""
+    numbers()
+    process = runs.process_run()
+    assert process.steps() != []
+    assert process.returned(process.backend.path) != []
+    process.leave(process.backend.path)
+    assert process.returned(process.backend.path) == []
+    assert process.steps() != []
+    before = process.run_id
+    process.start_over()
+    assert process.steps() == []
+    assert process.run_id != before
+    assert current_run() is process

@@ -7,7 +7,8 @@ import logging
 import sys
 from typing import TYPE_CHECKING
 
-from usher_pipeline.saying import voice
+from usher_pipeline.records import Bypass
+from usher_pipeline.saying import listening, voice
 
 if TYPE_CHECKING:
     import pytest
@@ -82,3 +83,15 @@ def test_a_terminal_that_was_closed_ends_no_wait(
     with caplog.at_level(logging.INFO, "usher_pipeline"):
         voice.tell_waiting("genes", "process 7", 2.0)
     assert levels(caplog) == [(logging.INFO, LINE)]
+
+
+def test_a_listener_is_told_of_every_call_in_its_block() -> None:
+    """What listens hears each call while its block runs, beside others that listen."""
+    first: list[str] = []
+    second: list[str] = []
+    with listening(lambda name, *_: first.append(name)):
+        with listening(lambda name, *_: second.append(name)):
+            voice.say("genes", Bypass(), None, 0.1)
+        voice.say("scores", Bypass(), None, 0.1)
+    voice.say("panels", Bypass(), None, 0.1)
+    assert (first, second) == (["genes", "scores"], ["genes"])

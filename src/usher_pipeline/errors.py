@@ -47,6 +47,7 @@ __all__ = [
     "StoreClosedError",
     "StoreError",
     "UndeclaredConfigError",
+    "UnexpectedDecisionError",
     "UnknownResultError",
     "UnknownSettingError",
     "UnknownSourceError",
@@ -567,6 +568,29 @@ class CheckpointMissError(UsherError, LookupError):
 
 
 # --- frames -----------------------------------------------------------------------------
+
+
+class UnexpectedDecisionError(UsherError, AssertionError):
+    """A call did something else than a test expects of it.
+
+    Attributes:
+        name: The checkpoint; empty if none was called.
+        expected: What the test expects, in words.
+        decision: What the call did instead, a `Decision`; None if it called no checkpoint.
+    """
+
+    def __init__(
+        self, name: str, expected: str, decision: object | None, happened: str
+    ) -> None:
+        self.name = name
+        self.expected = expected
+        self.decision = decision
+        subject = name or "the call"
+        super().__init__(
+            f"{subject} did not do what the test expects - expected {expected}, got "
+            f"{happened}. What it returned was dropped. Make the call mean what is stored, or "
+            "expect what it does; explain(...) of the checkpoint says what would be done."
+        )
 
 
 class InvalidResultError(UsherError, TypeError):

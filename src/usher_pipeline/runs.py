@@ -15,7 +15,7 @@ import os
 import threading
 import warnings
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from numbers import Real
 from typing import (
@@ -31,7 +31,7 @@ from typing import (
 )
 from uuid import uuid4
 
-from usher_pipeline import display
+from usher_pipeline import display, standins
 from usher_pipeline._version import __version__
 from usher_pipeline.config import settings
 from usher_pipeline.config.environment import variable
@@ -57,7 +57,16 @@ if TYPE_CHECKING:
     from usher_pipeline.config.settings import Choice, ConfigView, Project
     from usher_pipeline.records import Entry
 
-__all__ = ["Run", "configure", "current_run", "run"]
+__all__ = [
+    "Run",
+    "active_runs",
+    "configure",
+    "configured_store",
+    "current_run",
+    "process_run",
+    "restore_configured_store",
+    "run",
+]
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -255,7 +264,15 @@ class Run:
     @property
     def store(self) -> Choice:
         """The path of the store in force, and why it is that one."""
-        return settings.store_in_force(self._store, _configured.store, self.config_in_force())
+        return self._store_within(settings.project(), self.config_in_force())
+
+    def _store_within(self, within: Project, config: ConfigView) -> Choice:
+        choice = settings.store_in_force(self._store, _configured.store, config, within)
+        stand_in = standins.stands_in()
+        if stand_in is None or not stand_in.replaces(str(choice.value), self):
+            return choice
+        named = ((choice.origin, str(choice.value)), *choice.considered)
+        return replace(choice, value=stand_in.path, origin="a test", considered=named)
 
     @property
     def backend(self) -> LocalBackend:
@@ -271,11 +288,11 @@ class Run:
             config: The config in force.
         """
         stated = (self._store, _configured.store, variable("USHER_STORE"))
-        asked = (within, *stated, config.duckdb_path)
+        asked = (within, *stated, config.duckdb_path, standins.stands_in())
         known = self._chosen
         if known is not None and known[0] == asked:
             return known[1]
-        choice = settings.store_in_force(self._store, _configured.store, config, within)
+        choice = self._store_within(within, config)
         path = str(choice.value)
         with self._lock:
             if path not in self._backends:
@@ -328,6 +345,26 @@ class Run:
             self._backends.clear()
             self._chosen = None
             self._view = None
+
+    def leave(self, path: Path) -> None:
+        """Forget a store that is about to go; what was done stays in the provenance.
+
+        Args:
+            path: Its DuckDB file.
+        """
+        with self._lock:
+            store = str(path)
+            self._meant = {at: each for at, each in self._meant.items() if at[0] != store}
+            self._pinned = {at: each for at, each in self._pinned.items() if at[0] != store}
+            self._noted = {at: each for at, each in self._noted.items() if at[0] != store}
+            self.forget_choices()
+
+    def start_over(self) -> None:
+        """Be a new run from now on, with nothing done so far."""
+        is_process = self._is_process
+        with self._lock:
+            self._begin()
+        self._is_process = is_process
 
     def get(self, path: str) -> Any:
         """Return a config value by its dotted path.
@@ -679,6 +716,31 @@ def current_run() -> Run:
     if own is not None and own in _active:
         return own
     return _active[-1] if _active else _implicit
+
+
+def active_runs() -> tuple[Run, ...]:
+    """Return the blocks that are open in this process, innermost last."""
+    return tuple(_active)
+
+
+def process_run() -> Run:
+    """Return the run that the process itself is, outside of all blocks."""
+    return _implicit
+
+
+def configured_store() -> str | os.PathLike[str] | None:
+    """Return which store `configure(...)` named, if any."""
+    return _configured.store
+
+
+def restore_configured_store(store: str | os.PathLike[str] | None) -> None:
+    """Have the store that `configured_store` returned named again, or none.
+
+    Args:
+        store: Its DuckDB file; None if none was named.
+    """
+    _configured.store = store
+    _implicit.forget_choices()
 
 
 @atexit.register

@@ -4,17 +4,24 @@ from __future__ import annotations
 
 import logging
 import sys
-from contextlib import suppress
-from typing import TYPE_CHECKING, Final
+import threading
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 from usher_pipeline import display
 from usher_pipeline.config.environment import variable
 from usher_pipeline.records import Hit
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
     from usher_pipeline.records import Decision, Entry
 
-__all__ = ["is_quiet", "voice"]
+    #: Takes of a call that returned its checkpoint, what it did, the entry that was used or
+    #: made, if any, and how long it took, in seconds.
+    Listener: TypeAlias = Callable[[str, Decision, Entry | None, float], object]
+
+__all__ = ["is_quiet", "listening", "voice"]
 
 
 class _Voice:
@@ -26,11 +33,15 @@ class _Voice:
 
     def __init__(self) -> None:
         self.counts: dict[tuple[str, str, str], int] = {}
+        #: What else is told of every call.
+        self.listeners: tuple[Listener, ...] = ()
 
     def say(self, name: str, decision: Decision, entry: Entry | None, elapsed_s: float) -> None:
         is_logged = _log.isEnabledFor(logging.INFO)
         if is_logged:
             _log.info(display.call_line(name, decision, entry, elapsed_s))
+        for listener in self.listeners:
+            listener(name, decision, entry, elapsed_s)
         reason = decision.remark if isinstance(decision, Hit) else decision.reason
         place = (name, type(decision).__name__, str(reason))
         self.counts[place] = count = self.counts.get(place, 0) + 1
@@ -83,6 +94,25 @@ class _Voice:
         return "ipykernel" in sys.modules
 
 
+@contextmanager
+def listening(listener: Listener) -> Iterator[None]:
+    """Have every call of the process tell something what it did while a block runs.
+
+    Args:
+        listener: What is told; in the thread of the call, before the call returns.
+    """
+    # Replaced and not changed: calls of other threads may be on their way through it.
+    with _listeners:
+        voice.listeners = (*voice.listeners, listener)
+    try:
+        yield
+    finally:
+        with _listeners:
+            kept = list(voice.listeners)
+            kept.remove(listener)
+            voice.listeners = tuple(kept)
+
+
 def is_quiet() -> bool:
     """Tell whether who runs the program wants nothing to be shown: ``USHER_LOG=quiet``."""
     return variable("USHER_LOG").lower() == "quiet"
@@ -92,3 +122,4 @@ def is_quiet() -> bool:
 _SAID_AT: Final = frozenset(10**power for power in range(20))
 _log: Final = logging.getLogger("usher_pipeline")
 voice: Final = _Voice()
+_listeners: Final = threading.Lock()

@@ -18,6 +18,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 from uuid import uuid4
 
+from usher_pipeline import standins
+
 if TYPE_CHECKING:
     from usher_pipeline.records import Entry
 
@@ -54,6 +56,10 @@ def is_sealed(entry: Entry) -> bool:
 
 def _place() -> str:
     """Return where the secret lies; empty if this user has no place for it."""
+    stand_in = standins.stands_in()
+    if stand_in is not None:
+        # What tests compute is no reason to make anything in the home of their user.
+        return f"{stand_in.state}/usher_pipeline/seal.key"
     state = os.environ.get("XDG_STATE_HOME", "")
     if not os.path.isabs(state):  # noqa: PTH117 - on the way of every first hit
         try:
