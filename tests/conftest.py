@@ -157,22 +157,42 @@ class Notebook:
         return len(Path("ran.txt").read_text())
 
 
+@contextmanager
+def _quiet_jupyter() -> Iterator[None]:
+    """Keep a kernel from the settings of whoever runs the tests, and from their home."""
+    with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
+        for name in [name for name in os.environ if name.startswith(("JUPYTER_", "USHER_"))]:
+            patch.delenv(name)
+        for name in ("CONFIG_DIR", "DATA_DIR", "RUNTIME_DIR"):
+            patch.setenv(f"JUPYTER_{name}", folder)
+        patch.setenv("IPYTHONDIR", folder)
+        yield
+
+
+@pytest.fixture
+def executed() -> Callable[[Path], list[dict[str, Any]]]:
+    """Return what runs a notebook in a kernel of its own, and returns its code cells."""
+    import nbformat
+    from nbclient import NotebookClient
+
+    def executed(path: Path) -> list[dict[str, Any]]:
+        notebook = nbformat.read(path, 4)  # type: ignore[no-untyped-call]
+        nbformat.validate(notebook)
+        with _quiet_jupyter():
+            client = NotebookClient(notebook, kernel_name="python3", timeout=120)
+            asyncio.run(client.async_execute())
+        return [cell for cell in notebook.cells if cell.cell_type == "code"]
+
+    return executed
+
+
 @pytest.fixture(scope="module")
 def kernel() -> Iterator[Notebook]:
     """Start one kernel for the tests of a file, without the settings of whoever runs them."""
     from nbclient import NotebookClient
     from nbformat.v4 import new_notebook
 
-    with (
-        tempfile.TemporaryDirectory() as folder,
-        pytest.MonkeyPatch.context() as patch,
-        asyncio.Runner() as runner,
-    ):
-        for name in [name for name in os.environ if name.startswith(("JUPYTER_", "USHER_"))]:
-            patch.delenv(name)
-        for name in ("CONFIG_DIR", "DATA_DIR", "RUNTIME_DIR"):
-            patch.setenv(f"JUPYTER_{name}", folder)
-        patch.setenv("IPYTHONDIR", folder)
+    with _quiet_jupyter(), asyncio.Runner() as runner:
         notebook = new_notebook()  # type: ignore[no-untyped-call]
         client = NotebookClient(notebook, kernel_name="python3", timeout=120)
         stack = AsyncExitStack()

@@ -18,12 +18,14 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
     from datetime import datetime
 
-    from usher_pipeline.records import Decision, Entry, Reason
+    from usher_pipeline.records import Decision, Difference, Entry, Reason
 
 __all__ = ["Table", "decision_view", "entries_view", "entry_view", "run_view", "view"]
 
 #: More rows than these are counted, and not shown.
 _MOST_ROWS: Final = 100
+#: Up to this length a text stands on one line.
+_SHORT: Final = 24
 #: A longer text is cut.
 _LONGEST: Final = 500
 
@@ -97,8 +99,13 @@ def _table(table: Table) -> str:
 
 
 def _row(kind: str, texts: Iterable[str]) -> str:
-    cells = (f'<{kind} style="{_CELL}">{_text(text)}</{kind}>' for text in texts)
+    cells = (f'<{kind} style="{_style(text)}">{_text(text)}</{kind}>' for text in texts)
     return f"<tr>{''.join(cells)}</tr>"
+
+
+def _style(text: str) -> str:
+    """Return the style of a cell: a number is not parted from its unit."""
+    return f"{_CELL};white-space:nowrap" if len(text) <= _SHORT else _CELL
 
 
 def _count(number: int, what: str) -> str:
@@ -226,10 +233,16 @@ def decision_view(decision: Decision, now: datetime | None = None) -> str:
 
 def _differences(reason: Reason) -> Table:
     rows = [
-        (each.kind, each.label, each.before, each.after, each.where or each.hint)
+        (each.kind, each.label, *_sides(each), each.where or each.hint)
         for each in reason.differences
     ]
     return Table(("what", "name", "before", "now", "stated in"), rows)
+
+
+def _sides(each: Difference) -> tuple[str, str]:
+    """Return how something was and is; of code there is nothing short to show."""
+    is_silent = each.kind == "code" and each.before == each.after
+    return ("", "changed") if is_silent else (each.before, each.after)
 
 
 # --- runs -------------------------------------------------------------------------------
