@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import os
 import tempfile
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sybil import Sybil
-from sybil.parsers.markdown import PythonCodeBlockParser, SkipParser
+from sybil.parsers.markdown import CodeBlockParser, PythonCodeBlockParser, SkipParser
+
+if TYPE_CHECKING:
+    from sybil import Example
 
 
 def enter(namespace: dict[str, Any]) -> None:
@@ -20,14 +23,37 @@ def enter(namespace: dict[str, Any]) -> None:
     os.chdir(folder.name)
 
 
+def run_cell(example: Example) -> None:
+    """Run a cell of a notebook, in the one kernel that its document has."""
+    if "_kernel" not in example.namespace:
+        from jupyter_client.manager import start_new_kernel
+
+        example.namespace["_kernel"] = start_new_kernel(kernel_name="python3")
+    _, client = example.namespace["_kernel"]
+    code = str(example.parsed)
+    answer = client.execute_interactive(
+        code, allow_stdin=False, timeout=120, output_hook=lambda _: None
+    )["content"]
+    if answer["status"] != "ok":
+        raise AssertionError("\n".join(answer["traceback"]))
+
+
 def leave(namespace: dict[str, Any]) -> None:
     """Go back, and drop what the examples made."""
+    if "_kernel" in namespace:
+        manager, client = namespace["_kernel"]
+        client.stop_channels()
+        manager.shutdown_kernel(now=True)
     os.chdir(namespace["_before"])
     namespace["_folder"].cleanup()
 
 
 pytest_collect_file = Sybil(
-    parsers=[PythonCodeBlockParser(), SkipParser()],
+    parsers=[
+        PythonCodeBlockParser(),
+        CodeBlockParser(language="ipython3", evaluator=run_cell),
+        SkipParser(),
+    ],
     patterns=["*.md"],
     setup=enter,
     teardown=leave,

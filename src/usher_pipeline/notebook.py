@@ -102,25 +102,36 @@ class CellMagic:
     def run(self, line: str, cell: str) -> Any:
         """Keep the frame of a cell, and return it again while nothing that matters changed.
 
-        %%checkpoint NAME [--sources a,b=v1] [--inputs a,b] [--output df] [--max-age 7d]
-                     [--on-code-change guard|recompute|error|accept] [--refresh] [--explain]
-
         The cell is the body of a function: of all that it assigns, the notebook gets the
         output alone, whether the cell ran or not. What matters is its code, the functions,
         classes, constants and frames of the notebook that it reaches, and its sources. What
         the notebook has under the name of the output counts only where the cell reads it.
 
-        NAME              what identifies the checkpoint, and names its table
-        --sources         versions that the frame is made of: names that the config states,
-                          or name=version
-        --inputs          names of the notebook that count as arguments; frames that the cell
-                          uses are found by themselves
-        --output          the name that the cell assigns its frame to; else the value of its
-                          last expression, or the one name that it assigns
-        --max-age         how old the frame may be, such as 7d or 12h
-        --on-code-change  what to do when only code changed, as `checkpoint` takes it
-        --refresh         run the cell, whatever is stored
-        --explain         say what the cell would do, and why; run and change nothing
+        The name and the options::
+
+            NAME              what identifies the checkpoint, and names its table
+            --sources a,b=v1  versions that the frame is made of: names that the config
+                              states, or name=version
+            --inputs a,b      names of the notebook that count as arguments; frames that the
+                              cell names are found by themselves
+            --output df       the name that the cell assigns its frame to; else the value of
+                              its last expression, or the one name that it assigns
+            --max-age 7d      how old the frame may be
+            --on-code-change  guard, recompute, error or accept: what to do when only code
+                              changed
+            --refresh         run the cell, whatever is stored
+            --explain         say what the cell would do, and why; run and change nothing
+
+        Args:
+            line: What stands behind ``%%checkpoint``.
+            cell: What stands below.
+
+        Returns:
+            What is shown: the frame, if the cell ends with it; a decision for ``--explain``.
+
+        Raises:
+            UsageError: The cell or an option can not be; nothing was run.
+            UsherError: What the decorator and the call raise.
         """
         try:
             stated = _parser().parse_args(shlex.split(line))
