@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, AsyncExitStack, contextmanager
 from pathlib import Path
-from typing import Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import pytest
 from hypothesis import settings
 
 from usher_pipeline import registry, runs, standins
+
+if TYPE_CHECKING:
+    from nbclient import NotebookClient
 
 #: Takes a database; holds it for the length of a block.
 Held: TypeAlias = Callable[[Path], AbstractContextManager[None]]
@@ -125,3 +130,91 @@ def held() -> Held:
             holder.communicate()
 
     return held
+
+
+# --- notebooks --------------------------------------------------------------------------
+
+
+class Notebook:
+    """An open notebook with its kernel.
+
+    Args:
+        client: What runs its cells.
+        runner: The loop that the client lives in.
+    """
+
+    def __init__(self, client: NotebookClient, runner: asyncio.Runner) -> None:
+        self.client = client
+        self.runner = runner
+
+    def outputs(self, source: str) -> list[dict[str, Any]]:
+        """Run a cell and return all that it put out; an error in it is an error here."""
+        from nbformat.v4 import new_code_cell
+
+        cell = new_code_cell(source.strip("\n"))  # type: ignore[no-untyped-call]
+        self.client.nb.cells.append(cell)
+        index = len(self.client.nb.cells) - 1
+        done = self.runner.run(self.client.async_execute_cell(cell, index))
+        found: list[dict[str, Any]] = done["outputs"]
+        return found
+
+    def run(self, source: str) -> str:
+        """Run a cell and return what it printed; an error in it is an error here."""
+        printed = [o["text"] for o in self.outputs(source) if o.get("name") == "stdout"]
+        return "".join(printed).strip()
+
+    @property
+    def ran(self) -> int:
+        """How often what leaves a mark in ``ran.txt`` really ran."""
+        return len(Path("ran.txt").read_text())
+
+
+@contextmanager
+def _quiet_jupyter() -> Iterator[None]:
+    """Keep a kernel from the settings of whoever runs the tests, and from their home."""
+    with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
+        for name in [name for name in os.environ if name.startswith(("JUPYTER_", "USHER_"))]:
+            patch.delenv(name)
+        for name in ("CONFIG_DIR", "DATA_DIR", "RUNTIME_DIR"):
+            patch.setenv(f"JUPYTER_{name}", folder)
+        patch.setenv("IPYTHONDIR", folder)
+        yield
+
+
+@pytest.fixture
+def executed() -> Callable[[Path], list[dict[str, Any]]]:
+    """Return what runs a notebook in a kernel of its own, and returns its code cells."""
+    import nbformat
+    from nbclient import NotebookClient
+
+    def executed(path: Path) -> list[dict[str, Any]]:
+        notebook = nbformat.read(path, 4)  # type: ignore[no-untyped-call]
+        nbformat.validate(notebook)
+        with _quiet_jupyter():
+            client = NotebookClient(notebook, kernel_name="python3", timeout=120)
+            asyncio.run(client.async_execute())
+        return [cell for cell in notebook.cells if cell.cell_type == "code"]
+
+    return executed
+
+
+@pytest.fixture(scope="module")
+def kernel() -> Iterator[Notebook]:
+    """Start one kernel for the tests of a file, without the settings of whoever runs them."""
+    from nbclient import NotebookClient
+    from nbformat.v4 import new_notebook
+
+    with _quiet_jupyter(), asyncio.Runner() as runner:
+        notebook = new_notebook()  # type: ignore[no-untyped-call]
+        client = NotebookClient(notebook, kernel_name="python3", timeout=120)
+        stack = AsyncExitStack()
+        runner.run(stack.enter_async_context(client.async_setup_kernel()))
+        try:
+            opened = Notebook(client, runner)
+            # What the kernel imports later is looked for from another folder.
+            opened.run(
+                "import os, sys\nsys.path[:] = [p and os.path.abspath(p) for p in sys.path]"
+            )
+            yield opened
+        finally:
+            runner.run(stack.aclose())

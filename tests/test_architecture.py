@@ -37,8 +37,10 @@ RANKS: Final = {
     "workers": 1,
     "hiding": 1,
     "interrupts": 1,
+    "display": 1,
+    "views": 1,
+    "cells": 2,
     "planning": 2,
-    "display": 2,
     "probes": 2,
     "frames": 2,
     "fingerprint": 3,
@@ -80,7 +82,7 @@ RANKS: Final = {
 #: Which module may load which library. A library that is not named may not be used.
 #: Imports for type checkers alone cost nothing and are free for the libraries named here.
 LIBRARIES: Final = {
-    "IPython": ("progress.py",),
+    "IPython": ("notebook.py", "progress.py"),
     "click": ("cli.py", "cli/*.py"),
     "duckdb": ("frames/relations.py", "persistence/engine.py"),
     "filelock": ("persistence/flights.py",),

@@ -19,6 +19,7 @@ FAILURE: Final = errors.Failure("USH2A", "TimeoutError", "no answer", 3, datetim
 
 #: For every class the arguments of one instance.
 MADE: Final[dict[str, tuple[Any, ...]]] = {
+    "CellError": ("genes", "it assigns a, b", "Say which."),
     "ChangedMeanwhileError": ("papers", ["the file 'a.txt'"], "3 items are stored."),
     "CheckpointCycleError": ("genes", ["genes", "scores", "genes"]),
     "CheckpointMissError": ("genes", "first call"),

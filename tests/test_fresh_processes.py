@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -282,3 +283,60 @@ def test_two_scripts_do_not_share_a_name(tmp_path: Path) -> None:
     assert result("three").startswith("hit: shared")
     (tmp_path / "one.py").unlink()
     assert result("two") == "2\n"
+
+
+PACKAGE: Final = """
+import polars as pl
+
+from usher_pipeline import checkpoint
+
+
+class Panel:
+    def __init__(self, genes):
+        self.genes = genes
+
+
+@checkpoint(name="panel_genes")
+def panel_genes(panel: Panel, depth: int = 3) -> pl.DataFrame:
+    return pl.DataFrame({"gene": panel.genes, "depth": depth})
+
+
+if __name__ == "__main__":
+    from usher_pipeline import configure
+
+    configure(store="store.duckdb")
+    from panels.fetching import Panel, panel_genes
+
+    panel_genes(Panel(["USH2A", "MYO7A"]))
+"""
+
+READER: Final = """
+import importlib.util
+
+from usher_pipeline import configure, entries, load
+
+assert importlib.util.find_spec("panels") is None
+configure(store="store.duckdb")
+(entry,) = entries()
+print(load("panel_genes", depth=3).rows(), entry.function, "Panel" in entry._repr_html_())
+"""
+
+
+def test_a_result_is_loaded_where_its_package_is_not(tmp_path: Path) -> None:
+    """`load(name)` needs neither the function nor the package that it is from."""
+    package = tmp_path / "elsewhere" / "panels"
+    package.mkdir(parents=True)
+    (package / "__init__.py").write_text("")
+    (package / "fetching.py").write_text(PACKAGE)
+    command = [sys.executable, "-m", "panels.fetching"]
+    search_path = [str(package.parent), *sys.path]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, search_path))}
+    subprocess.run(command, env=environment, check=True)
+    shutil.rmtree(package)
+    (tmp_path / "reader.py").write_text(READER)
+    answer = subprocess.run(
+        [sys.executable, "reader.py"], capture_output=True, text=True, check=False
+    )
+    assert answer.returncode == 0, answer.stderr
+    genes = "[('USH2A', 3), ('MYO7A', 3)]"
+    assert answer.stdout.strip() == f"{genes} panels.fetching.panel_genes True"

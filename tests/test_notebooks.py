@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
-import os
-import tempfile
-from contextlib import AsyncExitStack
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-import nbformat
 import pytest
-from nbclient import NotebookClient
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from pathlib import Path
+
+    from tests.conftest import Notebook
 
 FIRST: Final = """
 import polars as pl
@@ -56,74 +51,15 @@ print(type(decision).__name__.lower(), decision.reason, sep=": ")
 HIT: Final = "hit: a stored result matches"
 
 
-class Notebook:
-    """An open notebook with its kernel.
-
-    Args:
-        client: What runs its cells.
-        runner: The loop that the client lives in.
-    """
-
-    def __init__(self, client: NotebookClient, runner: asyncio.Runner) -> None:
-        self.client = client
-        self.runner = runner
-
-    def run(self, source: str) -> str:
-        """Run a cell and return what it printed; an error in it is an error here."""
-        cell = nbformat.v4.new_code_cell(source.strip("\n"))  # type: ignore[no-untyped-call]
-        self.client.nb.cells.append(cell)
-        index = len(self.client.nb.cells) - 1
-        done = self.runner.run(self.client.async_execute_cell(cell, index))
-        printed = [o["text"] for o in done["outputs"] if o.get("name") == "stdout"]
-        return "".join(printed).strip()
-
-    def ask(self) -> str:
-        """Call the checkpoint; return what was decided, and why."""
-        return self.run(ASK)
-
-    @property
-    def ran(self) -> int:
-        """How often the function really ran."""
-        return len(Path("ran.txt").read_text())
-
-
-@pytest.fixture(scope="module")
-def kernel() -> Iterator[Notebook]:
-    """Start one kernel for all tests here, without the settings of whoever runs them."""
-    with (
-        tempfile.TemporaryDirectory() as folder,
-        pytest.MonkeyPatch.context() as patch,
-        asyncio.Runner() as runner,
-    ):
-        for name in [name for name in os.environ if name.startswith(("JUPYTER_", "USHER_"))]:
-            patch.delenv(name)
-        for name in ("CONFIG_DIR", "DATA_DIR", "RUNTIME_DIR"):
-            patch.setenv(f"JUPYTER_{name}", folder)
-        patch.setenv("IPYTHONDIR", folder)
-        notebook = nbformat.v4.new_notebook()  # type: ignore[no-untyped-call]
-        client = NotebookClient(notebook, kernel_name="python3", timeout=120)
-        stack = AsyncExitStack()
-        runner.run(stack.enter_async_context(client.async_setup_kernel()))
-        try:
-            opened = Notebook(client, runner)
-            # What the kernel imports later is looked for from another folder.
-            opened.run(
-                "import os, sys\nsys.path[:] = [p and os.path.abspath(p) for p in sys.path]"
-            )
-            opened.run(FIRST)
-            yield opened
-        finally:
-            runner.run(stack.aclose())
-
-
 @pytest.fixture
 def notebook(kernel: Notebook, tmp_path: Path) -> Notebook:
     """Return the notebook after a first call, in a folder and with a store of its own."""
     kernel.run(f"os.chdir({str(tmp_path)!r})")
+    kernel.run(FIRST)
     kernel.run(f"configure(store={str(tmp_path / 'store.duckdb')!r})")
     for cell in CELLS.values():
         kernel.run(cell)
-    assert kernel.ask() == "miss: first call"
+    assert kernel.run(ASK) == "miss: first call"
     return kernel
 
 
@@ -131,7 +67,7 @@ def test_a_cell_that_is_run_again_is_a_hit(notebook: Notebook) -> None:
     """Cells that are run again as they are, in any order, recompute nothing."""
     for cell in (FETCH, HELPER, DEPTH, CLASS, FETCH, CLASS):
         notebook.run(cell)
-        assert notebook.ask() == HIT
+        assert notebook.run(ASK) == HIT
     assert notebook.ran == 1
 
 
@@ -139,7 +75,7 @@ def test_a_cell_that_is_run_again_is_a_hit(notebook: Notebook) -> None:
 def test_a_comment_in_a_cell_is_a_hit(notebook: Notebook, cell: str) -> None:
     """A comment, and blank lines that move the code, recompute nothing."""
     notebook.run(f"# Of genes.\n\n\n{CELLS[cell].rstrip()}  # for now\n")
-    assert notebook.ask() == HIT
+    assert notebook.run(ASK) == HIT
     assert notebook.ran == 1
 
 
@@ -160,13 +96,13 @@ def test_a_cell_that_was_edited_recomputes(notebook: Notebook, edit: str) -> Non
     assert before in CELLS[cell]
     first = notebook.run("print(frame.rows())")
     notebook.run(CELLS[cell].replace(before, after))
-    said = notebook.ask()
+    said = notebook.run(ASK)
     assert said.startswith("miss: ")
     assert reason in said
     assert notebook.run("print(frame.equals(fetch.bypass()))") == "True"
-    assert notebook.ask() == HIT
+    assert notebook.run(ASK) == HIT
     notebook.run(CELLS[cell])
-    assert notebook.ask() == HIT
+    assert notebook.run(ASK) == HIT
     assert notebook.run("print(frame.rows())") == first
     # The first call, the edit, and the bypass.
     assert notebook.ran == 3
@@ -175,19 +111,19 @@ def test_a_cell_that_was_edited_recomputes(notebook: Notebook, edit: str) -> Non
 def test_a_cell_with_magic_counts(notebook: Notebook) -> None:
     """What a cell with a magic command defines counts as any other."""
     notebook.run(f"%%capture\n{HELPER}")
-    assert notebook.ask() == HIT
+    assert notebook.run(ASK) == HIT
     notebook.run(f"%%capture\n{HELPER.replace('upper', 'title')}")
-    assert "helper clean()" in notebook.ask()
+    assert "helper clean()" in notebook.run(ASK)
     assert notebook.ran == 2
 
 
 def test_a_global_that_changed_in_place_recomputes(notebook: Notebook) -> None:
     """A list that a cell appends to is another constant, without any definition anew."""
     notebook.run('Panel.genes.append("cdh23")')
-    assert "genes in class Panel" in notebook.ask()
+    assert "genes in class Panel" in notebook.run(ASK)
     assert notebook.run("print(frame.height)") == "3"
     notebook.run("Panel.genes.pop()")
-    assert notebook.ask() == HIT
+    assert notebook.run(ASK) == HIT
 
 
 OPTION: Final = """
@@ -225,20 +161,20 @@ def test_a_class_without_methods_counts(notebook: Notebook, case: str) -> None:
     notebook.run(
         FETCH.replace("Panel().cleaned()", "[*Panel().cleaned(), str(Kind() == Kind())]")
     )
-    assert "Kind" in notebook.ask()
+    assert "Kind" in notebook.run(ASK)
     notebook.run(cell)
-    assert notebook.ask() == HIT
+    assert notebook.run(ASK) == HIT
     notebook.run(cell.replace(before, after))
-    assert "class Kind" in notebook.ask()
+    assert "class Kind" in notebook.run(ASK)
     notebook.run(cell)
-    assert notebook.ask() == HIT
+    assert notebook.run(ASK) == HIT
     assert notebook.ran == 3
 
 
 def test_another_helper_is_the_same_one_changed(notebook: Notebook) -> None:
     """A helper that is defined otherwise changed; the made-up file of its cell is not told."""
     notebook.run(HELPER.replace("upper", "title"))
-    assert notebook.ask() == "miss: helper clean() changed"
+    assert notebook.run(ASK) == "miss: helper clean() changed"
 
 
 SHOWING: Final = """

@@ -45,9 +45,11 @@ _HOMES = {
     "entries": "stored",
     "export": "exporting",
     "load": "stored",
+    "load_ipython_extension": "notebook",
     "run": "runs",
     "setting": "decorator",
     "source": "decorator",
+    "unload_ipython_extension": "notebook",
     "url_modified": "probes",
 }
 

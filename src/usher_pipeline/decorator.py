@@ -37,7 +37,7 @@ from usher_pipeline.errors import DeclarationError
 from usher_pipeline.fingerprint.binding import LOOK_UP, Declaration
 from usher_pipeline.persistence.places import check_name
 from usher_pipeline.planning import CodePolicy
-from usher_pipeline.records import Bypass, Entry, HandedIn, Reason, SettingRef, SourceRef
+from usher_pipeline.records import Bypass, HandedIn, Reason, SettingRef, SourceRef
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Generator, Iterator
@@ -687,7 +687,7 @@ class Checkpointed(Generic[P, R]):
             backend.clear(name)
         return backend.clear(self.name)
 
-    def entries(self) -> list[Entry]:
+    def entries(self) -> stored.Entries:
         """Return what is stored for this checkpoint, newest first."""
         return stored.entries(self.name)
 

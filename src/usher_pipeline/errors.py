@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 __all__ = [
+    "CellError",
     "ChangedMeanwhileError",
     "CheckpointCycleError",
     "CheckpointMissError",
@@ -177,6 +178,24 @@ class DeclarationError(UsherError, TypeError):
         super().__init__(
             f"@checkpoint can not wrap {function}: {problem}. Nothing was registered. "
             "Mend the line of the decorator."
+        )
+
+
+class CellError(UsherError, ValueError):
+    """A cell of a notebook can not be kept as it is.
+
+    Attributes:
+        name: The checkpoint.
+        problem: What is wrong.
+        cure: What to do.
+    """
+
+    def __init__(self, name: str, problem: str, cure: str) -> None:
+        self.name = name
+        self.problem = problem
+        self.cure = cure
+        super().__init__(
+            f"The cell {name!r} can not be kept: {problem}. Nothing was run. {cure}"
         )
 
 

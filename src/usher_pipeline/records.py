@@ -2,6 +2,7 @@
 
 Nothing here touches a file or knows a frame library. Everything that is stored
 has `to_json` and `from_json`, so that the formats on disk are read in one place.
+How they look in a notebook is the business of `views`.
 """
 
 from __future__ import annotations
@@ -565,6 +566,11 @@ class Entry:
             details["mapped"] = asdict(self.mapped)
         return Step(self.name, self.cost.started_at, details)
 
+    def _repr_html_(self) -> str:
+        from usher_pipeline import views
+
+        return views.entry_view(self)
+
     def to_json(self) -> dict[str, Any]:
         """Return the entry as plain data, led by the format."""
         return {
@@ -780,6 +786,9 @@ class Hit:
         line = f"stale {line}, {self.stale}" if self.stale else line
         return _with_untracked(line, self.untracked)
 
+    def _repr_html_(self) -> str:
+        return _view_of(self)
+
 
 @dataclass(frozen=True, slots=True)
 class Miss:
@@ -796,6 +805,9 @@ class Miss:
     def __str__(self) -> str:
         """Return the reason, and what is not watched."""
         return _with_untracked(f"miss: {self.reason}", self.untracked)
+
+    def _repr_html_(self) -> str:
+        return _view_of(self)
 
 
 @dataclass(frozen=True, slots=True)
@@ -824,6 +836,9 @@ class Blocked:
         line = f"blocked: {self.reason}; accept(...) or refresh(...) decides"
         return _with_untracked(line, self.untracked)
 
+    def _repr_html_(self) -> str:
+        return _view_of(self)
+
 
 @dataclass(frozen=True, slots=True)
 class Bypass:
@@ -835,5 +850,14 @@ class Bypass:
         """Return the reason, in one line."""
         return f"bypass: {self.reason}"
 
+    def _repr_html_(self) -> str:
+        return _view_of(self)
+
 
 Decision: TypeAlias = Hit | Miss | Blocked | Bypass
+
+
+def _view_of(decision: Decision) -> str:
+    from usher_pipeline import views
+
+    return views.decision_view(decision)

@@ -31,7 +31,7 @@ from typing import (
 )
 from uuid import uuid4
 
-from usher_pipeline import display, standins
+from usher_pipeline import display, standins, views
 from usher_pipeline._version import __version__
 from usher_pipeline.config import settings
 from usher_pipeline.config.environment import variable
@@ -535,6 +535,12 @@ class Run:
             "processing_steps": steps,
             "run": {"run_id": self.run_id, "config": config.where},
         }
+
+    def _repr_html_(self) -> str:
+        config = self.config_in_force()
+        store = self.store
+        facts = {"config": config.where, "store": f"{store.value} ({store.origin})"}
+        return views.run_view(self.run_id, self.started_at, facts, self.steps())
 
     # --- the block ---
 

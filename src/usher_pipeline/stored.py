@@ -5,24 +5,23 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from usher_pipeline import display, runs
+from usher_pipeline import display, runs, views
 from usher_pipeline.errors import CheckpointMissError
 from usher_pipeline.facts import InForce
 from usher_pipeline.fingerprint import values
 from usher_pipeline.fingerprint.code import code_digest
 from usher_pipeline.freshness import renewed_as_said
 from usher_pipeline.persistence.reads import current_call, record
-from usher_pipeline.records import Read
+from usher_pipeline.records import Entry, Read
 from usher_pipeline.results import LOST, restored
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from usher_pipeline.persistence.local import LocalBackend
-    from usher_pipeline.records import Entry
     from usher_pipeline.runs import Run
 
-__all__ = ["entries", "find", "load"]
+__all__ = ["Entries", "entries", "find", "load"]
 
 
 def load(name: str, /, **arguments: Any) -> Any:
@@ -121,7 +120,14 @@ def _why_not(arguments: Mapping[str, Any], kept: Sequence[Entry], backend: Local
     return f"none of {len(kept)} stored results fits (the newest has {having})"
 
 
-def entries(name: str | None = None) -> list[Entry]:
+class Entries(list[Entry]):
+    """A list of stored results, which a notebook shows as a table."""
+
+    def _repr_html_(self) -> str:
+        return views.entries_view(self)
+
+
+def entries(name: str | None = None) -> Entries:
     """Return what is stored, newest first.
 
     Args:
@@ -138,4 +144,4 @@ def entries(name: str | None = None) -> list[Entry]:
     names = [name] if name is not None else backend.names()
     found = [e for each in names for e in backend.recent(each, None)]
     found = [renewed_as_said(backend, entry) for entry in found]
-    return sorted(found, key=lambda entry: entry.known_at, reverse=True)
+    return Entries(sorted(found, key=lambda entry: entry.known_at, reverse=True))

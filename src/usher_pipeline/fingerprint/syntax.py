@@ -36,6 +36,7 @@ __all__ = [
     "names_of",
     "names_of_code",
     "read_hint",
+    "remember",
 ]
 
 Function: TypeAlias = ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda
@@ -477,8 +478,19 @@ def definition(code: CodeType) -> Function | None:
     source = _source_of(code.co_filename, code.co_flags & _FUTURE_FLAGS)
     node = _matching(code, source) if source is not None else None
     if node is not None:
-        _found[place] = weakref.ref(code, lambda _: _found.pop(place, None)), node
+        remember(code, node)
     return node
+
+
+def remember(code: CodeType, tree: Function) -> None:
+    """State which syntax tree a code object was compiled from, where no text holds it.
+
+    Args:
+        code: The code object of a function.
+        tree: What defines the function.
+    """
+    place = id(code)
+    _found[place] = weakref.ref(code, lambda _: _found.pop(place, None)), tree
 
 
 def _matching(code: CodeType, source: _Source) -> Function | None:

@@ -37,6 +37,7 @@ from usher_pipeline.persistence.reads import current_call, meant_in, record
 from usher_pipeline.persistence.usage import measure
 from usher_pipeline.persistence.verification import verify
 from usher_pipeline.records import Read, utc_now
+from usher_pipeline.views import view
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -396,6 +397,11 @@ class PipelineStore:
         """
         self._require_open()
         return measure(self._backend)
+
+    def _repr_html_(self) -> str:
+        if self._closed:
+            return view(self.db_path.name, {"place": str(self.db_path)}, note="closed")
+        return measure(self._backend)._repr_html_()
 
     def prune(
         self,

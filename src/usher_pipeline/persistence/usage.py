@@ -13,6 +13,7 @@ from usher_pipeline.persistence.maps import every_map
 from usher_pipeline.persistence.sweeping import leftovers
 from usher_pipeline.persistence.unfinished import every_work
 from usher_pipeline.records import utc_now
+from usher_pipeline.views import Table, view
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -97,8 +98,17 @@ class Usage:
 
     def __str__(self) -> str:
         """Return a table for people, with a line for each name."""
+        facts = [f"{self.path.name} · {size(self.size_bytes)}", *self._facts()]
+        rows = self._table()
+        return "\n".join([" · ".join(facts), *(columned([_HEAD, *rows]) if rows else ())])
+
+    def _repr_html_(self) -> str:
+        facts = {"place": str(self.path), "uses": " · ".join(self._facts())}
+        tables = [Table(_HEAD, self._table())]
+        return view(self.path.name, facts, tables, note=size(self.size_bytes))
+
+    def _facts(self) -> list[str]:
         facts = [
-            f"{self.path.name} · {size(self.size_bytes)}",
             f"segments {size(self.segments_size_bytes)}",
             f"database {size(self.database_size_bytes)}",
         ]
@@ -111,8 +121,10 @@ class Usage:
             facts.append(f"damaged {size(self.damaged_size_bytes)} ({self.damaged_count})")
         if self.leftover_count:
             facts.append(f"left over {size(self.leftover_size_bytes)} ({self.leftover_count})")
-        rows = [row for each in self.names for row in _rows(each, self.looked_at, "")]
-        return "\n".join([" · ".join(facts), *(columned([_HEAD, *rows]) if rows else ())])
+        return facts
+
+    def _table(self) -> list[tuple[str, ...]]:
+        return [row for each in self.names for row in _rows(each, self.looked_at, "")]
 
 
 _HEAD: Final = ("name", "entries", "size", "rows", "newest", "oldest", "pinned")

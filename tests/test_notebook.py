@@ -1,0 +1,420 @@
+"""The magic command ``%%checkpoint``, in a real Jupyter kernel."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import pytest
+from nbclient.exceptions import CellExecutionError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.conftest import Notebook
+
+FIRST: Final = """
+%reset -f
+import os, sys, warnings
+import polars as pl
+from usher_pipeline import configure, entries, load
+%load_ext usher_pipeline
+"""
+
+HELPER: Final = """
+FACTOR = 2
+
+def scaled(number):
+    return number * FACTOR
+"""
+
+GENES: Final = """
+%%checkpoint genes
+import json
+
+with open("ran.txt", "a") as _file:
+    _file.write("x")
+rows = [scaled(number) for number in (1, 2)]
+genes = pl.DataFrame({"n": rows})
+genes
+"""
+
+RANKED: Final = """
+%%checkpoint ranked --output ranked
+ranked = genes.sort("n", descending=True).head(LIMIT)
+"""
+
+#: What the newest call did, by the record of the run.
+LAST: Final = """
+from usher_pipeline import current_run
+_steps = [s["details"] for s in current_run().steps() if s["step_name"] == {name!r}]
+_last = max(_steps, key=lambda details: details["used_at"])
+print(_last["outcome"], _last["reason"], sep=": ")
+"""
+
+
+@pytest.fixture
+def notebook(kernel: Notebook, tmp_path: Path) -> Notebook:
+    """Return a notebook with nothing but the extension, in a folder and store of its own."""
+    kernel.run(f"import os\nos.chdir({str(tmp_path)!r})")
+    kernel.run(FIRST)
+    kernel.run(f"configure(store={str(tmp_path / 'store.duckdb')!r})")
+    return kernel
+
+
+def explained(notebook: Notebook, cell: str) -> str:
+    """Return what a cell would do, and why."""
+    line, _, body = cell.strip("\n").partition("\n")
+    notebook.run(f"{line} --explain\n{body}")
+    return notebook.run("print(str(_).splitlines()[0])")
+
+
+def failed(notebook: Notebook, cell: str) -> str:
+    """Return how a cell fails, without colours."""
+    with pytest.raises(CellExecutionError, match=r"(Error|Exception)") as caught:
+        notebook.run(cell)
+    return str(caught.value)
+
+
+def warned(notebook: Notebook, cell: str) -> str:
+    """Return what a cell warns of."""
+    outputs = notebook.outputs(cell)
+    texts = [o["text"] for o in outputs if o.get("name") == "stderr"]
+    return "".join(text for text in texts if "UsherWarning" in text)
+
+
+# --- hit and miss -----------------------------------------------------------------------
+
+
+def test_a_cell_that_is_run_again_is_a_hit(notebook: Notebook) -> None:
+    """An unchanged cell computes once, and shows and assigns its frame each time."""
+    notebook.run(HELPER)
+    for _ in range(2):
+        shown = notebook.outputs(GENES)[-1]["data"]
+        assert "shape: (2, 1)" in shown["text/plain"]
+        assert notebook.run("print(genes['n'].to_list())") == "[2, 4]"
+        notebook.run("del genes")
+    notebook.run(HELPER)
+    assert explained(notebook, GENES).startswith("hit: genes 2 × 1")
+    assert notebook.ran == 1
+    assert notebook.run("print(load('genes')['n'].to_list())") == "[2, 4]"
+
+
+SAME: Final = {
+    "comment": GENES.replace("import json", "import json  # for later\n\n\n# Rows."),
+    "formatting": GENES.replace("(1, 2)", "(1,\n    2,)"),
+    "import": GENES.replace("import json", "import math"),
+    "semicolon": f"{GENES.rstrip()};",
+    "output": GENES.replace("%%checkpoint genes", "%%checkpoint genes --output genes"),
+    "look": f"{GENES.rstrip()}.head(1)".replace("genes\n", "genes --output genes\n", 1),
+}
+
+
+@pytest.mark.parametrize("case", SAME)
+def test_what_does_not_change_the_meaning_is_a_hit(notebook: Notebook, case: str) -> None:
+    """Comments, formatting, imports at the head and what is only shown do not count."""
+    notebook.run(HELPER)
+    notebook.run(GENES)
+    assert explained(notebook, SAME[case]).startswith("hit: ")
+
+
+OTHER: Final = {
+    "body": (GENES.replace("(1, 2)", "(1, 3)"), "", "genes() changed"),
+    "helper": (GENES, HELPER.replace("* FACTOR", "+ FACTOR"), "helper scaled() changed"),
+    "constant": (GENES, "FACTOR = 3", "FACTOR in helper scaled() changed: 2 → 3"),
+    "source": (
+        GENES.replace("checkpoint genes", "checkpoint genes --sources gnomad=v4"),
+        "",
+        "source gnomad: (none) → v4",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", OTHER)
+def test_what_changes_the_meaning_is_a_miss(notebook: Notebook, case: str) -> None:
+    """An edit of the cell, of a helper or constant in another cell, or of a source counts."""
+    cell, edit, reason = OTHER[case]
+    notebook.run(HELPER)
+    notebook.run(GENES)
+    notebook.run(edit)
+    assert reason in explained(notebook, cell)
+    notebook.run(cell)
+    assert notebook.ran == 2
+    notebook.run(HELPER)
+    notebook.run(GENES)
+    assert notebook.ran == 2
+
+
+def test_frames_of_the_notebook_are_inputs(notebook: Notebook) -> None:
+    """A frame that a cell names is an argument, and known; other values are code."""
+    notebook.run(HELPER)
+    notebook.run(GENES)
+    notebook.run("LIMIT = 1")
+    notebook.run(RANKED)
+    found = "print([r.name for r in entries('ranked')[0].inputs])"
+    assert notebook.run(found) == "['genes']"
+    # The same frame that was computed anew is the same.
+    notebook.run("genes = pl.DataFrame({'n': [2, 4]})")
+    assert explained(notebook, RANKED).startswith("hit: ")
+    notebook.run("genes = pl.DataFrame({'n': [2, 5]})")
+    reason = explained(notebook, RANKED)
+    assert reason.startswith("miss: genes")
+    assert "in cell" not in reason
+    notebook.run("genes = load('genes')\nLIMIT = 2")
+    assert explained(notebook, RANKED) == "miss: LIMIT in cell ranked() changed: 1 → 2"
+
+
+def test_a_frame_that_a_cell_imports_is_an_input_at_once(
+    notebook: Notebook, tmp_path: Path
+) -> None:
+    """A frame that the head of a cell imports counts alike in the first run and in others."""
+    (tmp_path / "tables.py").write_text(
+        "import polars as pl\nFRAME = pl.DataFrame({'n': [1]})\n"
+    )
+    notebook.run(f"sys.path.insert(0, {str(tmp_path)!r})")
+    cell = "%%checkpoint first\nfrom tables import FRAME\n\nFRAME.head(1)"
+    notebook.run(cell)
+    assert explained(notebook, cell).startswith("hit: ")
+    notebook.run(f"sys.path.remove({str(tmp_path)!r})\ndel sys.modules['tables']")
+
+
+def test_declared_inputs_are_arguments(notebook: Notebook) -> None:
+    """What `--inputs` names counts as an argument, in whatever order it is named."""
+    cell = "%%checkpoint pair --inputs {}\npl.DataFrame({{'first': [x], 'last': [y]}})"
+    notebook.run("x, y = 1, 2")
+    notebook.run(cell.format("x,y"))
+    assert explained(notebook, cell.format("y,x")).startswith("hit: ")
+    notebook.run("y = 3")
+    assert explained(notebook, cell.format("x,y")) == "miss: y: 2 → 3"
+    assert notebook.run("print(load('pair', y=2)['last'].to_list())") == "[2]"
+
+
+def test_a_name_that_is_read_and_assigned_is_an_input(notebook: Notebook) -> None:
+    """A cell that changes a name of the notebook starts from its value, each time."""
+    notebook.run("n = pl.DataFrame({'n': [1, 2, 3]})")
+    cell = "%%checkpoint tail\nn = n.tail(-1)"
+    notebook.run(cell)
+    assert notebook.run("print(n['n'].to_list())") == "[2, 3]"
+    notebook.run(cell)
+    assert notebook.run("print(n['n'].to_list())") == "[3]"
+    notebook.run("n = pl.DataFrame({'n': [1, 2, 3]})")
+    assert explained(notebook, cell).startswith("hit: tail 2 × 1")
+
+
+def test_a_cell_does_not_see_its_own_output(notebook: Notebook) -> None:
+    """What the notebook has under the name of the output counts where the cell reads it."""
+    cell = "%%checkpoint n --output n\nprint('asked for n')\nn = pl.DataFrame({'n': [1]})"
+    assert notebook.run(cell) == "asked for n"
+    assert notebook.run(cell) == ""
+    notebook.run("n = 5")
+    assert notebook.run(cell) == ""
+    assert notebook.run("print(n.height)") == "1"
+    notebook.run("def seen():\n    return n.head()")
+    cell = "%%checkpoint m {}--output n\nn = seen()"
+    assert "`--inputs n` hands that in" in failed(notebook, cell.format(""))
+    # What was there is there again.
+    assert notebook.run("print(n.height)") == "1"
+    notebook.run(cell.format("--inputs n "))
+
+
+def test_refresh_runs_it_again(notebook: Notebook) -> None:
+    """With `--refresh` a cell runs whatever is stored."""
+    notebook.run(HELPER)
+    notebook.run(GENES)
+    notebook.run(GENES.replace("checkpoint genes", "checkpoint genes --refresh"))
+    assert notebook.ran == 2
+
+
+def test_costly_cells_are_not_run_for_an_edit(notebook: Notebook) -> None:
+    """A costly result stays over an edit until somebody decides; the error says how, here."""
+    notebook.run(HELPER)
+    notebook.run("configure(costly_s=0)")
+    notebook.run(GENES)
+    edited = GENES.replace("(1, 2)", "(1, 3)")
+    assert "--on-code-change accept" in failed(notebook, edited)
+    accepted = edited.replace("checkpoint genes", "checkpoint genes --on-code-change accept")
+    notebook.run(accepted)
+    notebook.run("configure(costly_s=600)")
+    assert notebook.run("print(genes['n'].to_list())") == "[2, 4]"
+    assert notebook.ran == 1
+
+
+def test_a_max_age_lets_it_expire(notebook: Notebook) -> None:
+    """With `--max-age` an old frame is no hit."""
+    notebook.run(HELPER)
+    notebook.run(GENES)
+    young = GENES.replace("checkpoint genes", "checkpoint genes --max-age 7d")
+    assert explained(notebook, young).startswith("hit: ")
+    expired = young.replace("7d", "0.001s")
+    assert "expired" in explained(notebook, expired)
+
+
+def test_autoreload_counts(notebook: Notebook, tmp_path: Path) -> None:
+    """An edit of a module that `%autoreload` loads anew is a miss, its first form a hit."""
+    module = tmp_path / "cleaning.py"
+    body = "def clean(name):\n    return name.{}()\n"
+    cell = "%%checkpoint names\npl.DataFrame({'name': [cleaning.clean('ush2a')]})"
+    module.write_text(body.format("upper"))
+    notebook.run(f"sys.path.insert(0, {str(tmp_path)!r})")
+    notebook.run("%load_ext autoreload\n%autoreload 2\nimport cleaning")
+    notebook.run(cell)
+    module.write_text(body.format("capitalize"))
+    notebook.run("sys.modules.keys();")
+    assert "helper clean() in cleaning.py changed" in explained(notebook, cell)
+    notebook.run(cell)
+    assert notebook.run("print(load('names')['name'].item())") == "Ush2a"
+    module.write_text(body.format("upper") + "# As before.\n")
+    assert explained(notebook, cell).startswith("hit: ")
+    notebook.run(
+        f"%autoreload 0\nsys.path.remove({str(tmp_path)!r})\ndel sys.modules['cleaning']"
+    )
+
+
+# --- what the notebook gets -------------------------------------------------------------
+
+
+def test_only_the_output_leaves_a_cell(notebook: Notebook) -> None:
+    """After a hit as after a miss the notebook has the output and the imports at the head."""
+    notebook.run(HELPER)
+    state = "print([n in globals() for n in ('genes', 'json', 'rows', 'number', '_file')])"
+    notebook.run(GENES)
+    assert notebook.run(state) == "[True, True, False, False, False]"
+    notebook.run("del genes, json")
+    notebook.run(GENES)
+    assert notebook.run(state) == "[True, True, False, False, False]"
+    assert notebook.ran == 1
+
+
+def test_a_name_that_would_be_stale_is_told(notebook: Notebook) -> None:
+    """A name of the notebook that a cell assigns for itself alone is told, hit or miss."""
+    notebook.run(HELPER)
+    notebook.run("warnings.simplefilter('always')")
+    assert warned(notebook, GENES) == ""
+    notebook.run("rows = [7]")
+    assert "genes assigns rows inside the cell alone" in warned(notebook, GENES)
+    assert notebook.run("print(rows)") == "[7]"
+    notebook.run("warnings.simplefilter('default')")
+
+
+def test_what_a_last_expression_leaves_is_told(notebook: Notebook) -> None:
+    """Names beside the expression that is kept are told before the cell runs."""
+    cell = "%%checkpoint some\nraw = pl.DataFrame({'n': [1, 2]})\nraw.head(1)"
+    assert "raw will not be in the notebook" in warned(notebook, cell)
+    assert notebook.run("print(load('some').height)") == "1"
+
+
+def test_a_last_line_may_show_what_is_kept(notebook: Notebook) -> None:
+    """With `--output` an expression at the end is shown, hit or miss, and does not count."""
+    cell = "%%checkpoint some --output raw\nraw = pl.DataFrame({{'n': [1, 2]}})\nraw.{}"
+    for look, shown in (("height", "2"), ("width", "1")):
+        (output,) = (o for o in notebook.outputs(cell.format(look)) if "data" in o)
+        assert output["data"]["text/plain"] == shown
+    assert explained(notebook, cell.format("columns")).startswith("hit: ")
+
+
+def test_a_semicolon_shows_nothing(notebook: Notebook) -> None:
+    """As in any cell, a semicolon at the end keeps the value from being shown."""
+    outputs = notebook.outputs("%%checkpoint some\npl.DataFrame({'n': [1, 2]});")
+    assert [o for o in outputs if "data" in o] == []
+
+
+def test_names_may_be_any_text(notebook: Notebook) -> None:
+    """The name of a cell may have spaces, in quotes."""
+    cell = "%%checkpoint 'genes of interest'\npl.DataFrame({'n': [1]})"
+    notebook.run(cell)
+    assert explained(notebook, cell).startswith("hit: genes of interest 1 × 1")
+    assert notebook.run("print(load('genes of interest').height)") == "1"
+
+
+# --- errors -----------------------------------------------------------------------------
+
+USAGE: Final = {
+    "%%checkpoint\nx": "the following arguments are required: NAME",
+    "%%checkpoint a --outputs b\nx": "unrecognized arguments: --outputs b",
+    "%%checkpoint 'a\nx": "No closing quotation",
+    "%%checkpoint a\nx = 1\ny = 2": "it assigns x, y, and one frame is kept",
+    "%%checkpoint a --inputs nope\nx": "--inputs names nope, which the notebook does not have",
+    "%%checkpoint a\n%time x = 1": "a magic command or a line for the shell",
+}
+
+
+@pytest.mark.parametrize("cell", USAGE)
+def test_what_can_not_be_kept_is_one_line(notebook: Notebook, cell: str) -> None:
+    """A cell or option that does not fit is an error without a traceback."""
+    said = failed(notebook, cell)
+    assert f"UsageError: {USAGE[cell]}" in said or USAGE[cell] in said
+    assert "Nothing was run" in said
+    assert "Traceback" not in said
+
+
+def test_an_error_in_a_cell_shows_its_line(notebook: Notebook) -> None:
+    """A cell that fails is shown where it fails, without the way through the library."""
+    said = failed(notebook, "%%checkpoint bad\nx = 1\n\ny = x / 0  # here\ny")
+    assert "line 4" in said
+    assert "# here" in said
+    assert "calls.py" not in said
+    assert "ZeroDivisionError" in said
+
+
+def test_an_error_of_the_library_is_short(notebook: Notebook) -> None:
+    """What the library refuses is shown without the way through it."""
+    said = failed(notebook, "%%checkpoint bad --sources gnomad\npl.DataFrame()")
+    assert "No config is in force, so no version is known for the source 'gnomad'" in said
+    assert "facts.py" not in said
+
+
+def test_what_is_no_frame_is_refused_and_not_lost(notebook: Notebook) -> None:
+    """A value that can not be stored is an error that carries it."""
+    said = failed(notebook, "%%checkpoint bad\n6 * 7")
+    assert "bad returned int; expected a frame" in said
+    assert notebook.run("print(sys.last_value.result)") == "42"
+
+
+def test_a_function_keeps_its_name(notebook: Notebook) -> None:
+    """A cell can not take the name of a checkpointed function that is still there."""
+    notebook.run("from usher_pipeline import checkpoint")
+    notebook.run("@checkpoint\ndef genes():\n    return pl.DataFrame({'n': [1]})")
+    assert "NameClashError" in failed(notebook, GENES.replace("genes = ", "frame = "))
+
+
+def test_the_extension_can_be_unloaded(notebook: Notebook) -> None:
+    """Without the extension there is no such command, and it can be loaded again."""
+    notebook.run("%unload_ext usher_pipeline")
+    assert "not found" in failed(notebook, GENES)
+    notebook.run("%load_ext usher_pipeline\n%reload_ext usher_pipeline")
+    notebook.run("%%checkpoint some\npl.DataFrame({'n': [1]})")
+
+
+# --- views ------------------------------------------------------------------------------
+
+VIEWED: Final = {
+    "entry": "entries()[0]",
+    "entries": "entries('genes')",
+    "run": "current_run()",
+    "store": "store",
+    "usage": "store.usage()",
+}
+
+
+@pytest.mark.parametrize("kind", VIEWED)
+def test_records_have_a_view(notebook: Notebook, kind: str) -> None:
+    """Entries, runs and stores are shown as HTML."""
+    notebook.run(HELPER)
+    notebook.run(GENES)
+    notebook.run(
+        "from usher_pipeline import current_run\n"
+        "from usher_pipeline.persistence import PipelineStore\n"
+        "store = PipelineStore('store.duckdb')"
+    )
+    (output,) = notebook.outputs(VIEWED[kind])
+    assert "genes" in output["data"]["text/html"]
+    assert "<script" not in output["data"]["text/html"]
+
+
+def test_decisions_have_a_view(notebook: Notebook) -> None:
+    """What a cell would do is shown as HTML."""
+    notebook.run(HELPER)
+    for verb in ("miss", "hit"):
+        cell = GENES.replace("checkpoint genes", "checkpoint genes --explain")
+        (output,) = notebook.outputs(cell)
+        assert f"<strong>{verb}</strong>" in output["data"]["text/html"]
+        notebook.run(GENES)
