@@ -35,6 +35,7 @@ MADE: Final[dict[str, tuple[Any, ...]]] = {
     "DamagedDatabaseError": ("store.duckdb", "Corrupt database file: block 7"),
     "DamagedResultError": ("store.duckdb", "genes", "genes/1.arrow"),
     "MapIncompleteError": ("papers", [FAILURE], 3, [1, 2], "The 2 others are stored."),
+    "MissingStoreError": (Path("s.duckdb"), "USHER_STORE", "Run the pipeline first."),
     "NotPublishedError": ("store.duckdb", "genes", "IO Error: no space left"),
     "NameClashError": ("genes", "one.genes", "two.genes"),
     "OptionError": ("configure", "store", "a path", "5"),

@@ -35,6 +35,7 @@ __all__ = [
     "ForeignTableError",
     "InvalidResultError",
     "MapIncompleteError",
+    "MissingStoreError",
     "NameClashError",
     "NotPublishedError",
     "OptionError",
@@ -678,6 +679,21 @@ class StoreError(UsherError):
         self.problem = problem
         self.cure = cure
         super().__init__(f"The store {str(path)!r}: {problem}.{' ' + cure if cure else ''}")
+
+
+class MissingStoreError(StoreError, LookupError):
+    """A store is to be looked at that is not there.
+
+    Attributes:
+        path: Where it would be.
+        named_by: Who named it, such as ``USHER_STORE``.
+    """
+
+    def __init__(self, path: Path | str, named_by: str, cure: str) -> None:
+        self.named_by = named_by
+        super().__init__(
+            path, f"it is not there (named by {named_by})", f"Nothing was created. {cure}"
+        )
 
 
 class StoreClosedError(StoreError):
