@@ -27,6 +27,16 @@ _HOMES: Final = {
     "list": ("looking", "list_names"),
     "show": ("looking", "show"),
     "where": ("looking", "where"),
+    "load": ("outgoing", "load"),
+    "export": ("outgoing", "export_results"),
+    "sql": ("outgoing", "sql"),
+    "warm": ("modules", "warm"),
+    "outdated": ("modules", "outdated"),
+    "accept": ("upkeep", "accept"),
+    "forget": ("upkeep", "forget"),
+    "prune": ("upkeep", "prune"),
+    "compact": ("upkeep", "compact"),
+    "verify": ("upkeep", "verify"),
     "completion": ("completing", "completion"),
 }
 
