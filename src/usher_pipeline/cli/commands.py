@@ -27,6 +27,7 @@ _HOMES: Final = {
     "list": ("looking", "list_names"),
     "show": ("looking", "show"),
     "where": ("looking", "where"),
+    "diff": ("differing", "diff"),
     "load": ("outgoing", "load"),
     "export": ("outgoing", "export_results"),
     "sql": ("outgoing", "sql"),
@@ -37,6 +38,7 @@ _HOMES: Final = {
     "prune": ("upkeep", "prune"),
     "compact": ("upkeep", "compact"),
     "verify": ("upkeep", "verify"),
+    "doctor": ("checkup", "doctor"),
     "completion": ("completing", "completion"),
 }
 
