@@ -40,6 +40,8 @@ def pipeline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     file = tmp_path / f"warm_{tmp_path.name}.py".replace("-", "_")
     file.write_text(MODULE, "utf-8")
     monkeypatch.setattr(sys, "path", [*sys.path])
+    # What is edited within a second would be taken for what was compiled.
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
     monkeypatch.setenv("USHER_STORE", str(tmp_path / "s.duckdb"))
     return file
 

@@ -231,6 +231,8 @@ def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: Call) -> tuple
     name = f"accepted_{tmp_path.name}".replace("-", "_")
     file = tmp_path / f"{name}.py"
     monkeypatch.setattr(sys, "path", [*sys.path])
+    # What is edited within a second would be taken for what was compiled.
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
     file.write_text(MODULE, "utf-8")
     assert call("warm", name, "--store", tmp_path / "s.duckdb").exit_code == 0
     file.write_text(MODULE.replace(" # EDITED", ".head(9)"), "utf-8")
@@ -250,7 +252,7 @@ def test_accept_keeps_a_result_over_an_edit(
     assert "genes() changed" in refused.stderr
     assert refused.exit_code == 1
     done = call("accept", "accepted_genes", "--yes", "--store", path)
-    assert done.output == "1 results or items of accepted_genes were accepted\n"
+    assert done.output == "accepted: 1 result of accepted_genes\n"
     (row,) = call_json("warm", name, "--dry-run", "--store", path)["checkpoints"]
     assert row["outcome"] == "hit"
     assert "accepted by accept()" in call("show", "accepted_genes", "--store", path).output
@@ -261,7 +263,7 @@ def test_what_holds_already_is_not_asked_for(module: tuple[Path, str], call: Cal
     path, _ = module
     call("accept", "accepted_genes", "--yes", "--store", path)
     done = call("accept", "accepted_genes", "--store", path)
-    assert done.output == "0 results or items of accepted_genes were accepted\n"
+    assert done.output == "accepted: 0 results of accepted_genes\n"
 
 
 def test_accept_needs_the_function(module: tuple[Path, str], call: Call) -> None:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions, RenderResult
     from rich.measure import Measurement
 
-__all__ = ["FORMAT", "Block", "Grid", "Line", "Outcome", "as_text", "put", "show"]
+__all__ = ["FORMAT", "Block", "Grid", "Line", "Outcome", "as_text", "counted", "put", "show"]
 
 #: The version of what ``--json`` prints; names are added without a new one, never changed.
 FORMAT: Final = 1
@@ -155,6 +155,15 @@ def as_text(blocks: Sequence[Block]) -> list[str]:
         lines += [block.title] if block.title else []
         lines += _columned(block)
     return lines
+
+
+def counted(count: int, what: str) -> str:
+    """Return a number of things.
+
+    >>> counted(1, "result"), counted(1200, "result")
+    ('1 result', '1,200 results')
+    """
+    return f"{count:,} {what}{'s' * (count != 1)}"
 
 
 def _columned(grid: Grid) -> list[str]:

@@ -23,7 +23,7 @@ from usher_pipeline.cli.options import (
     store_option,
     yes_option,
 )
-from usher_pipeline.cli.output import Block, Grid, Line, Outcome, as_text
+from usher_pipeline.cli.output import Block, Grid, Line, Outcome, as_text, counted
 from usher_pipeline.errors import UnknownTableError
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ def forget(
         "dry_run": dry_run,
     }
     grid = Grid("", ["key", "rows", "age", "took"], [*map(_told, gone)], ["rows"])
-    what = f"{len(gone)} results of {name}" + (
+    what = f"{counted(len(gone), 'result')} of {name}" + (
         "" if keys else ", its table, and all else of it"
     )
     if dry_run:
@@ -172,7 +172,7 @@ def prune(  # noqa: PLR0913 - the options are the face
     if not dry_run:
         if found.entries:
             shown = as_text(_pruned(found))
-            confirmed(shown, f"Remove these {len(found.entries)} results?", yes=yes)
+            confirmed(shown, f"Remove {counted(len(found.entries), 'result')}?", yes=yes)
         with backend.changing():
             found = pruned(backend, criteria, dry_run=False)
     data = {
@@ -300,12 +300,13 @@ def accept(*, name: str, module: str, dry_run: bool, yes: bool, store: Path | No
             "results": [{"key": e.key.digest, "changes": said} for e, said in found],
         }
         if dry_run:
-            line = f"{len(found)} results of {name} would be accepted"
+            line = f"would be accepted: {counted(len(found), 'result')} of {name}"
             return Outcome(
                 data | {"count": len(found)}, [Line(line), *([grid] if rows else [])]
             )
         if found or maps_of(backend.segments, name):
             confirmed(as_text([grid]), f"Do results of {name} hold?", yes=yes)
         count = wrapped.accept()
-    line = f"{count} results or items of {name} were accepted"
+    # Of a map each item counts.
+    line = f"accepted: {counted(count, 'result')} of {name}"
     return Outcome(data | {"count": count}, [Line(line)])
