@@ -18,6 +18,7 @@ FAILURE: Final = errors.Failure("USH2A", "TimeoutError", "no answer", 3, datetim
 
 #: For every class the arguments of one instance.
 MADE: Final[dict[str, tuple[Any, ...]]] = {
+    "BundleError": (Path("genes.usher"), "it is no archive"),
     "ChangedMeanwhileError": ("papers", ["the file 'a.txt'"], "3 items are stored."),
     "CheckpointCycleError": ("genes", ["genes", "scores", "genes"]),
     "CheckpointMissError": ("genes", "first call"),

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 __all__ = [
+    "BundleError",
     "ChangedMeanwhileError",
     "CheckpointCycleError",
     "CheckpointMissError",
@@ -693,6 +694,23 @@ class MissingStoreError(StoreError, LookupError):
         self.named_by = named_by
         super().__init__(
             path, f"it is not there (named by {named_by})", f"Nothing was created. {cure}"
+        )
+
+
+class BundleError(UsherError, ValueError):
+    """A file of results can not be pulled.
+
+    Attributes:
+        path: The file.
+        problem: What is wrong with it.
+    """
+
+    def __init__(self, path: Path | str, problem: str) -> None:
+        self.path = path
+        self.problem = problem
+        super().__init__(
+            f"The file {str(path)!r} can not be pulled: {problem}. Nothing of it was stored. "
+            "Ask whoever pushed it for a new one."
         )
 
 

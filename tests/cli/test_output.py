@@ -70,3 +70,16 @@ def test_for_a_width_tables_are_drawn(
     drawn = capsys.readouterr().out.splitlines()
     assert "─" in "".join(drawn)
     assert max(map(len, drawn)) <= 30
+
+
+@pytest.mark.parametrize("width", ["", "80"])
+def test_a_terminal_obeys_no_name(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], width: str
+) -> None:
+    """Names of strangers can not move the cursor, nor turn the text around."""
+    monkeypatch.setenv("COLUMNS", width)
+    odd = "a\x1b[2Jb\u202ec\x9bd"
+    show([Line(odd), Grid(odd, [""], [[odd]])])
+    printed = capsys.readouterr().out
+    assert not {"\x1b", "\u202e", "\x9b"} & set(printed)
+    assert printed.count("a·[2Jb·c·d") == 3

@@ -31,6 +31,8 @@ _HOMES: Final = {
     "load": ("outgoing", "load"),
     "export": ("outgoing", "export_results"),
     "sql": ("outgoing", "sql"),
+    "push": ("sharing", "push"),
+    "pull": ("sharing", "pull"),
     "warm": ("modules", "warm"),
     "outdated": ("modules", "outdated"),
     "accept": ("upkeep", "accept"),

@@ -135,7 +135,7 @@ async def _awaited(answer: Any) -> Any:
 @store_option
 @answering
 def outdated(module: str, store: Path | None) -> Outcome:
-    """Say which results a call would not return as they are.
+    """Say which results a call would not return as is.
 
     One row for each result that is published, pinned, or a map of items, and one column
     for each cause. MODULE, a dotted name or a file, is imported; nothing else is run, and

@@ -148,11 +148,11 @@ def as_text(blocks: Sequence[Block]) -> list[str]:
     lines: list[str] = []
     for block in blocks:
         if isinstance(block, Line):
-            lines.append(block.text)
+            lines.append(_harmless(block.text))
             continue
         if lines and lines[-1]:
             lines.append("")
-        lines += [block.title] if block.title else []
+        lines += [_harmless(block.title)] if block.title else []
         lines += _columned(block)
     return lines
 
@@ -166,8 +166,21 @@ def counted(count: int, what: str) -> str:
     return f"{count:,} {what}{'s' * (count != 1)}"
 
 
+#: What turns the direction of the text that follows.
+_TURNING: Final = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+
+
+def _harmless(text: str) -> str:
+    """Return a text without what a terminal would obey: names may be those of strangers."""
+    return "".join("·" if _is_obeyed(each) else each for each in text)
+
+
+def _is_obeyed(each: str) -> bool:
+    return each in _TURNING or (each != "\n" and unicodedata.category(each) in ("Cc", "Cs"))
+
+
 def _columned(grid: Grid) -> list[str]:
-    rows = [[" ".join(cell.split()) for cell in row] for row in grid.rows]
+    rows = [[_harmless(" ".join(cell.split())) for cell in row] for row in grid.rows]
     if any(grid.columns):
         rows = [list(grid.columns), *rows]
     if not rows:
@@ -204,7 +217,7 @@ def _console() -> Console:
 
 def _draw(console: Console, block: Block) -> None:
     if isinstance(block, Line):
-        console.print(block.text, style=block.style, soft_wrap=True)
+        console.print(_harmless(block.text), style=block.style, soft_wrap=True)
         return
     from rich import box
     from rich.table import Table
@@ -214,9 +227,9 @@ def _draw(console: Console, block: Block) -> None:
         justify: Any = "right" if column in block.right else "left"
         table.add_column(column, justify=justify, overflow="fold")
     for row in block.rows:
-        table.add_row(*map(_Cell, row))
+        table.add_row(*(_Cell(_harmless(cell)) for cell in row))
     if block.title:
-        console.print(block.title, style="italic", soft_wrap=True)
+        console.print(_harmless(block.title), style="italic", soft_wrap=True)
     console.print(table)
 
 
