@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -41,12 +42,19 @@ def _unconfigured(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     runs._implicit.forget_choices()
 
 
+def _runner() -> CliRunner:
+    """Return what runs a command, with stderr apart, as older versions of click want told."""
+    is_old = "mix_stderr" in inspect.signature(CliRunner.__init__).parameters
+    options: dict[str, Any] = {"mix_stderr": False} if is_old else {}
+    return CliRunner(**options)
+
+
 @pytest.fixture
 def call() -> Call:
     """Return what runs the command inside this process."""
 
     def call(*arguments: object, answer: str | None = None) -> Result:
-        return CliRunner().invoke(usher, [str(argument) for argument in arguments], answer)
+        return _runner().invoke(usher, [str(argument) for argument in arguments], answer)
 
     return call
 

@@ -12,6 +12,7 @@ import polars as pl
 import pytest
 
 from usher_pipeline import checkpoint, run, runs
+from usher_pipeline.cli import looking
 from usher_pipeline.errors import MapIncompleteError
 from usher_pipeline.persistence import PipelineStore
 from usher_pipeline.persistence.local import LocalBackend
@@ -83,6 +84,19 @@ def test_show_says_how_a_result_came_about(store: Path, call: Call) -> None:
         assert fact in shown
     assert "planted-secret" not in shown
     assert "(hidden)" in shown
+
+
+def test_show_of_many_results(
+    store: Path, call: Call, call_json: CallJson, numbers: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """People are shown the newest results, and told how many more there are."""
+    monkeypatch.setattr(looking, "_SHOWN_ENTRIES", 2)
+    with run(store=store):
+        numbers(4)
+    shown = call("show", NAME, "--store", store).output
+    assert f"{NAME}: 3 stored" in shown
+    assert "… 1 older ones; --json has all" in shown
+    assert len(call_json("show", NAME, "--store", store)["entries"]) == 3
 
 
 def test_show_says_why_the_last_call_missed(store: Path, call_json: CallJson) -> None:

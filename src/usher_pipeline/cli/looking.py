@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from usher_pipeline.records import Entry
 
 __all__ = ["list_names", "show", "where"]
+
+#: How many results of a name are shown to people.
+_SHOWN_ENTRIES: Final = 20
 
 # --- list -------------------------------------------------------------------------------
 
@@ -83,7 +86,13 @@ def show(name: str, store: Path | None) -> Outcome:
         lineage = backend.lineage(entries[0])
         data["last_miss"] = {"at": missed.created_at, "reason": missed.reason}
         data["lineage"] = lineage
-        blocks.append(_entries_grid(name, entries, pinned, current))
+        blocks.append(
+            _entries_grid(name, entries[:_SHOWN_ENTRIES], len(entries), pinned, current)
+        )
+        if len(entries) > _SHOWN_ENTRIES:
+            blocks.append(
+                Line(f"… {len(entries) - _SHOWN_ENTRIES:,} older ones; --json has all")
+            )
         blocks.append(Line(_missed(missed)))
         blocks += _history(entries)
         blocks += _runs_grid(runs)
@@ -140,7 +149,11 @@ def _entry_data(entry: Entry, *, is_pinned: bool, is_current: bool) -> dict[str,
 
 
 def _entries_grid(
-    name: str, entries: Sequence[Entry], pinned: frozenset[str], current: Entry | None
+    name: str,
+    entries: Sequence[Entry],
+    count: int,
+    pinned: frozenset[str],
+    current: Entry | None,
 ) -> Grid:
     rows = [
         (
@@ -155,7 +168,7 @@ def _entries_grid(
         for entry in entries
     ]
     columns = ["key", "arguments", "rows", "age", "took", "reason", ""]
-    return Grid(f"{name}: {len(entries)} stored", columns, rows, ["rows", "age", "took"])
+    return Grid(f"{name}: {count:,} stored", columns, rows, ["rows", "age", "took"])
 
 
 def _marks(*, is_pinned: bool, is_current: bool) -> str:
