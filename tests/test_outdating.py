@@ -9,6 +9,7 @@ import polars as pl
 import pytest
 
 from usher_pipeline import checkpoint, current_run, outdating, run, setting, source
+from usher_pipeline.errors import MapIncompleteError
 from usher_pipeline.fingerprint import key as keys
 from usher_pipeline.outdating import CAUSES, Standing, standings
 from usher_pipeline.persistence import PipelineStore
@@ -198,6 +199,21 @@ def test_a_map_has_a_row(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(outdating, "utc_now", lambda: utc_now() + timedelta(days=8))
     roles = {each.role: each for each in standings([mapped(1, max_age="7d")])}
     assert roles["mapped"].causes == {"age": ("2 of 2 items have expired",)}
+
+
+def test_a_map_that_gave_no_result_yet() -> None:
+    """Its probes count as what they answered for its items."""
+
+    @checkpoint(name="outdating_probed", sources={"clinvar": lambda: "2026-11"})
+    def probed(gene: str) -> pl.DataFrame:
+        if gene == "X":
+            raise ValueError("unknown")
+        return pl.DataFrame({"gene": [gene]})
+
+    with pytest.raises(MapIncompleteError, match="unknown"):
+        probed.mapped(over="gene")(["USH2A", "X"])
+    (found,) = standings([probed])
+    assert (found.role, found.causes, found.problem) == ("mapped", {}, "")
 
 
 def test_nothing_is_written(tmp_path: Path) -> None:

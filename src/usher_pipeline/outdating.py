@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from usher_pipeline.fingerprint.key import Context
     from usher_pipeline.fingerprint.ownership import Ownership
     from usher_pipeline.persistence.local import LocalBackend
-    from usher_pipeline.persistence.maps import StoredMap
+    from usher_pipeline.persistence.maps import MapStatement, StoredMap
     from usher_pipeline.records import Entry, PartKind
 
 __all__ = ["CAUSES", "Cause", "Role", "Standing", "standings"]
@@ -106,16 +106,17 @@ class _Now:
     Args:
         declared: The function.
         run: The run that asks.
-        before: The result whose answers probes repeat; None if there is none.
+        before: The result, or map of items, whose answers probes repeat.
     """
 
-    def __init__(self, declared: Declaration, run: runs.Run, before: Entry | None) -> None:
+    def __init__(
+        self, declared: Declaration, run: runs.Run, before: Entry | MapStatement
+    ) -> None:
         self.declared = declared
         self.run = run
         self.facts = InForce(run)
         self.facts.is_offline = True
-        if before is not None:
-            self.facts.take_answers_of(before)
+        self.facts.take_answers_of(before)
         self.backend: LocalBackend = self.facts.backend
         self.ownership: Ownership = self.facts.ownership(declared.function)
 
@@ -242,8 +243,7 @@ def _causes_of_map(
     statement = stored.statement
     if statement is None:
         return {}
-    before = next(iter(run.backend.recent(declared.name, None)), None)
-    after, _ = _Now(declared, run, before).key_after(statement.key)
+    after, _ = _Now(declared, run, statement).key_after(statement.key)
     # Which code made an item is said of the item itself.
     found = _parted(_without_code(statement.key), _without_code(after))
     codes = statement.holding_for(code_of(after))

@@ -13,6 +13,7 @@ from usher_pipeline.errors import CheckpointNameError
 from usher_pipeline.persistence import PipelineStore
 from usher_pipeline.persistence.contents import named, names, runs_of
 from usher_pipeline.persistence.local import LocalBackend
+from usher_pipeline.persistence.segments import RECENT_ENTRIES
 from usher_pipeline.persistence.tables import Tables
 
 if TYPE_CHECKING:
@@ -92,6 +93,15 @@ def test_without_a_database_the_folder_serves(backend: LocalBackend) -> None:
     """Where the database is gone, the results in the folder are listed."""
     backend.path.unlink()
     assert [each.name for each in named(backend)] == ["contents_counted"]
+
+
+def test_of_very_many_results_all_are_counted(backend: LocalBackend) -> None:
+    """Beyond what is read of a name the results are counted by their files."""
+    with run(store=backend.path):
+        for limit in range(10, 10 + RECENT_ENTRIES):
+            counted(limit)
+    found = {each.name: (each.row_count, each.entry_count) for each in named(backend)}
+    assert found["contents_counted"] == (9 + RECENT_ENTRIES, 2 + RECENT_ENTRIES)
 
 
 def test_an_unreadable_record_of_a_run_is_passed_over(backend: LocalBackend) -> None:

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from usher_pipeline.persistence.entries import read_json
-from usher_pipeline.persistence.places import check_name
+from usher_pipeline.persistence.places import check_name, safe_name
+from usher_pipeline.persistence.segments import RECENT_ENTRIES
 from usher_pipeline.records import utc_from_text
 
 if TYPE_CHECKING:
@@ -68,7 +69,7 @@ def named(backend: LocalBackend) -> list[Named]:
     every = backend.segments.names() if tables is not None else backend.names()
     if not backend.segments.folder.is_dir():
         every = backend.names()
-    found = {name: _of_entries(backend.recent(name, None)) for name in every}
+    found = {name: _of_entries(backend, backend.recent(name)) for name in every}
     if tables is None:
         rows = backend.tables.rows() if backend.path.is_file() else []
         tables = [(row.table_name, row.created_at, row.row_count) for row in rows]
@@ -98,15 +99,19 @@ def _tables(backend: LocalBackend) -> list[tuple[str, datetime, int]] | None:
     return backend.segments.noted_tables(backend.path)
 
 
-def _of_entries(entries: list[Entry]) -> Named | None:
+def _of_entries(backend: LocalBackend, entries: list[Entry]) -> Named | None:
     if not entries:
         return None
-    newest = entries[0]
+    newest, count = entries[0], len(entries)
+    if count >= RECENT_ENTRIES:
+        # There may be very many: their keys are told by the names of their files.
+        files = backend.segments.entry_files(safe_name(newest.name))
+        count = len({path.name.partition("-")[0] for path in files})
     return Named(
         newest.name,
         newest.created_at,
         newest.row_count,
-        len(entries),
+        count,
         newest.column_count,
         newest.size_bytes,
         newest.cost.elapsed_s,
