@@ -141,6 +141,23 @@ def test_main_ends_the_process(capsys: pytest.CaptureFixture[str]) -> None:
         main(["lost"])
 
 
+@pytest.mark.parametrize("options", [[], ["--json"]])
+def test_a_terminal_without_the_letters(store: Path, options: list[str]) -> None:
+    """Where a name can not be encoded it is shown with escapes, and JSON stays JSON."""
+    done = subprocess.run(
+        [sys.executable, "-m", "usher_pipeline", "list", "--store", str(store), *options],
+        env=os.environ | {"PYTHONIOENCODING": "latin-1"},
+        capture_output=True,
+        encoding="latin-1",
+        check=True,
+    )
+    assert done.stderr == ""
+    if options:
+        assert "cli größe 🧬" in {each["name"] for each in json.loads(done.stdout)["names"]}
+    else:
+        assert "cli größe \\U0001f9ec" in done.stdout
+
+
 def test_a_pipe_that_is_closed_is_no_traceback(store: Path) -> None:
     """Whoever reads the first line alone, as `head` does, sees no error of ours."""
     reading, writing = os.pipe()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import sys
@@ -78,6 +79,10 @@ class _Commands(click.Group):
         found = (arguments, prog_name or "usher", complete_var or _COMPLETE)
         if not standalone_mode:
             return super().main(*found, standalone_mode=False, **extra)
+        for stream in (sys.stdout, sys.stderr):
+            if isinstance(stream, io.TextIOWrapper):
+                # A name that a terminal has no letters for is no reason to fail.
+                stream.reconfigure(errors="backslashreplace")
         try:
             code = super().main(*found, standalone_mode=False, **extra)
             sys.stdout.flush()
