@@ -64,6 +64,7 @@ RANKS: Final = {
     "registry": 6,
     "stored": 6,
     "mapping": 6,
+    "outdating": 6,
     "spreading": 6,
     "asking": 6,
     "harvesting": 6,

@@ -19,6 +19,7 @@ FAILURE: Final = errors.Failure("USH2A", "TimeoutError", "no answer", 3, datetim
 
 #: For every class the arguments of one instance.
 MADE: Final[dict[str, tuple[Any, ...]]] = {
+    "BundleError": (Path("genes.usher"), "it is no archive"),
     "CellError": ("genes", "it assigns a, b", "Say which."),
     "ChangedMeanwhileError": ("papers", ["the file 'a.txt'"], "3 items are stored."),
     "CheckpointCycleError": ("genes", ["genes", "scores", "genes"]),
@@ -37,6 +38,7 @@ MADE: Final[dict[str, tuple[Any, ...]]] = {
     "DamagedDatabaseError": ("store.duckdb", "Corrupt database file: block 7"),
     "DamagedResultError": ("store.duckdb", "genes", "genes/1.arrow"),
     "MapIncompleteError": ("papers", [FAILURE], 3, [1, 2], "The 2 others are stored."),
+    "MissingStoreError": (Path("s.duckdb"), "USHER_STORE", "Run the pipeline first."),
     "NotPublishedError": ("store.duckdb", "genes", "IO Error: no space left"),
     "NameClashError": ("genes", "one.genes", "two.genes"),
     "OptionError": ("configure", "store", "a path", "5"),

@@ -14,9 +14,11 @@ from usher_pipeline.records import Acceptance, Miss, Reason, utc_now
 if TYPE_CHECKING:
     from usher_pipeline.calls import Planned
     from usher_pipeline.fingerprint.binding import Declaration
-    from usher_pipeline.records import Entry
+    from usher_pipeline.fingerprint.key import Context
+    from usher_pipeline.persistence.local import LocalBackend
+    from usher_pipeline.records import Entry, Key
 
-__all__ = ["accept", "accept_all", "accepted"]
+__all__ = ["accept", "accept_all", "acceptable", "accepted"]
 
 
 def accept(planned: Planned) -> int:
@@ -61,9 +63,8 @@ def accept_all(declared: Declaration) -> int:
     context = context_of(declared, facts, facts.ownership(declared.function))
     count = 0
     for entry in backend.recent(declared.name, None):
-        now = rekeyed(entry.key, context)
-        fits = entry.key.rules == now.rules and stands_as(entry.key, context)
-        if fits and backend.find(declared.name, now.digest) is None:
+        now = _key_now(backend, entry, context)
+        if now is not None:
             changes = tuple(map(str, compare(entry.key, now)))
             statement = Acceptance(utc_now(), entry.key.digest, changes, "accept()")
             backend.accept(entry, now, statement)
@@ -71,6 +72,32 @@ def accept_all(declared: Declaration) -> int:
     if declared.handed_in:
         count += resuming.accept_all(backend, declared.name, context)
     return count
+
+
+def acceptable(declared: Declaration) -> list[tuple[Entry, tuple[str, ...]]]:
+    """Return the finished results that `accept_all` would concern; nothing is changed.
+
+    Args:
+        declared: The function.
+
+    Returns:
+        Each result with what changed in the code, newest first.
+    """
+    facts = InForce(runs.current_run())
+    context = context_of(declared, facts, facts.ownership(declared.function))
+    found = []
+    for entry in facts.backend.recent(declared.name, None):
+        now = _key_now(facts.backend, entry, context)
+        if now is not None:
+            found.append((entry, tuple(map(str, compare(entry.key, now)))))
+    return found
+
+
+def _key_now(backend: LocalBackend, entry: Entry, context: Context) -> Key | None:
+    """Return the key under which a result can be accepted; None if it can not be."""
+    now = rekeyed(entry.key, context)
+    fits = entry.key.rules == now.rules and stands_as(entry.key, context)
+    return now if fits and backend.find(entry.name, now.digest) is None else None
 
 
 def accepted(planned: Planned, entry: Entry, reason: Reason, how: str) -> Entry:

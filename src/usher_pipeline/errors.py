@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 __all__ = [
+    "BundleError",
     "CellError",
     "ChangedMeanwhileError",
     "CheckpointCycleError",
@@ -36,6 +37,7 @@ __all__ = [
     "ForeignTableError",
     "InvalidResultError",
     "MapIncompleteError",
+    "MissingStoreError",
     "NameClashError",
     "NotPublishedError",
     "OptionError",
@@ -721,6 +723,38 @@ class StoreError(UsherError):
         self.problem = problem
         self.cure = cure
         super().__init__(f"The store {str(path)!r}: {problem}.{' ' + cure if cure else ''}")
+
+
+class MissingStoreError(StoreError, LookupError):
+    """A store is to be looked at that is not there.
+
+    Attributes:
+        path: Where it would be.
+        named_by: Who named it, such as ``USHER_STORE``.
+    """
+
+    def __init__(self, path: Path | str, named_by: str, cure: str) -> None:
+        self.named_by = named_by
+        super().__init__(
+            path, f"it is not there (named by {named_by})", f"Nothing was created. {cure}"
+        )
+
+
+class BundleError(UsherError, ValueError):
+    """A file of results can not be pulled.
+
+    Attributes:
+        path: The file.
+        problem: What is wrong with it.
+    """
+
+    def __init__(self, path: Path | str, problem: str) -> None:
+        self.path = path
+        self.problem = problem
+        super().__init__(
+            f"The file {str(path)!r} can not be pulled: {problem}. Nothing of it was stored. "
+            "Ask whoever pushed it for a new one."
+        )
 
 
 class StoreClosedError(StoreError):

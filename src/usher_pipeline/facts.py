@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from usher_pipeline.config.settings import Setting
     from usher_pipeline.persistence.local import LocalBackend
+    from usher_pipeline.persistence.maps import MapStatement
     from usher_pipeline.records import Entry
     from usher_pipeline.runs import Run
 
@@ -112,13 +113,13 @@ class InForce:
             return Part("source", name, "no answer", "(no answer)", PROBE)
         return known
 
-    def take_answers_of(self, entry: Entry) -> None:
+    def take_answers_of(self, stored: Entry | MapStatement) -> None:
         """Let probes that can not be asked answer what they did for a stored result.
 
         Args:
-            entry: The result.
+            stored: The result, or a map of items.
         """
-        self._last = {part.label: part for part in entry.key.parts if part.kind == "source"}
+        self._last = {part.label: part for part in stored.key.parts if part.kind == "source"}
         self._answers.clear()
         self.unanswered.clear()
 

@@ -23,7 +23,17 @@ if TYPE_CHECKING:
     from usher_pipeline.persistence.backend import Backend
     from usher_pipeline.records import Entry
 
-__all__ = ["find", "imported", "of_script", "place", "reduced", "register", "require_sole"]
+__all__ = [
+    "find",
+    "imported",
+    "module_of",
+    "of_module",
+    "of_script",
+    "place",
+    "reduced",
+    "register",
+    "require_sole",
+]
 
 
 #: What the module is called that a process runs, and in one that `multiprocessing` spawned.
@@ -105,6 +115,23 @@ def _is_alive(name: str) -> bool:
 def find(name: str) -> Any:
     """Return the wrapped function that has a name in this process, or None."""
     return _registry.get(name)
+
+
+def of_module(module_name: str) -> list[Any]:
+    """Return the wrapped functions that a module, or one below it, defines, by name.
+
+    Args:
+        module_name: The module, which has been imported.
+    """
+    places = [(each, each.__wrapped__.__module__) for each in list(_registry.values())]
+    below = f"{module_name}."
+    found = [each for each, home in places if home == module_name or home.startswith(below)]
+    return sorted(found, key=lambda each: str(each.name))
+
+
+def module_of(entry: Entry) -> str:
+    """Return the module of the function that made an entry, as far as its name tells."""
+    return _split(entry.function)[0]
 
 
 def imported_for(entry: Entry) -> Any:

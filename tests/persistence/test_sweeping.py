@@ -286,8 +286,9 @@ def test_rows_of_items_that_can_not_be_read_stay(segments: Segments, map_folder:
 
 def test_a_map_that_was_being_removed_goes(segments: Segments, map_folder: Path) -> None:
     """Killed while it was removed, all of a map goes with its folder."""
+    files = below(map_folder)
     map_folder.rename(map_folder.with_name(f"{map_folder.name}~0123abcd"))
-    assert sweep(segments, now=utc_now() + LATER).file_count == 3 + 1
+    assert sweep(segments, now=utc_now() + LATER).file_count == len(files) > 1
     assert below(segments.folder / ".maps") == set()
 
 

@@ -37,6 +37,7 @@ __all__ = [
     "attach",
     "errors",
     "folded",
+    "in_memory",
     "is_open",
     "native",
     "numbered",
@@ -388,6 +389,20 @@ def _session(
                 # On a full disk the log can not be moved into the file, where it is as safe.
                 # The instance is of no use any more, and would keep the file from others.
                 _process.drop_instances()
+
+
+@contextmanager
+def in_memory(folder: Path) -> Iterator[Session]:
+    """Yield a session on no database at all, for SQL on frames.
+
+    Args:
+        folder: The folder of a store, whose instance is used; nothing of it is read.
+    """
+    cursor = _process.cursor(str(folder))
+    try:
+        yield Session(cursor, "memory", folder)
+    finally:
+        cursor.close()
 
 
 @contextmanager

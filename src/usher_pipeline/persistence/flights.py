@@ -27,7 +27,7 @@ from usher_pipeline.errors import CheckpointCycleError
 from usher_pipeline.inherited import Inherited
 from usher_pipeline.interrupts import check, held_back
 from usher_pipeline.persistence.entries import read_json
-from usher_pipeline.persistence.locking import hold
+from usher_pipeline.persistence.locking import hold, try_hold
 from usher_pipeline.records import utc_now
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
     from filelock import FileLock
 
-__all__ = ["LOCKS", "NOTES", "Holder", "single_flight"]
+__all__ = ["LOCKS", "NOTES", "Holder", "holders", "single_flight"]
 
 #: The folder for lock files and notes, in the folder of checkpoints.
 LOCKS: Final = ".locks"
@@ -282,6 +282,21 @@ def _circle(folder: Path, call: _Call, around: Sequence[_Call]) -> list[str] | N
 
 def _holder(folder: Path, lock: str) -> Holder | None:
     return Holder.from_json(read_json(folder / f"{lock}{NOTES[0]}"))
+
+
+def holders(folder: Path) -> list[Holder]:
+    """Return who computes a key of a store now, the longest at it first.
+
+    Args:
+        folder: The folder for lock files.
+    """
+    found = []
+    for path in _files(folder, NOTES[0]):
+        with try_hold(path) as is_left_over:
+            holder = Holder.from_json(read_json(path))
+            if is_left_over is None and holder is not None:
+                found.append(holder)
+    return sorted(found, key=lambda holder: holder.started_at)
 
 
 def _files(folder: Path, suffix: str) -> list[Path]:

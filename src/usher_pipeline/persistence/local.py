@@ -741,6 +741,11 @@ class LocalBackend:
                 steps.setdefault((read.name, read.key, read.content), step)
         steps[place] = entry.step().to_json()
 
+    def entries_behind(self, entry: Entry) -> list[Entry]:
+        """Return the results that an entry was made from, as far as they are still there."""
+        found = (self._entry_behind(read) for read in (*entry.inputs, *entry.reads))
+        return [each for each in found if each is not None]
+
     def _entry_behind(self, read: Read) -> Entry | None:
         """Return the entry whose result was read, if there is one and it is still there."""
         if read.kind == "file" or read.kind in _LISTINGS:

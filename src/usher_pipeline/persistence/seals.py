@@ -23,7 +23,7 @@ from usher_pipeline import standins
 if TYPE_CHECKING:
     from usher_pipeline.records import Entry
 
-__all__ = ["is_sealed", "seal"]
+__all__ = ["has_secret", "is_sealed", "seal"]
 
 _SECRET_BYTES: Final = 32
 
@@ -52,6 +52,12 @@ def is_sealed(entry: Entry) -> bool:
         entry: The entry.
     """
     return bool(entry.seal) and entry.seal == seal(entry)
+
+
+def has_secret() -> bool:
+    """Tell whether there is a secret by now; none is made."""
+    place = _place()
+    return bool(place) and _read(Path(place)) is not None
 
 
 def _place() -> str:

@@ -8,6 +8,7 @@ a database.
 
 from __future__ import annotations
 
+import json
 import math
 import os
 import re
@@ -42,7 +43,7 @@ from usher_pipeline.persistence.spools import SMALL_BYTES, Spool, sync
 from usher_pipeline.records import Entry, Renewal, utc_from_text, utc_now
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
     from datetime import datetime
 
     import pyarrow as pa
@@ -64,8 +65,9 @@ _MEASURED_EVERY_S: Final = 60.0
 #: How many files of a name are looked at for the nearest result.
 RECENT_ENTRIES: Final = 64
 
-#: Where it says how the database was left.
+#: Where it says how the database was left, and which tables were in it.
 _DATABASE: Final = ".database"
+_LISTING: Final = ".listing"
 
 #: Which columns of which segment files were compared with the digests of which content.
 _checked: Final[dict[tuple[str, int, int, int, str], set[int]]] = {}
@@ -637,10 +639,38 @@ class Segments:
         except (OSError, UnicodeDecodeError):
             return False
 
-    def note_database(self, database: Path) -> None:
-        """Remember how a database was left by who wrote to it last, if that was one of us."""
+    def note_database(
+        self, database: Path, tables: Sequence[tuple[str, str, int]] | None = None
+    ) -> None:
+        """Remember how a database was left by who wrote to it last, if that was one of us.
+
+        Args:
+            database: The database.
+            tables: Name, time and number of rows of each table that was saved in it; None if
+                they are not known.
+        """
         with suppress(OSError):
-            write_note(self.folder / _DATABASE, _state_of(database))
+            state = _state_of(database)
+            write_note(self.folder / _DATABASE, state)
+            noted = json.dumps({"state": state, "tables": tables})
+            write_note(self.folder / _LISTING, noted)
+
+    def noted_tables(self, database: Path) -> list[tuple[str, datetime, int]] | None:
+        """Return which tables were saved in a database, without opening it.
+
+        Args:
+            database: The database.
+
+        Returns:
+            Name, time and number of rows of each; None if somebody else wrote to it since.
+        """
+        noted = read_json(self.folder / _LISTING)
+        try:
+            if noted["state"] != _state_of(database) or _has_log(database):
+                return None
+            return [(str(n), utc_from_text(at), int(c)) for n, at, c in noted["tables"]]
+        except (LookupError, TypeError, ValueError, OSError):
+            return None
 
     def note_published(self, name: str, stem: str) -> None:
         """Remember which entry was published; only a hint that saves a look at the database."""
@@ -650,6 +680,11 @@ class Segments:
                 write_note(path, stem)
             else:
                 path.unlink(missing_ok=True)
+
+
+def _has_log(database: Path) -> bool:
+    """Tell whether there is more in a database than its file says."""
+    return database.with_name(f"{database.name}.wal").exists()
 
 
 def _state_of(database: Path) -> str:

@@ -54,6 +54,8 @@ _CLOCKS: Final = timedelta(minutes=5)
 
 #: Keeps a result that only a table holds: takes its row, and what reads the table.
 Keep: TypeAlias = "Callable[[Row, Callable[[], Stored]], None]"
+#: Hears how the database was left: its path, and what is in it, if that is known.
+Left: TypeAlias = "Callable[[Path, list[tuple[str, str, int]] | None], None]"
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +155,8 @@ class Tables:
         timeout_s: How long to wait for others to let go of it, in seconds.
         keep: Called before a table that holds a result is replaced by something else: with
             its row, and with what reads it. What it raises saves the table.
-        left: Called with the path whenever the database was written to and is closed again.
+        left: Called whenever the database was written to and is closed again: with the path,
+            and with name, time and number of rows of each table that was saved in it.
     """
 
     def __init__(
@@ -161,7 +164,7 @@ class Tables:
         path: Path,
         timeout_s: float,
         keep: Keep | None = None,
-        left: Callable[[Path], None] | None = None,
+        left: Left | None = None,
     ) -> None:
         self.path = path
         self.timeout_s = timeout_s
@@ -215,8 +218,20 @@ class Tables:
                 migrations.migrate(session)
                 yield session
             session.flush()
+            named = self._named(session) if self._left is not None else None
         if self._left is not None:
-            self._left(self.path)
+            self._left(self.path, named)
+
+    @staticmethod
+    def _named(session: Session) -> list[tuple[str, str, int]] | None:
+        """Return the rows of `_checkpoints` in short: name, time, rows; None if that fails."""
+        sql = f"SELECT table_name, created_at, row_count FROM {session.table(CHECKPOINTS)}"
+        try:
+            found = session.rows(sql)
+        except engine.errors():
+            # What was asked for is committed; only a hint is missing.
+            return None
+        return [(name, _aware(at).isoformat(), count) for name, at, count in found]
 
     # --- reading ---
 
