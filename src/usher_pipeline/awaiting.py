@@ -34,7 +34,7 @@ _LOOK_S: Final = 1.0
 _IDLE_S: Final = 1.0
 _PAUSE_S: Final = 0.05
 #: So many threads work beside loops at a time.
-_MOST_AT_WORK: Final = 1
+_MOST_AT_WORK: Final = 2
 _AT_WORK = threading.Semaphore(_MOST_AT_WORK)
 
 
