@@ -135,8 +135,7 @@ def docs(session: nox.Session) -> None:
         session.chdir(folder)
         settings = ("-c", f"{ROOT / 'pyproject.toml'}", "--rootdir", folder)
         pytest = ("pytest", "-p", "no:cacheprovider", "-p", "no:randomly", *settings)
-        # An example goes on with what the one before it stored, and each is a test.
-        session.run(*pytest, "-o", "usher_store=project", ".")
+        session.run(*pytest, ".")
         session.run(*pytest, "--doctest-modules", "--pyargs", "usher_pipeline")
         session.chdir(ROOT)
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 import pytest
 from hypothesis import settings
 
-from usher_pipeline import registry, runs, standins
+from usher_pipeline import registry, runs
 
 if TYPE_CHECKING:
     from nbclient import NotebookClient
@@ -81,16 +81,6 @@ def _isolated(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         places = [str(Path(place).resolve()) for place in search_path.split(os.pathsep)]
         monkeypatch.setenv("PYTHONPATH", os.pathsep.join(places))
     monkeypatch.chdir(tmp_path)
-
-
-@pytest.fixture(autouse=True)
-def _no_store_stands_in() -> Iterator[None]:
-    """Do without the plugin, which is there when the library is installed.
-
-    These tests say themselves where their stores are, and some have to be refused them.
-    """
-    with standins.standing_in(None):
-        yield
 
 
 @pytest.fixture(autouse=True)
