@@ -135,7 +135,9 @@ def docs(session: nox.Session) -> None:
         session.chdir(folder)
         settings = ("-c", f"{ROOT / 'pyproject.toml'}", "--rootdir", folder)
         pytest = ("pytest", "-p", "no:cacheprovider", "-p", "no:randomly", *settings)
-        session.run(*pytest, ".")
+        # An example goes on with what the one before it stored, and each is a test.
+        plugin = ("-p", "usher_pipeline.pytest_plugin", "-o", "usher_store=project")
+        session.run(*pytest, *plugin, ".")
         session.run(*pytest, "--doctest-modules", "--pyargs", "usher_pipeline")
         session.chdir(ROOT)
 
