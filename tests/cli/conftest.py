@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import sys
 from typing import TYPE_CHECKING, Any, Protocol
 
 import polars as pl
@@ -37,6 +38,8 @@ class CallJson(Protocol):
 def _unconfigured(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Start without a width, and take back what was configured for the whole process."""
     monkeypatch.delenv("COLUMNS", raising=False)
+    # Where other tests have loaded it, calls would tell a notebook what they do.
+    monkeypatch.delitem(sys.modules, "ipykernel", raising=False)
     yield
     runs._configured.__init__()  # type: ignore[misc]
     runs._implicit.forget_choices()
