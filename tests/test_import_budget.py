@@ -40,7 +40,12 @@ LIGHT: Final = (
 
 
 def loaded_after(program: str) -> set[str]:
-    """Return the top-level modules that a new process has loaded after a program.
+    """Return the top-level modules that a new process has loaded after a program."""
+    return {name.partition(".")[0] for name in modules_after(program)}
+
+
+def modules_after(program: str) -> set[str]:
+    """Return the modules that a new process has loaded after a program.
 
     Only a process of its own is honest: this one has long loaded everything.
     """
@@ -54,7 +59,7 @@ def loaded_after(program: str) -> set[str]:
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    return {name.partition(".")[0] for name in done.stdout.splitlines()[-1].split()}
+    return set(done.stdout.splitlines()[-1].split())
 
 
 def exists(module: str) -> bool:
@@ -77,3 +82,32 @@ def test_what_is_loaded_is_seen() -> None:
 # --- a hit ------------------------------------------------------------------------------
 # A hit loads no duckdb, and of the frame libraries only the one that it returns. The tests
 # of that belong here: a first process computes, `loaded_after` a second one that calls.
+
+CALL: Final = """
+import polars as pl
+from usher_pipeline import checkpoint, configure
+
+configure(store="store.duckdb")
+
+
+@checkpoint(name="small", version="1")
+def small() -> pl.DataFrame:
+    return pl.DataFrame({"n": [1]})
+
+
+small()
+"""
+#: What only other calls need: those on a loop, for many items, or in a notebook.
+OF_OTHERS: Final = (
+    *("asyncio", "ssl", "usher_pipeline.asking", "usher_pipeline.dispatching"),
+    *("usher_pipeline.mapping", "usher_pipeline.persistence.maps", "usher_pipeline.probes"),
+    *("usher_pipeline.views", "usher_pipeline.notebook", "usher_pipeline.testing"),
+)
+
+
+def test_a_hit_loads_nothing_that_only_other_calls_need() -> None:
+    """A first process computes; a second one is answered, by little code and one library."""
+    modules_after(CALL)
+    loaded = modules_after(CALL)
+    assert loaded.isdisjoint(OF_OTHERS)
+    assert loaded & HEAVY == {"polars"}

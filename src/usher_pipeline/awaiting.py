@@ -6,12 +6,12 @@ that asked, as a task that inherits what the thread knows of the calls around it
 thread waits for that. No pool is used: calls that wait for calls would fill it. But no more
 than a few of these threads work at a time, those that wait for something not counted: with
 many of them a loop would hardly get its turn.
+
+Every call comes by here, and few have a loop: asyncio is loaded where there is one.
 """
 
 from __future__ import annotations
 
-import asyncio
-import concurrent.futures
 import contextvars
 import os
 import threading
@@ -24,6 +24,8 @@ from usher_pipeline.inherited import inherit, start_apart
 from usher_pipeline.interrupts import ended_by
 
 if TYPE_CHECKING:
+    import asyncio
+    import concurrent.futures
     from collections.abc import Callable, Coroutine, Iterator
 
 __all__ = ["answered", "aside", "result_of"]
@@ -109,6 +111,8 @@ class _Beside:
 
     def run(self, coroutine: Coroutine[Any, Any, Any], timeout_s: float | None = None) -> Any:
         """Have the loop run a coroutine, and wait for what it returns."""
+        import asyncio
+
         limited = coroutine if timeout_s is None else _limited(coroutine, timeout_s)
         with self.lock:
             if self.is_cancelled:
@@ -128,6 +132,9 @@ class _Beside:
         running: concurrent.futures.Future[Any],
         coroutine: Coroutine[Any, Any, Any],
     ) -> Any:
+        import asyncio
+        import concurrent.futures
+
         while True:
             try:
                 return running.result(_LOOK_S)
@@ -145,6 +152,8 @@ class _Beside:
     def check(self) -> None:
         """Raise if the call was cancelled."""
         if self.is_cancelled:
+            import asyncio
+
             raise asyncio.CancelledError
 
     def cancel(self) -> None:
@@ -185,6 +194,8 @@ async def answered(work: Callable[[], Any]) -> Any:
         asyncio.CancelledError: The caller was cancelled; the function as well, and the work
             has come to its end.
     """
+    import asyncio
+
     loop = asyncio.get_running_loop()
     beside, context = _Beside(loop), contextvars.copy_context()
     context.run(_beside.set, beside)
@@ -226,6 +237,8 @@ class _Cancelled(Exception):  # noqa: N818 - it never leaves this module
 
 
 def _raisable(problem: BaseException) -> BaseException:
+    import asyncio
+
     if isinstance(problem, asyncio.CancelledError):
         return _Cancelled()
     if isinstance(problem, StopIteration):
@@ -235,6 +248,8 @@ def _raisable(problem: BaseException) -> BaseException:
 
 async def _limited(coroutine: Coroutine[Any, Any, Any], timeout_s: float) -> Any:
     """Return what a coroutine returns, if it does in some time."""
+    import asyncio
+
     limit = asyncio.timeout(timeout_s)
     try:
         async with limit:

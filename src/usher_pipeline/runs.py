@@ -31,7 +31,7 @@ from typing import (
 )
 from uuid import uuid4
 
-from usher_pipeline import display, standins, views
+from usher_pipeline import display, standins
 from usher_pipeline._version import __version__
 from usher_pipeline.config import settings
 from usher_pipeline.config.environment import variable
@@ -537,6 +537,8 @@ class Run:
         }
 
     def _repr_html_(self) -> str:
+        from usher_pipeline import views
+
         config = self.config_in_force()
         store = self.store
         facts = {"config": config.where, "store": f"{store.value} ({store.origin})"}

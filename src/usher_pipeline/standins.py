@@ -58,8 +58,8 @@ class StandIn:
             store: The DuckDB file of that.
             run: Who asks for it.
 
-            >>> stand_in = StandIn("/tmp/t/store.duckdb", "/tmp/t", guarded=("/work/genes",))
-        >>> stand_in.replaces("/work/genes/.usher/store.duckdb")
+        >>> stand_in = StandIn("/tmp/t/store.duckdb", "/tmp/t", guarded=("/srv/genes",))
+        >>> stand_in.replaces("/srv/genes/.usher/store.duckdb")
         True
         >>> stand_in.replaces(str(Path(tempfile.gettempdir(), "t", "other.duckdb")))
         False

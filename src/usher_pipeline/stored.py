@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from usher_pipeline import display, runs, views
+from usher_pipeline import display, runs
 from usher_pipeline.errors import CheckpointMissError
 from usher_pipeline.facts import InForce
 from usher_pipeline.fingerprint import values
@@ -124,6 +124,8 @@ class Entries(list[Entry]):
     """A list of stored results, which a notebook shows as a table."""
 
     def _repr_html_(self) -> str:
+        from usher_pipeline import views
+
         return views.entries_view(self)
 
 

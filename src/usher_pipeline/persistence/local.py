@@ -31,7 +31,6 @@ from usher_pipeline.frames import Packed
 from usher_pipeline.persistence import engine, publisher, reads
 from usher_pipeline.persistence.entries import read_json, write_json
 from usher_pipeline.persistence.flights import LOCKS, single_flight
-from usher_pipeline.persistence.maps import maps_of
 from usher_pipeline.persistence.places import check_name, folder_of
 from usher_pipeline.persistence.segments import RECENT_ENTRIES, Segments
 from usher_pipeline.persistence.spools import Spool
@@ -525,6 +524,8 @@ class LocalBackend:
             self._unmark(name)
             for work, _ in works(self.segments, name):
                 work.discard()
+            from usher_pipeline.persistence.maps import maps_of
+
             for stored in maps_of(self.segments, name):
                 stored.discard()
         return count
