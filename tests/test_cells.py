@@ -86,7 +86,7 @@ def test_what_can_not_be_kept_is_refused(text: str, output: str, problem: str) -
 @pytest.mark.parametrize("text", ["return 1", "await f()", "yield 1", "a = ", "break"])
 def test_what_is_no_cell_is_no_function_either(text: str) -> None:
     """What Python refuses in a cell is a syntax error, at the line that it has there."""
-    with pytest.raises(SyntaxError) as caught:
+    with pytest.raises(SyntaxError, match=r"\w") as caught:
         read(text)
     assert caught.value.lineno == 2
 

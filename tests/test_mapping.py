@@ -411,7 +411,7 @@ def test_ctrl_c_stores_what_is_done(api: Api) -> None:
     api.fails = {"d"}
     api.error = lambda _: KeyboardInterrupt()
     scan = papers_of(api).mapped(over="gene")
-    with pytest.raises(KeyboardInterrupt) as caught:
+    with pytest.raises(KeyboardInterrupt, match="items are stored") as caught:
         scan(list("abcdef"))
     assert caught.value.__notes__[0].startswith("papers: 3 of 6 items are stored. Call it")
     api.fails = set()
@@ -469,7 +469,7 @@ def test_a_refresh_asks_all_and_goes_on_where_it_was_stopped(api: Api) -> None:
     api.told()
     api.rows, api.fails = 3, {"c"}
     api.error = lambda _: KeyboardInterrupt()
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(KeyboardInterrupt, match="items are stored"):
         scan.refresh(list("abcd"))
     assert api.told() == ["a", "b", "c"]
     api.fails = set()
@@ -851,7 +851,7 @@ def test_to_cancel_an_asynchronous_call_cancels_what_runs(api: Api) -> None:
         task = asyncio.create_task(endless.mapped(over="gene", workers=2)(list("abcd")))
         await both.wait()
         task.cancel()
-        with pytest.raises(asyncio.CancelledError):
+        with pytest.raises(asyncio.CancelledError, match=r"^$"):
             await task
 
     asyncio.run(main())
@@ -1252,7 +1252,7 @@ def test_an_unsupported_frame_names_the_item(api: Api) -> None:
     def objects(item: int) -> pl.DataFrame:
         return pl.DataFrame({"x": [object()]}) if item else pl.DataFrame({"x": [1]})
 
-    with pytest.raises(MapIncompleteError) as caught:
+    with pytest.raises(MapIncompleteError, match="1 of 2 items failed: ") as caught:
         objects.mapped(over="item")([0, 1])
     assert caught.value.failures[0].error_type.endswith(UnsupportedFrameError.__name__)
 
@@ -1393,7 +1393,7 @@ def test_a_credential_within_an_item_is_stored_nowhere(item: Any) -> None:
         raise ValueError("no")
 
     scan = of_items.mapped(over="item")
-    with pytest.raises(MapIncompleteError) as caught:
+    with pytest.raises(MapIncompleteError, match="1 of 1 items failed: ") as caught:
         scan([item])
     assert "hush" not in str(caught.value)
     assert "(hidden)" in str(caught.value) or len(item) > 100
