@@ -18,7 +18,6 @@ from __future__ import annotations
 import json
 import math
 import re
-import shutil
 from collections import OrderedDict
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
@@ -27,11 +26,19 @@ from itertools import chain
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from uuid import uuid4
 
-from usher_pipeline.errors import CheckpointNameError, Failure, UnsupportedFrameError
+from usher_pipeline.errors import Failure, UnsupportedFrameError
 from usher_pipeline.fingerprint.content import combine
 from usher_pipeline.frames import Packed, adapter_of_kind
 from usher_pipeline.persistence.entries import is_formed_key, read_json, write_json
 from usher_pipeline.persistence.mapped import Mapped
+from usher_pipeline.persistence.parting import (
+    ODD,
+    folders_in,
+    is_of,
+    numbered,
+    remove,
+    size_of_folder,
+)
 from usher_pipeline.persistence.places import safe_name
 from usher_pipeline.persistence.spools import sync
 from usher_pipeline.records import Acceptance, Key, Read, utc_from_text
@@ -62,8 +69,6 @@ _MAPS: Final = ".maps"
 _FORMAT: Final = 1
 #: What code is called that a version stands for, which is in the key of the map.
 VERSIONED: Final = "version"
-#: Stands in the name of a folder that is being removed.
-_GONE: Final = "~"
 _MAP: Final = "map.json"
 _CODE: Final = ".code.json"
 _LIST: Final = ".list"
@@ -84,8 +89,6 @@ _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
 #: The last moment that there is a date for.
 _LATEST: Final = (datetime.max.replace(tzinfo=UTC) - _EPOCH) // _MICROSECOND
-#: What is raised where something else stands in a file than was written.
-_ODD: Final = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
 
 
 def code_of(key: Key) -> str:
@@ -189,7 +192,7 @@ class MapStatement:
                 tuple((str(code), Acceptance.from_json(s)) for code, s in data["accepted"]),
                 None if refresh is None else (str(refresh[0]), int(refresh[1])),
             )
-        except _ODD:
+        except ODD:
             return None
         is_text = all(isinstance(each.key, str) for _, each in found.accepted)
         return found if is_text and is_formed_key(found.key) else None
@@ -353,7 +356,7 @@ class StoredMap:
         """
         try:
             key = Key.from_json(read_json(self.folder / f"{digest}{_CODE}"))
-        except _ODD:
+        except ODD:
             return None
         return key if is_formed_key(key) and code_of(key) == digest else None
 
@@ -538,11 +541,7 @@ class StoredMap:
         return [part for part in whole if part.first > unread]
 
     def _names(self) -> list[re.Match[str]]:
-        try:
-            names = sorted(path.name for path in self.folder.iterdir())
-        except OSError:
-            return []
-        return [match for name in names if (match := _NAME.fullmatch(name))]
+        return numbered(self.folder, _NAME)
 
     def _last_numbers(self) -> Iterator[int]:
         for path in self.folder.glob("*.*"):
@@ -767,21 +766,12 @@ class StoredMap:
 
     def discard(self) -> None:
         """Remove all of it."""
-        gone = self.folder.with_name(f"{self.digest}{_GONE}{uuid4().hex[:8]}")
-        with suppress(FileNotFoundError):
-            self.folder.rename(gone)
-            shutil.rmtree(gone)
-        with suppress(OSError):
-            self.folder.parent.rmdir()
+        remove(self.folder)
 
     @property
     def size_bytes(self) -> int:
         """How big its files are."""
-        found = 0
-        for path in self.folder.glob("*"):
-            with suppress(OSError):
-                found += path.lstat().st_size
-        return found
+        return size_of_folder(self.folder)
 
 
 class DamagedRows(Exception):  # noqa: N818 - whoever reads a map answers it; nobody sees it
@@ -930,7 +920,7 @@ def _read_items(path: Path) -> _Part | None:
             *(int(about["rows"]), int(about["nbytes"]), int(about["size_bytes"])),
             tuple(answers),
         )
-    except (OSError, *_ODD, MemoryError, RecursionError, pa.ArrowException):
+    except (OSError, *ODD, MemoryError, RecursionError, pa.ArrowException):
         return None
 
 
@@ -976,17 +966,13 @@ def every_map(segments: Segments) -> Iterator[tuple[Path, StoredMap | None]]:
     Args:
         segments: The sealed results of the store.
     """
-    for folder in sorted((segments.folder / _MAPS).glob("*/*")):
-        if _GONE in folder.name:
+    for folder, is_gone in folders_in(segments.folder / _MAPS):
+        if is_gone:
             yield folder, None
             continue
         statement = MapStatement.from_json(read_json(folder / _MAP))
-        if statement is not None:
-            # Whoever made the files may have said anything.
-            with suppress(CheckpointNameError):
-                found = StoredMap(segments, statement.key.name, folder.name)
-                if found.folder == folder:
-                    yield folder, found
+        if statement is not None and is_of(folder, statement.key.name):
+            yield folder, StoredMap(segments, statement.key.name, folder.name)
 
 
 def maps_of(segments: Segments, name: str, over: str = "") -> list[StoredMap]:

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import re
 import shutil
-from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from uuid import uuid4
@@ -22,6 +21,14 @@ from uuid import uuid4
 from usher_pipeline.fingerprint.content import combine
 from usher_pipeline.frames import Packed, adapter_for, adapter_of_kind
 from usher_pipeline.persistence.entries import is_formed_key, read_json, write_json
+from usher_pipeline.persistence.parting import (
+    ODD,
+    folders_in,
+    is_of,
+    numbered,
+    remove,
+    size_of_folder,
+)
 from usher_pipeline.persistence.places import safe_name
 from usher_pipeline.persistence.spools import Spool, sync
 from usher_pipeline.records import Acceptance, Key, Read, utc_from_text, utc_now
@@ -50,15 +57,11 @@ __all__ = [
 _UNFINISHED: Final = ".unfinished"
 
 _FORMAT: Final = 1
-#: Stands in the name of a folder that is being removed.
-_GONE: Final = "~"
 _WORK: Final = "work.json"
 _NAME: Final = re.compile(r"(?P<first>\d{8})-(?P<last>\d{8})\.json")
 #: So many parts that are smaller than that are put together, in memory.
 _MOST_SMALL: Final = 256
 _SMALL_BYTES: Final = 1 << 20
-#: What is raised where something else stands in a file than was written.
-_ODD: Final = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +97,7 @@ class Statement:
             key, begun_at = Key.from_json(data["key"]), utc_from_text(data["begun_at"])
             accepted = tuple(map(Acceptance.from_json, data["accepted"]))
             found = cls(key, begun_at, accepted, bool(data["is_refresh"]))
-        except _ODD:
+        except ODD:
             return None
         return found if is_formed_key(key) else None
 
@@ -171,7 +174,7 @@ class SealedPart:
                     tuple(map(Read.from_json, reached["reads"])),
                 ),
             )
-        except _ODD:
+        except ODD:
             return None
 
 
@@ -210,11 +213,7 @@ class Unfinished:
         return whole
 
     def _names(self) -> list[re.Match[str]]:
-        try:
-            names = sorted(path.name for path in self.folder.iterdir())
-        except OSError:
-            return []
-        return [match for name in names if (match := _NAME.fullmatch(name))]
+        return numbered(self.folder, _NAME)
 
     def _read(self, name: re.Match[str]) -> SealedPart | None:
         part = SealedPart.from_json(read_json(self.folder / name[0]))
@@ -333,7 +332,7 @@ class Unfinished:
             is_whole = combine(part.kind, part.schema, digests) == part.content
             # One that knows nothing of the kind may not read it.
             adapter_of_kind(part.kind)
-        except (OSError, *_ODD, MemoryError, pa.ArrowException):
+        except (OSError, *ODD, MemoryError, pa.ArrowException):
             return None
         return Packed(table, part.schema, part.kind) if is_whole else None
 
@@ -344,7 +343,7 @@ class Unfinished:
             return None
         try:
             return adapter_of_kind(packed.kind).from_arrow(packed.table, packed.schema)
-        except _ODD:
+        except ODD:
             # Its schema is not that of its rows.
             return None
 
@@ -387,13 +386,7 @@ class Unfinished:
 
     def discard(self) -> None:
         """Remove all parts, which are in a result by now or of no use any more."""
-        # All of it at once; whoever is killed here leaves a folder that is swept.
-        gone = self.folder.with_name(f"{self.digest}{_GONE}{uuid4().hex[:8]}")
-        with suppress(FileNotFoundError):
-            self.folder.rename(gone)
-            shutil.rmtree(gone)
-        with suppress(OSError):
-            self.folder.parent.rmdir()
+        remove(self.folder)
 
 
 def _same(path: Path, folder: Path) -> None:
@@ -452,11 +445,7 @@ class Begun(NamedTuple):
     @property
     def size_bytes(self) -> int:
         """How big its files are."""
-        found = 0
-        for path in self.folder.glob("*"):
-            with suppress(OSError):
-                found += path.lstat().st_size
-        return found
+        return size_of_folder(self.folder)
 
 
 def every_work(segments: Segments) -> Iterator[Begun]:
@@ -465,16 +454,14 @@ def every_work(segments: Segments) -> Iterator[Begun]:
     Args:
         segments: The sealed results of the store.
     """
-    for folder in sorted((segments.folder / _UNFINISHED).glob("*/*")):
-        if _GONE in folder.name:
+    for folder, is_gone in folders_in(segments.folder / _UNFINISHED):
+        if is_gone:
             yield Begun(folder)
             continue
         statement = Statement.from_json(read_json(folder / _WORK))
-        if statement is not None:
+        if statement is not None and is_of(folder, statement.key.name):
             work = Unfinished(segments, statement.key.name, folder.name)
-            # Whoever made the files may have said anything.
-            if work.folder == folder:
-                yield Begun(folder, work, statement)
+            yield Begun(folder, work, statement)
 
 
 def works(segments: Segments, name: str) -> list[tuple[Unfinished, Key]]:
