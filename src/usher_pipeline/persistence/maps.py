@@ -84,6 +84,7 @@ _LEVEL_PARTS: Final = 16
 _SMALL_BYTES: Final = 1 << 20
 #: How much of what is read of parts is held in memory, and how much is handed out at once.
 _HELD_BYTES: Final = 1 << 28
+_SOON_BYTES: Final = 1 << 18
 _BLOCK_BYTES: Final = 1 << 26
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
@@ -687,8 +688,9 @@ class StoredMap:
                 "nbytes": table.nbytes,
             }
             size_bytes = _write(rows, table)
-            if size_bytes <= _SMALL_BYTES:
-                # It is put together with others soon.
+            if table.nbytes <= _SOON_BYTES:
+                # It is put together with others soon. There may be many of them, so that what
+                # is larger is rather read again.
                 self._hold(stem, packed)
         placed, start = [], 0
         for answer in answers:
