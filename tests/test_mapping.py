@@ -724,6 +724,24 @@ def test_items_expire_one_by_one(api: Api, monkeypatch: pytest.MonkeyPatch) -> N
     assert "1 expired" in str(scan.explain(["a", "b"]))
 
 
+def test_items_of_a_clock_that_was_wrong_have_expired(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was answered in the future by the clock is asked again, once."""
+    scan = papers_of(api, max_age="7d").mapped(over="gene")
+    with monkeypatch.context() as patch:
+        later(patch, timedelta(days=400))
+        scan(["a", "b"])
+    api.told()
+    assert genes_in(scan(["a", "b"])) == ["a", "b"]
+    assert genes_in(scan(["b", "a"])) == ["b", "a"]
+    assert api.told() == ["a", "b"]
+    (entry, _) = entries("papers")[:2]
+    assert abs((datetime.now(UTC) - entry.fresh_since).total_seconds()) < 3600
+    later(monkeypatch, timedelta(days=8))
+    assert "2 expired" in str(scan.explain(["a", "b"]))
+
+
 def test_what_items_were_answered_last_stands_in_when_they_fail(
     api: Api, monkeypatch: pytest.MonkeyPatch
 ) -> None:

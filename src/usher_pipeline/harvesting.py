@@ -620,9 +620,10 @@ class Harvest:
 
     def _answer(self, item: Item, attempts: int) -> Answer:
         # Whatever the clock does, what is said later counts.
-        self._latest = max(self._latest + 1, time.time_ns() // 1000)
-        code = self._spread.code
-        return Answer(item.digest, item.shown, 0, code, (), 0.0, self._latest, attempts)
+        now, code = time.time_ns() // 1000, self._spread.code
+        self._latest = at = max(self._latest + 1, now)
+        said = Answer(item.digest, item.shown, 0, code, (), 0.0, at, attempts)
+        return said._replace(skew=now - at)
 
     # --- committing ---
 
@@ -768,7 +769,7 @@ class Harvest:
             len(answers),
             self._asked_count,
             self._latest,
-            oldest=min((answer.at for answer in answers.values()), default=self._latest),
+            oldest=min((answer.moment for answer in answers.values()), default=self._latest),
             digest=self._stored.digest if self._stored is not None else "",
             listed=self._listed,
         )

@@ -22,7 +22,7 @@ from usher_pipeline.fingerprint.code import code_digest
 from usher_pipeline.fingerprint.key import KEY_RULES, Measured, Piece, context_of
 from usher_pipeline.freshness import renewed_as_said
 from usher_pipeline.persistence.maps import code_of, maps_of
-from usher_pipeline.planning import compare, expired
+from usher_pipeline.planning import CLOCK_TOLERANCE_S, compare, expired
 from usher_pipeline.reading import Versions
 from usher_pipeline.records import Key, Part, SettingRef, SourceRef, utc_now
 
@@ -253,11 +253,10 @@ def _causes_of_map(
     if older:
         found["code"].append(f"{older:,} of {len(best):,} items are of older code")
     if declared.max_age_s is not None:
-        oldest_s = declared.max_age_s
         now = utc_now()
-        old = sum(
-            a is not None and (now - a.answered_at).total_seconds() > oldest_s for a in best
-        )
+        ages_s = [(now - a.answered_at).total_seconds() for a in best if a is not None]
+        fresh = sum(-CLOCK_TOLERANCE_S <= age_s <= declared.max_age_s for age_s in ages_s)
+        old = len(ages_s) - fresh
         if old:
             found["age"].append(f"{old:,} of {len(best):,} items have expired")
     return _told(found)

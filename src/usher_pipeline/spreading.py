@@ -6,7 +6,6 @@ import json
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -18,7 +17,7 @@ from usher_pipeline.fingerprint.key import for_items, item_digests
 from usher_pipeline.frames import adapter_for, adapter_of_kind
 from usher_pipeline.hiding import HIDDEN, is_credential, without_credentials
 from usher_pipeline.persistence.maps import VERSIONED, Answer, DamagedRows, Index, StoredMap
-from usher_pipeline.planning import compare, still_answers
+from usher_pipeline.planning import CLOCK_TOLERANCE_S, compare, still_answers
 from usher_pipeline.records import Blocked, Hit, Miss, Reason, utc_now
 from usher_pipeline.results import LOST
 
@@ -191,6 +190,7 @@ def covered(  # noqa: PLR0913 - what a decision is made of
     stands: Callable[[tuple[Read, ...]], bool],
     *,
     oldest: int | None = None,
+    newest: int | None = None,
     refreshed_since: int | None = None,
 ) -> Coverage:
     """Return what is known of some items.
@@ -201,6 +201,8 @@ def covered(  # noqa: PLR0913 - what a decision is made of
         codes: The codes whose answers hold.
         stands: Tells whether what an answer read leads to the same versions now.
         oldest: Answers before that are too old, in microseconds since 1970; None for none.
+        newest: Those after that were given by a clock that was wrong, and nobody knows how
+            old they are; None for none.
         refreshed_since: If all are to be refreshed, the number from which on answers are
             those of this refresh.
     """
@@ -217,13 +219,18 @@ def covered(  # noqa: PLR0913 - what a decision is made of
                 found.failed.append(item)
             else:
                 found.missing.append(item)
-        elif oldest is not None and answer.at < oldest:
+        elif _is_too_old(answer, oldest, newest):
             found.expired.append(item)
         elif answer.reads and not stands(answer.reads):
             found.outdated.append(item)
         else:
             found.answers[item.digest] = answer
     return found
+
+
+def _is_too_old(answer: Answer, oldest: int | None, newest: int | None) -> bool:
+    is_old = oldest is not None and answer.moment < oldest
+    return is_old or (newest is not None and answer.moment > newest)
 
 
 # --- the call ---------------------------------------------------------------------------
@@ -359,9 +366,15 @@ class Spread:
         facts = planned.facts
         # Offline nothing is asked, and what probes answer is in the key of the map.
         is_any_age = facts.is_offline or bool(self.declared.probes)
-        oldest = None if is_any_age else self._oldest()
+        oldest, newest = (None, None) if is_any_age else self._ages()
         coverage = covered(
-            self.items, index, codes, stands, oldest=oldest, refreshed_since=since
+            self.items,
+            index,
+            codes,
+            stands,
+            oldest=oldest,
+            newest=newest,
+            refreshed_since=since,
         )
         self.coverage = coverage
         if refresh:
@@ -399,18 +412,19 @@ class Spread:
 
     def _stale(self, coverage: Coverage) -> Reason | None:
         """Return that answers are too old, and can not be asked for anew; None if not."""
-        oldest = self._oldest()
-        ages = [answer.at for answer in coverage.answers.values()]
-        expired = sum(at < oldest for at in ages) if oldest is not None else 0
+        answers, ages = coverage.answers.values(), self._ages()
+        expired = sum(_is_too_old(answer, *ages) for answer in answers)
         if not expired:
             return None
-        return Reason(f"{expired:,} of {len(ages):,} items expired; USHER_OFFLINE is set")
+        return Reason(f"{expired:,} of {len(answers):,} items expired; USHER_OFFLINE is set")
 
-    def _oldest(self) -> int | None:
+    def _ages(self) -> tuple[int | None, int | None]:
+        """Return between which moments answers are neither too old nor of a wrong clock."""
         age_s = self.declared.max_age_s
         if age_s is None:
-            return None
-        return round((utc_now() - timedelta(seconds=age_s)).timestamp() * 1e6)
+            return None, None
+        now_s = utc_now().timestamp()
+        return round((now_s - age_s) * 1e6), round((now_s + CLOCK_TOLERANCE_S) * 1e6)
 
     def _of_older_code(
         self,

@@ -107,12 +107,14 @@ class Answer(NamedTuple):
         code: The digest of the code that made them.
         reads: What that read from stores.
         elapsed_s: How long it took, in seconds; its share where several ran at a time.
-        at: When it was answered, in microseconds since 1970 (UTC); of two answers of a map
-            the later one has the higher number, whatever the clock did.
+        at: Its number: of two answers of a map the later one has the higher, whatever the
+            clock did. It is the time, in microseconds since 1970 (UTC), unless that had been
+            given before.
         attempts: How often it was asked.
         error: The class of the error and what it says, if it failed.
         start: The place of its first row in its part.
         part: The part that holds its rows.
+        skew: By how much the time was another than its number says, in microseconds.
     """
 
     item: str
@@ -126,11 +128,17 @@ class Answer(NamedTuple):
     error: tuple[str, str] | None = None
     start: int = 0
     part: str = ""
+    skew: int = 0
+
+    @property
+    def moment(self) -> int:
+        """When it was answered as the clock said, in microseconds since 1970 (UTC)."""
+        return self.at + self.skew
 
     @property
     def answered_at(self) -> datetime:
-        """When it was answered (UTC)."""
-        return _EPOCH + self.at * _MICROSECOND
+        """The same as a time."""
+        return _EPOCH + self.moment * _MICROSECOND
 
     @property
     def value(self) -> Any:
@@ -868,6 +876,7 @@ def _items_table(answers: Sequence[Answer], about: Mapping[str, Any]) -> pa.Tabl
         "elapsed_s": pa.array([a.elapsed_s for a in answers], pa.float32()),
         "at": pa.array([a.at for a in answers], pa.int64()),
         "attempts": pa.array([a.attempts for a in answers], pa.int32()),
+        "skew": pa.array([a.skew for a in answers], pa.int64()),
         "error_type": pa.array(
             [a.error and _utf8(a.error[0]) for a in answers], pa.large_string()
         ),
@@ -906,14 +915,14 @@ def _read_items(path: Path) -> _Part | None:
         reads = [tuple(map(Read.from_json, each)) for each in about["reads"]]
         answers, start, stem = [], 0, path.stem
         columns = [table.column(name).to_pylist() for name in _COLUMNS]
-        for item, shown, rows, code, read, elapsed_s, at, attempts, error_type, error in zip(
+        for item, shown, rows, code, read, elapsed_s, at, attempts, skew, *error in zip(
             *columns, strict=True
         ):
-            failed = None if error_type is None else (error_type, error)
+            failed = None if error[0] is None else (error[0], error[1])
             answers.append(
                 Answer(
                     *(item.hex(), shown, rows, codes[code], reads[read], elapsed_s, at),
-                    *(attempts, failed, start, stem),
+                    *(attempts, failed, start, stem, skew),
                 )
             )
             start += rows
@@ -945,6 +954,10 @@ def _is_formed(table: pa.Table, about: Mapping[str, Any]) -> bool:
         and all(0 <= code < len(about["codes"]) for code in wanted["code"])
         and all(0 <= read < len(about["reads"]) for read in wanted["reads"])
         and all(0 <= at <= _LATEST for at in wanted["at"])
+        and all(
+            0 <= at + skew <= _LATEST
+            for at, skew in zip(wanted["at"], wanted["skew"], strict=True)
+        )
         and all(map(math.isfinite, wanted["elapsed_s"]))
     )
 
@@ -954,7 +967,7 @@ def _texts_of(read: Read) -> tuple[object, ...]:
 
 
 _COLUMNS: Final = (
-    *("item", "shown", "rows", "code", "reads", "elapsed_s", "at", "attempts"),
+    *("item", "shown", "rows", "code", "reads", "elapsed_s", "at", "attempts", "skew"),
     *("error_type", "error"),
 )
 
