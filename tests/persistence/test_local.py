@@ -357,6 +357,30 @@ def test_the_marker_of_a_save_that_is_under_way_stays(stored: LocalBackend, key:
     assert table_of(stored) == 3
 
 
+def test_the_marker_of_a_save_that_ends_meanwhile_stays(
+    stored: LocalBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A result that is committed while an older one is published is published after it."""
+    newest, older = stored.recent("local_numbers")
+    packed = stored.load(newest)
+    assert packed is not None
+    saving = replace(newest, key=Key(newest.name, "ab" * 16, (), 1), created_at=utc_now())
+    replacing = Tables.replace
+
+    def committing(self: Tables, *args: Any, **options: Any) -> bool:
+        monkeypatch.setattr(Tables, "replace", replacing)
+        stored.segments.commit(stored.segments.seal(saving.name, packed), saving)
+        return replacing(self, *args, **options)
+
+    monkeypatch.setattr(Tables, "replace", committing)
+    stored.segments.mark(older, utc_now())
+    marker = stored.segments.mark(saving, utc_now())
+    assert stored.publish()
+    assert stored.segments.pending() == [marker]
+    assert table_of(stored) == 3
+    assert stored.segments.pending() == []
+
+
 def test_the_marker_of_a_save_that_never_ended_goes_after_an_hour(stored: LocalBackend) -> None:
     """What was marked long ago and has no entry was given up."""
     saving = in_flight(stored)

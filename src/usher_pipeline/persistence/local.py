@@ -633,15 +633,18 @@ class LocalBackend:
         marked = self.segments.pending()
         for name in dict.fromkeys(pending.name for pending in marked):
             of_name = [pending for pending in marked if pending.name == name]
-            for pending in reversed(of_name):
-                entry = self.segments.find(name, pending.key, pending.content)
-                if entry is not None:
-                    self._publish_entry(entry, pending.meant_at, timeout_s)
-                    break
-            for pending in of_name:
+            # Looked for once: the entry of a newer one may be committed meanwhile, and its
+            # mark must stay until a table was made of it.
+            entries = [self.segments.find(name, each.key, each.content) for each in of_name]
+            latest = next(
+                (index for index in reversed(range(len(entries))) if entries[index]), None
+            )
+            if latest is not None and (entry := entries[latest]) is not None:
+                self._publish_entry(entry, of_name[latest].meant_at, timeout_s)
+            for pending, entry in zip(of_name, entries, strict=True):
                 # One without its entry may be that of a result that is just being committed.
                 is_abandoned = utc_now() - pending.meant_at > _ABANDONED
-                if is_abandoned or self.segments.find(name, pending.key, pending.content):
+                if is_abandoned or entry is not None:
                     pending.path.unlink(missing_ok=True)
 
     def complete(self) -> None:
