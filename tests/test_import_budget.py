@@ -97,10 +97,19 @@ def small() -> pl.DataFrame:
 
 small()
 """
-#: What only other calls need: those on a loop, for many items, or in a notebook.
+#: What only other calls need: those that compute, on a loop, for many items, in a notebook.
 OF_OTHERS: Final = (
-    *("asyncio", "ssl", "usher_pipeline.asking", "usher_pipeline.dispatching"),
+    *(
+        "asyncio",
+        "ssl",
+        "difflib",
+        "tomllib",
+        "usher_pipeline.asking",
+        "usher_pipeline.dispatching",
+    ),
     *("usher_pipeline.mapping", "usher_pipeline.persistence.maps", "usher_pipeline.probes"),
+    *("usher_pipeline.resuming", "usher_pipeline.persistence.unfinished"),
+    *("usher_pipeline.persistence.flights", "usher_pipeline.persistence.tables"),
     *("usher_pipeline.views", "usher_pipeline.notebook", "usher_pipeline.testing"),
 )
 

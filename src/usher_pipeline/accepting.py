@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from usher_pipeline import reading, resuming, runs
+from usher_pipeline import reading, runs
 from usher_pipeline.errors import CheckpointMissError, StoreError
 from usher_pipeline.facts import InForce
 from usher_pipeline.fingerprint.key import context_of, rekeyed, stands_as
@@ -42,9 +42,12 @@ def accept(planned: Planned) -> int:
             reason = Reason("code changed", compare(entry.key, planned.key))
             accepted(planned, entry, reason, "accept()")
             return 1
-    of_unfinished = resuming.accept(planned) if declared.handed_in else None
-    if of_unfinished is not None:
-        return of_unfinished
+    if declared.handed_in:
+        from usher_pipeline import resuming
+
+        of_unfinished = resuming.accept(planned)
+        if of_unfinished is not None:
+            return of_unfinished
     decision = planned.decision
     reason = decision.reason if isinstance(decision, Miss) else Reason("it is lost or damaged")
     raise CheckpointMissError(declared.name, f"not even with older code ({reason})")
@@ -70,6 +73,8 @@ def accept_all(declared: Declaration) -> int:
             backend.accept(entry, now, statement)
             count += 1
     if declared.handed_in:
+        from usher_pipeline import resuming
+
         count += resuming.accept_all(backend, declared.name, context)
     return count
 

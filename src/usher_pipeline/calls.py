@@ -18,7 +18,6 @@ from usher_pipeline import (
     reading,
     recall,
     registry,
-    resuming,
     runs,
 )
 from usher_pipeline.config.environment import is_set, variable
@@ -291,6 +290,8 @@ def _decided(planned: Planned, found: Entry | None, refresh: str = "") -> Decisi
     request = freshness.with_age(request, declared, planned.facts)
     decision = decide(request, found, earlier, current, versions.stand_for)
     if declared.handed_in and not refresh:
+        from usher_pipeline import resuming
+
         return resuming.decided(planned, decision, request.on_code_change)
     return decision
 
@@ -596,6 +597,8 @@ def _work(planned: Planned, call: Call, before: reading.Watched, refresh: str) -
         return planned.spread.work(planned, call, before)
     if not planned.declared.handed_in:
         return None
+    from usher_pipeline import resuming
+
     policy = "recompute" if refresh else code_policy(planned.declared)
     unfinished = resuming.find(planned, policy)
     if refresh and not unfinished.is_refresh:

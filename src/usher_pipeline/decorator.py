@@ -26,7 +26,6 @@ from usher_pipeline import (
     reading,
     registry,
     results,
-    resuming,
     runs,
     stored,
 )
@@ -447,6 +446,8 @@ class Checkpointed(Generic[P, R]):
             ProbeError: A source was asked for its version, and has no answer.
         """
         if kwargs.get("partial") is True and "partial" not in self._declared.known:
+            from usher_pipeline import resuming
+
             rest = {name: value for name, value in kwargs.items() if name != "partial"}
             frame: R = resuming.stored_frame(self._unfinished(args, rest))
             return frame
@@ -460,6 +461,8 @@ class Checkpointed(Generic[P, R]):
         Raises:
             CheckpointMissError: Nothing of it is stored.
         """
+        from usher_pipeline import resuming
+
         return resuming.stored_rows(self._unfinished(args, kwargs))
 
     def lazy(self, *args: P.args, **kwargs: P.kwargs) -> pl.LazyFrame:

@@ -8,7 +8,6 @@ what was found, what was done about it, what to do now.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -67,6 +66,8 @@ _SHOWN_FAILURES = 3
 
 def _nearest(word: str, known: Iterable[str]) -> str:
     """Return a hint that names the known words closest to `word`, or all of a few."""
+    from difflib import get_close_matches
+
     known = sorted(known)
     close = get_close_matches(word, known, n=3)
     if close:

@@ -153,6 +153,12 @@ def test_a_folder_without_pyproject_has_no_table(tmp_path: Path) -> None:
     assert first_party(tmp_path) == frozenset([])
 
 
+def test_a_pyproject_that_does_not_name_the_library_is_not_parsed(project: Path) -> None:
+    """What says nothing to us costs no parser, and its mistakes are for others to tell."""
+    (project / "pyproject.toml").write_text("[tool.ruff\n", "utf-8")
+    assert tool_table(project) == {}
+
+
 @pytest.mark.parametrize(
     ("text", "problem"),
     [

@@ -11,7 +11,6 @@ from __future__ import annotations
 import copy
 import os
 from dataclasses import dataclass
-from difflib import get_close_matches
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
@@ -92,8 +91,8 @@ class Project:
         """The table ``[tool.usher]`` of its `pyproject.toml`, which nobody may change.
 
         Raises:
-            ConfigError: The file is no TOML, the entry is no table, or it has a name that
-                means nothing here.
+            ConfigError: The file names us and is no TOML, the entry is no table, or it
+                has a name that means nothing here.
         """
         file = self.root / _PYPROJECT
         return _read_table(file) if signature(file) is not None else {}
@@ -225,10 +224,15 @@ def _at(root: Path | None) -> Project:
 
 
 def _read_table(file: Path) -> dict[str, Any]:
-    import tomllib
-
     try:
-        document = tomllib.loads(file.read_text(encoding="utf-8"))
+        text = file.read_text(encoding="utf-8")
+        if "usher" not in text:
+            # Most projects say nothing to us, and the parser takes longer to load than a
+            # small result.
+            return {}
+        import tomllib
+
+        document = tomllib.loads(text)
     except ValueError as problem:
         raise ConfigError(file, f"it is no TOML: {problem}") from problem
     tools = document.get("tool", {})
@@ -237,6 +241,8 @@ def _read_table(file: Path) -> dict[str, Any]:
         found = type(table).__name__
         raise ConfigError(file, f"tool.usher: expected a table, got {found}")
     for name in table.keys() - _KNOWN:
+        from difflib import get_close_matches
+
         (nearest,) = get_close_matches(name, _KNOWN, n=1, cutoff=0)
         raise ConfigError(
             file,

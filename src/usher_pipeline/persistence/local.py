@@ -30,11 +30,9 @@ from usher_pipeline.fingerprint.files import know_store, signature
 from usher_pipeline.frames import Packed
 from usher_pipeline.persistence import engine, publisher, reads
 from usher_pipeline.persistence.entries import read_json, write_json
-from usher_pipeline.persistence.flights import LOCKS, single_flight
 from usher_pipeline.persistence.places import check_name, folder_of
 from usher_pipeline.persistence.segments import RECENT_ENTRIES, Segments
 from usher_pipeline.persistence.spools import Spool
-from usher_pipeline.persistence.unfinished import Unfinished, works
 from usher_pipeline.records import utc_from_text, utc_now
 
 if TYPE_CHECKING:
@@ -49,6 +47,7 @@ if TYPE_CHECKING:
     from usher_pipeline.persistence.flights import Holder
     from usher_pipeline.persistence.segments import Opened
     from usher_pipeline.persistence.tables import Row, Stored, Tables
+    from usher_pipeline.persistence.unfinished import Unfinished
     from usher_pipeline.records import Acceptance, Entry, Key, Read, Renewal
 
 __all__ = ["SEGMENT_BUDGET_BYTES", "LocalBackend", "resolved"]
@@ -494,6 +493,8 @@ class LocalBackend:
             name: The checkpoint.
             key: The digest of the key.
         """
+        from usher_pipeline.persistence.unfinished import Unfinished
+
         return Unfinished(self.segments, name, key)
 
     def forget(self, entry: Entry) -> None:
@@ -522,10 +523,11 @@ class LocalBackend:
         with self.tables.removing(name):
             self.segments.clear(name)
             self._unmark(name)
+            from usher_pipeline.persistence.maps import maps_of
+            from usher_pipeline.persistence.unfinished import works
+
             for work, _ in works(self.segments, name):
                 work.discard()
-            from usher_pipeline.persistence.maps import maps_of
-
             for stored in maps_of(self.segments, name):
                 stored.discard()
         return count
@@ -829,6 +831,8 @@ class LocalBackend:
         """
         if not self.segments.folder.is_dir():
             self._require_usable()
+        from usher_pipeline.persistence.flights import LOCKS, single_flight
+
         return single_flight(self.segments.folder / LOCKS, name, key, tell)
 
 
