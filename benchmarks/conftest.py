@@ -13,6 +13,7 @@ import pytest
 # The benchmarks and their scripts import the modules of this folder by name.
 sys.path.insert(0, str(Path(__file__).parent))
 
+import tables
 from figures import short
 from mixed import mixed
 from processes import STORE
@@ -42,7 +43,9 @@ def _elsewhere(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None
 
 @pytest.fixture(scope="module")
 def frame() -> pl.DataFrame:
-    """Ten million rows of eight types."""
+    """Ten million rows of eight types; what ``usher warm`` stored, if a store is named."""
+    if "USHER_STORE" in os.environ:
+        return tables.as_if_made_here(tables.ten_million())
     return mixed()
 
 
