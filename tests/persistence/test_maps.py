@@ -1146,6 +1146,94 @@ def test_rows_of_another_part_are_not_taken_for_its_own(stored: StoredMap) -> No
         reader.rows([known])
 
 
+def test_a_whole_part_is_found_whole(stored: StoredMap) -> None:
+    """What was committed has no problem, and says how much it is."""
+    commit(stored, answer(1, 1, row_count=1), answer(2, 2), failed(3, 3))
+    commit(stored, failed(4, 4))
+    first, second = map(again(stored).examine, stored.stems())
+    assert (first.problem, first.item_count) == ("", 3)
+    assert (second.problem, second.item_count) == ("", 1)
+    assert first.size_bytes + second.size_bytes == sum(
+        path.stat().st_size for path in stored.folder.glob("0*")
+    )
+
+
+@pytest.mark.parametrize(
+    ("ending", "problem", "count"),
+    [("items", "its items can not be read", 0), ("rows", "its rows are not what", 1)],
+)
+def test_a_damaged_part_is_set_aside_and_others_stay(
+    stored: StoredMap, ending: str, problem: str, count: int
+) -> None:
+    """What is not as it was committed is found whatever was read before, and moved away."""
+    commit(stored, answer(1, 1, row_count=1))
+    commit(stored, answer(2, 2, row_count=1))
+    path = stored.folder / f"00000001-00000001.{ending}"
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+    reader = again(stored)
+    facts = reader.examine("00000001-00000001")
+    assert facts.problem.startswith(problem)
+    assert facts.item_count == count
+    placed = reader.set_seen_aside(facts)
+    assert placed is not None
+    assert {each.name for each in placed.parent.iterdir()} == {
+        "00000001-00000001.items",
+        "00000001-00000001.rows",
+    }
+    require_known(reader, [answer(2, 2, row_count=1)])
+    assert reader.stems() == ["00000002-00000002"]
+    assert not reader.examine("00000002-00000002").problem
+
+
+def test_rows_that_are_gone_are_damage(stored: StoredMap) -> None:
+    """A part without its rows is set aside as well."""
+    commit(stored, answer(1, 1, row_count=1))
+    (stored.folder / "00000001-00000001.rows").unlink()
+    reader = again(stored)
+    facts = reader.examine("00000001-00000001")
+    assert facts.problem == "its rows are not what was stored"
+    assert reader.set_seen_aside(facts) is not None
+    assert reader.stems() == []
+
+
+def test_a_part_that_came_in_the_place_of_a_damaged_one_stays(stored: StoredMap) -> None:
+    """What was committed after the look is not what was looked at."""
+    commit(stored, answer(1, 1, row_count=1))
+    path = stored.folder / "00000001-00000001.items"
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-20])
+    reader = again(stored)
+    facts = reader.examine("00000001-00000001")
+    path.unlink()
+    path.write_bytes(whole)
+    assert reader.set_seen_aside(facts) is None
+    require_known(again(reader), [answer(1, 1, row_count=1)])
+
+
+def test_a_part_of_another_format_is_no_damage(stored: StoredMap) -> None:
+    """What a newer library wrote is not for us to judge."""
+    commit(stored, answer(1, 1, row_count=1))
+    path = stored.folder / "00000001-00000001.items"
+    table, about = items_file(path)
+    write_items(path, table, about | {"format": 2})
+    assert not again(stored).examine("00000001-00000001").problem
+
+
+def test_rows_for_which_a_library_is_missing_are_no_damage(
+    stored: StoredMap, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the frames of a map can not be built they are whole all the same."""
+    commit(stored, answer(1, 1, row_count=1))
+
+    def missing(kind: str) -> Any:
+        raise ImportError(kind)
+
+    monkeypatch.setattr(maps, "adapter_of_kind", missing)
+    assert not again(stored).examine("00000001-00000001").problem
+
+
 def test_a_folder_in_the_place_of_a_file_is_none(stored: StoredMap) -> None:
     """What is no file is not there."""
     for name in ("00000001-00000001.items", "00000002-00000002.items"):

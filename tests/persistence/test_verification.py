@@ -14,9 +14,10 @@ import pytest
 
 from usher_pipeline import checkpoint, load, run
 from usher_pipeline.errors import OptionError, StoreBusyError
-from usher_pipeline.persistence import PipelineStore, publisher
+from usher_pipeline.persistence import PipelineStore, maps, publisher
 from usher_pipeline.persistence.entries import GONE
 from usher_pipeline.persistence.local import LocalBackend
+from usher_pipeline.persistence.maps import maps_of
 from usher_pipeline.persistence.segments import Segments
 from usher_pipeline.persistence.sweeping import DAMAGED
 from usher_pipeline.persistence.verification import verify
@@ -39,6 +40,12 @@ def numbers(count: int = 2) -> pl.DataFrame:
 def halves() -> dict[str, pl.DataFrame]:
     """Return two frames."""
     return {"low": pl.DataFrame({"n": [1]}), "high": pl.DataFrame({"n": [2, 3]})}
+
+
+@checkpoint(name="verified_items")
+def squares(number: int) -> pl.DataFrame:
+    """Return the rows of an item."""
+    return pl.DataFrame({"n": [number], "square": [number**2]})
 
 
 @pytest.fixture
@@ -512,3 +519,78 @@ def test_an_older_result_does_not_answer_for_a_damaged_entry(
     verify(labelled_store)
     with run(store=labelled_store.path):
         assert isinstance(labelled.explain(3), Miss)
+
+
+# --- maps -------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def mapped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> LocalBackend:
+    """A store with the four items of a map in two parts or more."""
+    monkeypatch.setattr(maps, "_SMALL_BYTES", 0)
+    with run(store=tmp_path / "store.duckdb"):
+        items = squares.mapped(over="number")
+        items([1, 2])
+        items([1, 2, 3, 4])
+    backend = LocalBackend(tmp_path / "store.duckdb", timeout_s=0.1)
+    (stored,) = maps_of(backend.segments, "verified_items")
+    assert len(stored.stems()) >= 2
+    return backend
+
+
+def test_a_map_that_is_whole_is_found_whole(mapped: LocalBackend) -> None:
+    """Of maps it is said how many there are; their parts count to what was read."""
+    found = verify(mapped)
+    assert found.is_whole
+    assert found.map_count == 1
+    (stored,) = maps_of(mapped.segments, "verified_items")
+    of_parts = sum(stored.examine(stem).size_bytes for stem in stored.stems())
+    assert of_parts > 0
+    assert found.size_bytes == of_parts + sum(
+        path.stat().st_size for path in mapped.segments.folder.glob("verified_items/*.arrow")
+    )
+    assert " · 1 maps" in str(found)
+
+
+def test_only_items_of_a_damaged_part_are_asked_again(
+    mapped: LocalBackend, tmp_path: Path
+) -> None:
+    """A part that is damaged is set aside, and said; the others are good as they are."""
+    (stored,) = maps_of(mapped.segments, "verified_items")
+    stem = stored.stems()[0]
+    count = stored.examine(stem).item_count
+    assert 0 < count < 4
+    path = stored.folder / f"{stem}.rows"
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+    assert verify(mapped, [NAME]).findings == ()
+    (finding,) = verify(mapped, ["verified_items"]).findings
+    assert (finding.name, finding.key) == ("verified_items", stored.digest)
+    assert (finding.half, finding.problem) == ("part", "its rows are not what was stored")
+    assert finding.outcome == f"gone; the next call asks {count:,} items again"
+    assert Path(finding.aside).parent.parent == mapped.segments.folder / DAMAGED
+    assert verify(mapped).is_whole
+    with run(store=tmp_path / "store.duckdb"):
+        told = squares.mapped(over="number").explain([4, 3, 2, 1])
+        assert f"{count} of 4 items are to ask" in str(told)
+        assert squares.mapped(over="number")([4, 3, 2, 1])["square"].to_list() == [16, 9, 4, 1]
+
+
+def test_a_damaged_part_that_can_not_be_moved_is_said(
+    mapped: LocalBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where a part can not be set aside it stays, and the finding says why."""
+    (stored,) = maps_of(mapped.segments, "verified_items")
+    path = stored.folder / f"{stored.stems()[0]}.items"
+    path.write_bytes(b"no items")
+
+    def full(*_: Any) -> None:
+        raise OSError("no room")
+
+    monkeypatch.setattr(Segments, "set_aside", full)
+    (finding,) = verify(mapped).findings
+    assert finding.problem == "its items can not be read"
+    assert finding.outcome == "left where it is: no room"
+    assert finding.aside == ""
+    assert path.read_bytes() == b"no items"

@@ -512,10 +512,11 @@ class PipelineStore:
         A damaged segment is made good from its table, and a table that holds something
         else than its result from the segment; it keeps what it holds under another name,
         since somebody may have worked for that. What neither half has any more is gone,
-        so that the next call computes it. The database is held for one table at a time.
+        so that the next call computes it. Of a map the items of a damaged part are asked
+        again. The database is held for one table at a time.
 
         Args:
-            names: Only results of these names; all unless given.
+            names: Only results and maps of these names; all unless given.
 
         Returns:
             What was found and what became of it; `is_whole` if nothing was.

@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Finding", "Half", "Verified"]
 
-#: What of a result can be damaged.
-Half: TypeAlias = Literal["segment", "entry", "table"]
+#: What of a result can be damaged, and the parts of which the items of a map are stored.
+Half: TypeAlias = Literal["segment", "entry", "table", "part"]
 
 _HEAD: Final = ("name", "half", "problem", "outcome", "set aside as")
 
@@ -25,8 +25,9 @@ class Finding:
 
     Attributes:
         name: The checkpoint.
-        key: The digest of the key.
-        half: What is damaged: the segment, the entry, or the table.
+        key: The digest of the key; of a part that of what the items of its map have in
+            common.
+        half: What is damaged: the segment, the entry or the table, or a part of a map.
         problem: What is wrong, as a clause.
         outcome: What became of the result, as a clause.
         aside: Where the damaged thing is now: a path, or the name of a table; empty if there
@@ -49,11 +50,12 @@ class Verified:
         path: The database of the store.
         result_count: How many results were looked at.
         table_count: How many published tables were.
-        size_bytes: How big the segments were.
+        size_bytes: How big the segments were, and the parts of maps.
         findings: What was not as it was stored.
         evicted: Results without a segment that their table serves, as ``name/stem``.
         orphans: Segments without an entry; `prune` sweeps them.
         unlisted: Published tables whose entry is not in the folder; they serve by themselves.
+        map_count: How many maps were looked at, whose items are stored one by one.
     """
 
     path: Path
@@ -64,6 +66,7 @@ class Verified:
     evicted: tuple[str, ...] = ()
     orphans: tuple[str, ...] = ()
     unlisted: tuple[str, ...] = ()
+    map_count: int = 0
 
     @property
     def is_whole(self) -> bool:
@@ -79,6 +82,7 @@ class Verified:
             f"{self.table_count} tables",
         ]
         for count, what in (
+            (self.map_count, "maps"),
             (len(self.evicted), "evicted"),
             (len(self.orphans), "segments without entry"),
             (len(self.unlisted), "tables without entry"),

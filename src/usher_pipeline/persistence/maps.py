@@ -44,6 +44,7 @@ from usher_pipeline.persistence.spools import sync
 from usher_pipeline.records import Acceptance, Key, Read, utc_from_text
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
@@ -57,6 +58,7 @@ __all__ = [
     "DamagedRows",
     "Index",
     "MapStatement",
+    "PartFacts",
     "StoredMap",
     "code_of",
     "every_map",
@@ -72,6 +74,8 @@ VERSIONED: Final = "version"
 _MAP: Final = "map.json"
 _CODE: Final = ".code.json"
 _LIST: Final = ".list"
+#: The two files of a part; the first of them says that it is there.
+_PAIR: Final = (".items", ".rows")
 #: How long the digest of an item is.
 _ITEM_BYTES: Final = 16
 #: How often who does not hold a map looks anew when parts are put together meanwhile.
@@ -494,28 +498,32 @@ class StoredMap:
             self._held_bytes -= dropped.table.nbytes
 
     def _read_rows(self, part: _Part) -> Packed:
-        from usher_pipeline.fingerprint.frames import column_digests
         from usher_pipeline.frames.streams import taken
+
+        found = self._committed_rows(part)
+        try:
+            # A schema that does not fit, or that another version of a library does not
+            # know, is met here and not where the rows are wanted.
+            empty = taken(found, ())
+            adapter_of_kind(part.kind).from_arrow(empty.table, empty.schema)
+        except Exception as problem:  # what stands in files may make anything raise
+            raise DamagedRows(part.stem) from problem
+        return found
+
+    def _committed_rows(self, part: _Part) -> Packed:
+        from usher_pipeline.fingerprint.frames import column_digests
 
         try:
             table = Mapped(self.folder / f"{part.stem}.rows").table
             # The file may be anybody's: no frame is built before its structure is checked.
             table.validate(full=True)
-            is_whole = (
-                table.num_rows == part.row_count
-                and combine(part.kind, part.schema, column_digests(table)) == part.content
-            )
-            found = Packed(table, part.schema, part.kind)
-            if is_whole:
-                # A schema that does not fit, or that another version of a library does not
-                # know, is met here and not where the rows are wanted.
-                empty = taken(found, ())
-                adapter_of_kind(part.kind).from_arrow(empty.table, empty.schema)
-        except Exception:  # noqa: BLE001 - what stands in files may make anything raise
-            is_whole = False
+            content = combine(part.kind, part.schema, column_digests(table))
+            is_whole = table.num_rows == part.row_count and content == part.content
+        except Exception as problem:  # what stands in files may make anything raise
+            raise DamagedRows(part.stem) from problem
         if not is_whole:
             raise DamagedRows(part.stem)
-        return found
+        return Packed(table, part.schema, part.kind)
 
     def _whole(self) -> list[_Part]:
         """Return the parts, each number in one of them."""
@@ -548,6 +556,62 @@ class StoredMap:
             if not is_covered and self._part(name) is None:
                 unread = max(unread, number)
         return [part for part in whole if part.first > unread]
+
+    # --- looking for damage ---
+
+    def stems(self) -> list[str]:
+        """Return the parts whose items are there, whether or not they can be read."""
+        return [name[0].removesuffix(".items") for name in self._names()]
+
+    def examine(self, stem: str) -> PartFacts:
+        """Read and digest a part.
+
+        Args:
+            stem: One of `stems`.
+
+        Returns:
+            What is wrong with it, if anything is, and what the disk said before it was read.
+            One that another version of the library wrote counts as whole.
+        """
+        seen = self._facts(stem)
+        path = self.folder / f"{stem}.items"
+        part = self._part(_named(path.name))
+        if part is None:
+            problem = "" if _is_of_another_version(path) else "its items can not be read"
+            return PartFacts(stem, problem, 0, seen)
+        problem = ""
+        if part.kind:
+            try:
+                self._committed_rows(part)
+            except DamagedRows:
+                problem = "its rows are not what was stored"
+        return PartFacts(stem, problem, len(part.answers), seen)
+
+    def _facts(self, stem: str) -> tuple[os.stat_result | None, ...]:
+        return tuple(_stat_of(self.folder / f"{stem}{ending}") for ending in _PAIR)
+
+    def set_seen_aside(self, facts: PartFacts) -> Path | None:
+        """Set a damaged part aside, if it is still what was examined.
+
+        Args:
+            facts: What `examine` returned.
+
+        Returns:
+            Where its items are; None if it was gone, or is another part by now.
+
+        Raises:
+            OSError: It can not be moved.
+        """
+        placed = None
+        for ending, seen in zip(_PAIR, facts.seen, strict=True):
+            if seen is None:
+                continue
+            aside = self.segments.set_aside(self.folder / f"{facts.stem}{ending}", seen)
+            if aside is None and ending == _PAIR[0]:
+                return None
+            placed = placed or aside
+        self._parts.pop(f"{facts.stem}.items", None)
+        return placed
 
     def _names(self) -> list[re.Match[str]]:
         return numbered(self.folder, _NAME)
@@ -751,7 +815,7 @@ class StoredMap:
         self._commit(packed, wanted, (tail[0].first, tail[-1].last))
         for part in tail:
             # The pair that stands for it is committed; what says that it is there goes first.
-            for ending in (".items", ".rows"):
+            for ending in _PAIR:
                 (self.folder / f"{part.stem}{ending}").unlink(missing_ok=True)
             self._parts.pop(f"{part.stem}.items", None)
             self._drop(part.stem)
@@ -770,7 +834,7 @@ class StoredMap:
         Args:
             stem: The part, as `DamagedRows` names it.
         """
-        for ending in (".items", ".rows"):
+        for ending in _PAIR:
             self.segments.set_aside(self.folder / f"{stem}{ending}")
         self._parts.pop(f"{stem}.items", None)
 
@@ -782,6 +846,28 @@ class StoredMap:
     def size_bytes(self) -> int:
         """How big its files are."""
         return size_of_folder(self.folder)
+
+
+class PartFacts(NamedTuple):
+    """What reading a part found.
+
+    Attributes:
+        stem: The part.
+        problem: What is wrong, as a clause; empty if nothing is.
+        item_count: How many answers it has; 0 if that can not be read.
+        seen: What the disk said of its items and of its rows before they were read; None
+            for a file that is not there.
+    """
+
+    stem: str
+    problem: str
+    item_count: int
+    seen: tuple[os.stat_result | None, ...]
+
+    @property
+    def size_bytes(self) -> int:
+        """How big its files are."""
+        return sum(each.st_size for each in self.seen if each is not None)
 
 
 class DamagedRows(Exception):  # noqa: N818 - whoever reads a map answers it; nobody sees it
@@ -960,6 +1046,26 @@ def _is_formed(table: pa.Table, about: Mapping[str, Any]) -> bool:
         )
         and all(map(math.isfinite, wanted["elapsed_s"]))
     )
+
+
+def _is_of_another_version(path: Path) -> bool:
+    """Tell whether a file of items says that it is of a format that we do not know."""
+    import pyarrow as pa
+
+    try:
+        with pa.OSFile(str(path), "rb") as source:
+            stated = json.loads(pa.ipc.open_file(source).schema.metadata[_ABOUT])
+        found = stated["about"]["format"]
+    except (OSError, *ODD, MemoryError, RecursionError, pa.ArrowException):
+        return False
+    return isinstance(found, int) and found != _FORMAT
+
+
+def _stat_of(path: Path) -> os.stat_result | None:
+    try:
+        return path.lstat()
+    except OSError:
+        return None
 
 
 def _texts_of(read: Read) -> tuple[object, ...]:

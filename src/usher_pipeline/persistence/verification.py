@@ -1,13 +1,15 @@
-"""Looking through a whole store for damage: every segment and every published table.
+"""Looking through a whole store for damage: segments, published tables and parts of maps.
 
 All is read and digested anew; what this process remembers of files that it looked at
 before counts for nothing here. What is damaged is set aside, made good from its other
-half where that is whole, and else is gone: the next call computes it.
+half where that is whole, and else is gone: the next call computes it, or asks the items
+of a map again.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import unquote
 
@@ -21,6 +23,7 @@ from usher_pipeline.persistence.entries import (
     write_json,
 )
 from usher_pipeline.persistence.findings import Finding, Verified
+from usher_pipeline.persistence.maps import every_map
 from usher_pipeline.persistence.places import safe_name
 from usher_pipeline.persistence.sweeping import leftovers
 from usher_pipeline.persistence.tables import entry_of
@@ -33,6 +36,7 @@ if TYPE_CHECKING:
     from usher_pipeline.frames import Packed
     from usher_pipeline.persistence.findings import Half
     from usher_pipeline.persistence.local import LocalBackend
+    from usher_pipeline.persistence.maps import StoredMap
     from usher_pipeline.persistence.tables import Row
     from usher_pipeline.records import Entry
 
@@ -53,6 +57,7 @@ class _Look:
         findings: What is damaged.
         evicted: What only the table has.
         unlisted: What only the database knows.
+        map_count: How many maps were looked at.
     """
 
     backend: LocalBackend
@@ -62,6 +67,7 @@ class _Look:
     findings: list[Finding] = field(default_factory=list)
     evicted: list[str] = field(default_factory=list)
     unlisted: list[str] = field(default_factory=list)
+    map_count: int = 0
 
     def found(self, entry: Entry, half: Half, problem: str, outcome: str, aside: Any) -> None:
         """Note a damage."""
@@ -74,7 +80,7 @@ def verify(backend: LocalBackend, names: Iterable[str] | None = None) -> Verifie
 
     Args:
         backend: The store.
-        names: Only results of these names; all unless given.
+        names: Only results and maps of these names; all unless given.
 
     Raises:
         StoreBusyError: Others held the database for longer than we may wait. What was made
@@ -83,10 +89,14 @@ def verify(backend: LocalBackend, names: Iterable[str] | None = None) -> Verifie
     look = _Look(backend)
     rows = {safe_name(r.table_name): r for r in backend.tables.rows() if r.key and r.entry}
     folders = {folder.name for folder in backend.segments.folders()} | rows.keys()
+    names = None if names is None else frozenset(names)
     if names is not None:
         folders &= {safe_name(name) for name in names}
     for folder in sorted(folders):
         _look_at(look, folder, rows.get(folder))
+    for _, stored in every_map(backend.segments):
+        if stored is not None and (names is None or stored.name in names):
+            _look_at_map(look, stored)
     orphans = [each.path for each in leftovers(backend.segments) if each.kind == "orphan"]
     shown = [f"{p.parent.name}/{p.stem}" for p in orphans if p.parent.name in folders]
     return Verified(
@@ -98,6 +108,7 @@ def verify(backend: LocalBackend, names: Iterable[str] | None = None) -> Verifie
         tuple(look.evicted),
         tuple(shown),
         tuple(look.unlisted),
+        look.map_count,
     )
 
 
@@ -249,6 +260,28 @@ def _has_older(look: _Look, entry: Entry) -> bool:
     """Tell whether an older result of a key would answer, were the latest one gone."""
     stems = (f"{entry.key.digest}-{number}" for number in range(1, entry.number))
     return any(look.backend.segments.read(entry.name, stem) is not None for stem in stems)
+
+
+# --- maps -------------------------------------------------------------------------------
+
+
+def _look_at_map(look: _Look, stored: StoredMap) -> None:
+    """Look at the parts of a map; the items of one that is damaged are asked again."""
+    look.map_count += 1
+    for stem in stored.stems():
+        facts = stored.examine(stem)
+        if not facts.problem:
+            look.size_bytes += facts.size_bytes
+            continue
+        aside, trouble = _tried(partial(stored.set_seen_aside, facts))
+        if aside is None and not trouble:
+            # Parts were put together meanwhile, and another one stands for it.
+            continue
+        items = f"{facts.item_count:,} items" if facts.item_count else "its items"
+        gone = f"gone; the next call asks {items} again"
+        outcome = f"left where it is: {trouble}" if trouble else gone
+        name, digest, placed = stored.name, stored.digest, str(aside or "")
+        look.findings.append(Finding(name, digest, "part", facts.problem, outcome, placed))
 
 
 def _tried(act: Callable[[], Any]) -> tuple[Any, str]:
