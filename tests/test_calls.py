@@ -452,7 +452,7 @@ def test_a_config_that_breaks_meanwhile_costs_no_result() -> None:
 
     @checkpoint(name="long")
     def long() -> pl.DataFrame:
-        Path("pyproject.toml").write_text("[project\n")
+        Path("pyproject.toml").write_text("[tool.usher\n")
         return pl.DataFrame({"a": [1]})
 
     with pytest.warns(UsherWarning, match=r"can not be told: .*pyproject\.toml"):

@@ -9,7 +9,6 @@ import json
 import os
 import subprocess
 import sys
-from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from typing import Any, Final
 
@@ -101,15 +100,28 @@ def bench(session):
 FETCH: Final = "from genekit.tables import deep_genes; deep_genes()"
 
 
+def done_in(project: Path, *command: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    """Run this Python in a project; return how that ended."""
+    return subprocess.run(
+        [sys.executable, *command],
+        cwd=project,
+        env={**os.environ, **variables},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
 def other_python() -> str:
     """Return Python 3.13, else another one than this, else this one."""
-    spec = spec_from_file_location("noxfile", ROOT / "noxfile.py")
-    assert spec is not None
-    assert spec.loader is not None
-    noxfile = module_from_spec(spec)
-    spec.loader.exec_module(noxfile)
-    found: dict[str, str] = noxfile.FOUND
-    others = (path for version, path in found.items() if version != noxfile.HERE)
+    # In a process of its own: nox makes all loggers of one its own.
+    program = "import json, noxfile; print(json.dumps([noxfile.HERE, noxfile.FOUND]))"
+    done = done_in(ROOT, "-c", program)
+    assert done.returncode == 0, done.stderr
+    here: str
+    found: dict[str, str]
+    here, found = json.loads(done.stdout)
+    others = (path for version, path in found.items() if version != here)
     return found.get("3.13") or next(others, sys.executable)
 
 
@@ -121,18 +133,6 @@ def project(tmp_path: Path) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, "utf-8")
     return tmp_path / "project"
-
-
-def done_in(project: Path, *command: str, **variables: str) -> subprocess.CompletedProcess[str]:
-    """Run this Python in a project; return how that ended."""
-    return subprocess.run(
-        [sys.executable, *command],
-        cwd=project,
-        env={**os.environ, **variables},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
 
 
 def test_what_was_fetched_serves_an_offline_session(project: Path) -> None:

@@ -17,7 +17,15 @@ from hypothesis import strategies as st
 
 from usher_pipeline.errors import UnsupportedFrameError
 from usher_pipeline.frames import adapter_for, adapter_of_kind, streams
-from usher_pipeline.frames.streams import Growing, appended, as_table, coalesced, taken
+from usher_pipeline.frames.streams import (
+    Growing,
+    appended,
+    as_table,
+    coalesced,
+    taken,
+    typed,
+    untyped,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -92,7 +100,6 @@ def test_new_words_of_a_dictionary_are_added() -> None:
         ),
         (pl.DataFrame({"b": [1]}), r"the columns of frame 2 is b, not a"),
         (pl.DataFrame({"a": [1], "b": [1]}), r"the columns of frame 2 is a, b, not a"),
-        (pl.DataFrame({"a": [None]}), r"column 'a' of frame 2"),
         (pl.DataFrame({"a": [object()]}), r"column 'a' of frame 2 is Object"),
     ],
 )
@@ -349,6 +356,86 @@ def test_any_frames_of_polars_are_appended_and_taken(
         places = positions(data, expected.height)
         found = unpacked(taken(whole, places))
         polars.testing.assert_frame_equal(found, expected[places])
+
+
+NULLS = st.recursive(
+    st.sampled_from([pl.Null(), pl.Int8(), pl.String(), pl.Date(), pl.Categorical()]),
+    lambda inner: st.one_of(
+        inner.filter(lambda dtype: dtype != pl.Categorical()).map(pl.List),
+        inner.filter(lambda dtype: dtype != pl.Categorical()).map(lambda d: pl.Array(d, 2)),
+        st.lists(
+            st.tuples(
+                st.sampled_from("xyz"), inner.filter(lambda dtype: dtype != pl.Categorical())
+            ),
+            min_size=1,
+            max_size=3,
+            unique_by=lambda field: field[0],
+        ).map(lambda fields: pl.Struct(dict(fields))),
+    ),
+    max_leaves=4,
+)
+
+
+def emptied(data: st.DataObject, dtype: Any) -> Any:
+    """Return a type of which some of the innermost are not known."""
+    if data.draw(st.integers(0, 3)) == 0:
+        return pl.Null()
+    if isinstance(dtype, pl.Struct):
+        return pl.Struct({each.name: emptied(data, each.dtype) for each in dtype.fields})
+    if isinstance(dtype, pl.Array):
+        return pl.Array(emptied(data, dtype.inner), dtype.size)
+    return pl.List(emptied(data, dtype.inner)) if isinstance(dtype, pl.List) else dtype
+
+
+@given(st.data(), NULLS, st.integers(2, 4))
+def test_columns_without_values_have_the_types_of_others(
+    data: st.DataObject, dtype: Any, count: int
+) -> None:
+    """What no part knows of a type stays Null; what one knows is that of all."""
+    dtypes = [emptied(data, dtype) for _ in range(count)]
+    frames = [pl.DataFrame({"a": [0], "b": pl.Series([None], dtype=each)}) for each in dtypes]
+    expected = pl.concat(frames, how="vertical_relaxed")
+    polars.testing.assert_frame_equal(unpacked(appended_of(frames)), expected)
+    assert untyped(packed(frames[0])) == ((1,) if "Null" in str(dtypes[0]) else ())
+
+
+def test_what_tells_types_apart_stays_an_error() -> None:
+    """A column without values is no reason to take what has other columns or types."""
+    bare = pl.DataFrame({"a": [None], "b": [1]})
+    with pytest.raises(UnsupportedFrameError, match="column 'b' of frame 2 is String"):
+        appended_of([bare, pl.DataFrame({"a": ["x"], "b": ["y"]})])
+    with pytest.raises(UnsupportedFrameError, match="c, b, not a, b"):
+        appended_of([bare, pl.DataFrame({"c": ["x"], "b": [1]})])
+    like = packed(pl.DataFrame({"a": ["x"]}))
+    assert typed(packed(bare), like).table.schema.field(0).type == pa.null()
+    nested = pl.DataFrame({"a": [[None]], "b": [1]})
+    for other in (
+        pl.DataFrame({"a": ["x"], "b": [1]}),
+        pl.DataFrame({"a": [{"n": 1}], "b": 1}),
+    ):
+        with pytest.raises(UnsupportedFrameError, match="column 'a' of frame 2"):
+            appended_of([nested, other])
+
+
+def test_a_stream_takes_frames_without_values_after_those_with_some() -> None:
+    """What is written already has its types; only what comes later can take them."""
+    full, bare = pl.DataFrame({"a": ["x"]}), pl.DataFrame({"a": [None]})
+    adapter = adapter_for(full)
+    assert adapter is not None
+    growing = Growing(adapter)
+    assert growing.add(full).schema == growing.add(bare).schema
+    growing = Growing(adapter)
+    growing.add(bare)
+    wanted = r"String, while those before have Null.*State its type in the first frame"
+    with pytest.raises(UnsupportedFrameError, match=wanted):
+        growing.add(full)
+
+
+def test_tables_of_arrow_have_the_types_that_they_state() -> None:
+    """Who made a table of Arrow said what it is."""
+    tables = [pa.table({"a": pa.array(["x"])}), pa.table({"a": pa.nulls(1)})]
+    with pytest.raises(UnsupportedFrameError, match="column 'a' of frame 2 is null"):
+        appended_of(tables)
 
 
 def test_rows_without_columns_are_appended_and_taken() -> None:

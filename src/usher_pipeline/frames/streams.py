@@ -2,7 +2,8 @@
 
 A query gives its rows in parts, and a generator yields frames. Each part is packed as a
 frame of its own; together they are the frame that one gets by putting them one below the
-other, and only what is told apart by rows may differ between them.
+other, and only what is told apart by rows may differ between them. A column of which a part
+has no value says nothing of its type, and takes that of the others.
 """
 
 from __future__ import annotations
@@ -23,13 +24,14 @@ if TYPE_CHECKING:
 
     from usher_pipeline.frames.contract import Adapter
 
-__all__ = ["Growing", "appended", "as_table", "coalesced", "taken"]
+__all__ = ["Growing", "appended", "as_table", "coalesced", "taken", "typed", "untyped"]
 
 #: Parts of fewer rows and bytes than these are put together before they are written.
 _ROWS: Final = 1 << 20
 _SIZE_BYTES: Final = 1 << 25
 _MOST_SMALL: Final = 1 << 10
 
+_STATE_IT: Final = "State its type in the first frame, as in pl.DataFrame(..., schema={...})."
 _CURE: Final = "Give every frame the same columns of the same types, or return one frame."
 
 
@@ -95,6 +97,8 @@ class Growing:
             packed = self.adapter.to_arrow(frame)
         except UnsupportedFrameError as problem:
             raise self._unsupported(problem.column, problem.type_name, problem.cure) from None
+        if self._count > 1:
+            packed = _typed(packed, self._schema, self.arrow_schema)
         if self._count == 1:
             self._begin(packed)
             self.described = self.adapter.describe(frame)
@@ -160,7 +164,9 @@ class Growing:
                 is_told = types[0] != types[1]
                 had, has = types if is_told else ([first.type], [field.type])
                 what = f"{has[0]}, while those before have {had[0]}"
-                raise self._unsupported(f"column {names[position]!r}", what, _CURE)
+                # What is written can not take a type any more.
+                cure = _STATE_IT if _is_open_to(first.type, field.type) else _CURE
+                raise self._unsupported(f"column {names[position]!r}", what, cure)
         raise self._unsupported("its labels, index or attributes", "others than before", _CURE)
 
     def _require_counted(self, packed: Packed) -> None:
@@ -241,6 +247,7 @@ def appended(packs: Sequence[Packed], adapter: Adapter) -> Packed:
     """
     if len(packs) == 1:
         return packs[0]
+    packs = _alike(packs)
     first = packs[0]
     columns, arrow_schema = _of_columns(first.schema), first.table.schema
     is_alike = not any(has_dictionary(field.type) for field in arrow_schema) and all(
@@ -254,7 +261,8 @@ def appended(packs: Sequence[Packed], adapter: Adapter) -> Packed:
             growing.add(adapter.from_arrow(packed.table, packed.schema)) for packed in packs
         ]
         return Packed(pa.concat_tables(coalesced(tables)), growing.schema, growing.kind)
-    tables = [packed.table for packed in packs]
+    # What has many chunks is slow to digest, to write and to take from.
+    tables = list(coalesced(packed.table for packed in packs))
     table = pa.concat_tables(tables) if arrow_schema.names else _rows_alone(tables)
     return _resized(first, table)
 
@@ -312,6 +320,82 @@ def _one_chunk(chunks: list[pa.Array]) -> pa.Array:
 def _rows_alone(tables: list[pa.Table]) -> pa.Table:
     """Return a table of no columns with the rows of several."""
     return sized_table([], sum(table.num_rows for table in tables))
+
+
+# --- columns without values -------------------------------------------------------------
+
+
+def untyped(packed: Packed) -> tuple[int, ...]:
+    """Return the places of the columns that no value gives a type, in full or in parts.
+
+    Of polars that is what has the type Null somewhere, as a list does that is always empty.
+    """
+    return tuple(
+        place for place, field in enumerate(packed.table.schema) if _is_untyped(field.type)
+    )
+
+
+def typed(packed: Packed, like: Packed) -> Packed:
+    """Return a packed frame, with types of another one where it has no values to give any.
+
+    Args:
+        packed: The frame.
+        like: One that may know more types of its columns.
+    """
+    return _typed(packed, like.schema, like.table.schema)
+
+
+def _alike(packs: Sequence[Packed]) -> Sequence[Packed]:
+    """Return packed frames, each with all types that the others know of its columns."""
+    if not any(map(untyped, packs)):
+        return packs
+    like = packs[0]
+    for packed in packs[1:]:
+        like = typed(like, packed)
+    return [like, *(typed(packed, like) for packed in packs[1:])]
+
+
+def _typed(packed: Packed, schema: Mapping[str, Any], arrow_schema: pa.Schema) -> Packed:
+    dtypes = schema.get("dtypes", ())
+    is_of_arrow = "table_schema" in schema
+    if is_of_arrow or packed.schema.get("sql_names") != schema.get("sql_names"):
+        # A table of Arrow has the types that somebody stated.
+        return packed
+    columns, fields = list(packed.table.columns), list(packed.table.schema)
+    stated = list(packed.schema.get("dtypes", ()))
+    for place in untyped(packed):
+        wanted = arrow_schema.field(place)
+        if wanted.type == fields[place].type or not _is_open_to(
+            fields[place].type, wanted.type
+        ):
+            continue
+        try:
+            columns[place] = columns[place].cast(wanted.type)
+        except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
+            # Whoever puts them together says what does not fit.
+            continue
+        fields[place], stated[place] = wanted, dtypes[place]
+    table = pa.Table.from_arrays(columns, schema=pa.schema(fields)) if columns else packed.table
+    return Packed(table, {**packed.schema, "dtypes": stated}, packed.kind)
+
+
+def _is_untyped(dtype: pa.DataType) -> bool:
+    inner = (dtype.field(n).type for n in range(dtype.num_fields))
+    return bool(pa.types.is_null(dtype)) or any(map(_is_untyped, inner))
+
+
+def _is_open_to(dtype: pa.DataType, wanted: pa.DataType) -> bool:
+    """Tell whether two types differ only in what the first one does not say."""
+    if pa.types.is_null(dtype) or dtype == wanted:
+        return True
+    if dtype.id != wanted.id or not dtype.num_fields or dtype.num_fields != wanted.num_fields:
+        return False
+    if pa.types.is_fixed_size_list(dtype) and dtype.list_size != wanted.list_size:
+        return False
+    return all(
+        own.name == other.name and _is_open_to(own.type, other.type)
+        for own, other in ((dtype.field(n), wanted.field(n)) for n in range(dtype.num_fields))
+    )
 
 
 # --- dictionaries -----------------------------------------------------------------------

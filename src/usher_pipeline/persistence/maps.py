@@ -45,7 +45,7 @@ from usher_pipeline.records import Acceptance, Key, Read, utc_from_text
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     import pyarrow as pa
@@ -283,6 +283,7 @@ class _Part:
     row_count: int
     nbytes: int
     size_bytes: int
+    untyped: tuple[int, ...]
     answers: tuple[Answer, ...]
 
     @property
@@ -387,7 +388,7 @@ class StoredMap:
         """
         for _ in range(_LOOKS):
             try:
-                return [self.rows(block) for block in self.blocks(answers)]
+                return self._all_rows(answers)
             except DamagedRows as damage:
                 # One that others stand for may not be unlinked yet.
                 is_there = any(part.stem == damage.stem for part in self._whole())
@@ -396,7 +397,11 @@ class StoredMap:
                 # Who holds the map put parts together: the rows lie elsewhere.
                 now = self.index().answers
                 answers = [now.get(a.item, {}).get(a.code, a) for a in answers]
-        return [self.rows(block) for block in self.blocks(answers)]
+        return self._all_rows(answers)
+
+    def _all_rows(self, answers: Sequence[Answer]) -> list[Packed]:
+        stems = {answer.part for answer in answers}
+        return [self.rows(block, stems) for block in self.blocks(answers)]
 
     def blocks(self, answers: Sequence[Answer]) -> list[list[Answer]]:
         """Return answers with rows in their order, as many at a time as memory is for.
@@ -420,11 +425,13 @@ class StoredMap:
             size_bytes += sizes.get(answer.part, 0.0) * answer.row_count
         return found
 
-    def rows(self, block: Sequence[Answer]) -> Packed:
+    def rows(self, block: Sequence[Answer], beside: Collection[str] = ()) -> Packed:
         """Return the rows of some answers in their order.
 
         Args:
             block: One of `blocks`; of an empty one the columns alone.
+            beside: The parts of all answers that they will stand with, which know the types
+                of columns that have no values in these.
 
         Raises:
             DamagedRows: They are not those that were committed.
@@ -433,13 +440,19 @@ class StoredMap:
         for answer in block:
             if answer.part not in parts:
                 raise DamagedRows(answer.part)
-        return self._block(block, parts) if block else self._nothing(parts)
+        return self._block(block, parts, beside) if block else self._nothing(parts)
 
-    def _block(self, answers: Sequence[Answer], parts: Mapping[str, _Part]) -> Packed:
+    def _block(
+        self,
+        answers: Sequence[Answer],
+        parts: Mapping[str, _Part],
+        beside: Collection[str] = (),
+    ) -> Packed:
         from usher_pipeline.frames.streams import appended, taken
 
         stems = list(dict.fromkeys(answer.part for answer in answers))
-        packs = [self._packed(parts[stem]) for stem in stems]
+        known = [parts[stem] for stem in {*stems, *beside} if stem in parts]
+        packs = [self._typed(parts[stem], known) for stem in stems]
         offsets, offset = {}, 0
         for stem, packed in zip(stems, packs, strict=True):
             offsets[stem] = offset
@@ -460,22 +473,39 @@ class StoredMap:
         if not shown:
             raise DamagedRows("")
         widest = max(shown, key=lambda part: len(part.schema["sql_names"]))
-        return taken(self._packed(widest), ())
+        return taken(self._typed(widest, shown), ())
+
+    def _typed(self, part: _Part, others: Iterable[_Part]) -> Packed:
+        """Return the rows of a part; a column without values has the type of others."""
+        from usher_pipeline.frames.streams import typed, untyped
+
+        packed = self._packed(part)
+        for other in sorted(others, key=lambda each: each.last, reverse=True):
+            lacking = set(untyped(packed)) if part.untyped else set()
+            if not lacking:
+                break
+            if _columns_of(other) == _columns_of(part) and lacking - set(other.untyped):
+                with suppress(DamagedRows):
+                    packed = typed(packed, self._packed(other))
+        return packed
 
     def example(self, answers: Iterable[Answer]) -> Packed | None:
         """Return the columns that the rows of answers have, without rows; None if none came.
 
         Args:
-            answers: What is known of some items, of which the last one tells.
+            answers: What is known of some items, of which the last one tells; where it has
+                no values the others do.
         """
         from usher_pipeline.frames.streams import taken
 
-        with_rows = (answer for answer in answers if answer.row_count)
+        with_rows = [answer for answer in answers if answer.row_count]
         last = max(with_rows, key=lambda answer: answer.at, default=None)
-        for part in self._whole():
-            if last is not None and part.stem == last.part:
-                with suppress(DamagedRows):
-                    return taken(self._packed(part), ())
+        stems = {answer.part for answer in with_rows}
+        parts = {part.stem: part for part in self._whole() if part.stem in stems}
+        if last is None or last.part not in parts:
+            return None
+        with suppress(DamagedRows):
+            return taken(self._typed(parts[last.part], parts.values()), ())
         return None
 
     def _packed(self, part: _Part) -> Packed:
@@ -746,11 +776,18 @@ class StoredMap:
         self, packed: Packed | None, answers: Sequence[Answer], numbers: tuple[int, int]
     ) -> None:
         from usher_pipeline.fingerprint.frames import column_digests
+        from usher_pipeline.frames.streams import untyped
 
         stem = _stem(*numbers)
         rows = self.folder / f"{stem}.rows"
         size_bytes = 0
-        meta: dict[str, Any] = {"kind": "", "schema": {}, "content": "", "nbytes": 0}
+        meta: dict[str, Any] = {
+            "kind": "",
+            "schema": {},
+            "content": "",
+            "nbytes": 0,
+            "untyped": (),
+        }
         if packed is not None:
             table, schema = packed.table, dict(packed.schema)
             meta = {
@@ -758,6 +795,7 @@ class StoredMap:
                 "schema": schema,
                 "content": combine(packed.kind, schema, column_digests(table)),
                 "nbytes": table.nbytes,
+                "untyped": untyped(packed),
             }
             size_bytes = _write(rows, table)
             if table.nbytes <= _SOON_BYTES:
@@ -896,7 +934,8 @@ def _alike(whole: Sequence[_Part]) -> Sequence[_Part]:
 
 
 def _columns_of(part: _Part) -> tuple[str, ...]:
-    return (part.kind, *map(str, part.schema["sql_names"]))
+    names: Sequence[object] = part.schema["sql_names"] if part.kind else ()
+    return (part.kind, *map(str, names))
 
 
 def _is_wanted(index: Index, answer: Answer) -> bool:
@@ -1015,6 +1054,7 @@ def _read_items(path: Path) -> _Part | None:
         return _Part(
             *(first, last, str(about["kind"]), dict(about["schema"]), str(about["content"])),
             *(int(about["rows"]), int(about["nbytes"]), int(about["size_bytes"])),
+            tuple(map(int, about["untyped"])),
             tuple(answers),
         )
     except (OSError, *ODD, MemoryError, RecursionError, pa.ArrowException):
