@@ -22,13 +22,14 @@ from usher_pipeline.errors import (
     UsherWarning,
 )
 from usher_pipeline.frames import adapter_for
-from usher_pipeline.persistence.maps import Answer, StoredMap
+from usher_pipeline.persistence.maps import StoredMap
 from usher_pipeline.spreading import Item
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from usher_pipeline.frames import Packed
+    from usher_pipeline.persistence.mapparts import Answer
 
 STORE: Final = Path("store.duckdb")
 MAPS: Final = Path("store.checkpoints", ".maps")

@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 
 from usher_pipeline.dispatching import Limits
 from usher_pipeline.errors import OptionError
-from usher_pipeline.persistence.maps import Answer, Index
+from usher_pipeline.persistence.mapindex import Index
+from usher_pipeline.persistence.mapparts import Answer
 from usher_pipeline.records import Read
 from usher_pipeline.spreading import Item, MapOptions, covered, item_text, items_in
 

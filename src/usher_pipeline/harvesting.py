@@ -29,7 +29,7 @@ from usher_pipeline.failures import error_type, said
 from usher_pipeline.frames import adapter_for, adapter_of_kind
 from usher_pipeline.hiding import is_credential, secret_texts, without_credentials
 from usher_pipeline.interrupts import check
-from usher_pipeline.persistence.maps import Answer, DamagedRows
+from usher_pipeline.persistence.mapparts import Answer, DamagedRows
 from usher_pipeline.persistence.unfinished import together
 from usher_pipeline.progress import showing
 from usher_pipeline.records import Acceptance, Cost, MapFacts, utc_now
@@ -44,7 +44,8 @@ if TYPE_CHECKING:
     from usher_pipeline.errors import Failure
     from usher_pipeline.fingerprint.binding import Bound
     from usher_pipeline.frames import Packed
-    from usher_pipeline.persistence.maps import Index, StoredMap
+    from usher_pipeline.persistence.mapindex import Index
+    from usher_pipeline.persistence.maps import StoredMap
     from usher_pipeline.persistence.reads import Call
     from usher_pipeline.progress import Shown
     from usher_pipeline.reading import Watched

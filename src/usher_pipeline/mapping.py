@@ -16,7 +16,8 @@ from usher_pipeline.facts import InForce
 from usher_pipeline.fingerprint.binding import bind
 from usher_pipeline.fingerprint.key import context_of, measure, stands_as
 from usher_pipeline.harvesting import Harvest
-from usher_pipeline.persistence.maps import DamagedRows, code_of, maps_of
+from usher_pipeline.persistence.mapparts import DamagedRows
+from usher_pipeline.persistence.maps import code_of, maps_of
 from usher_pipeline.persistence.reads import Call
 from usher_pipeline.planning import compare
 from usher_pipeline.records import Acceptance, Blocked, Bypass, Miss, Reason, utc_now
@@ -32,7 +33,8 @@ if TYPE_CHECKING:
     from usher_pipeline.errors import Failure
     from usher_pipeline.fingerprint.binding import Declaration
     from usher_pipeline.persistence.local import LocalBackend
-    from usher_pipeline.persistence.maps import Answer, StoredMap
+    from usher_pipeline.persistence.mapparts import Answer
+    from usher_pipeline.persistence.maps import StoredMap
     from usher_pipeline.records import Decision, Key
 
 __all__ = ["AsyncMapped", "Mapped", "OnError", "accept_maps", "options_of"]

@@ -32,7 +32,8 @@ if TYPE_CHECKING:
     from usher_pipeline.fingerprint.binding import Declaration
     from usher_pipeline.fingerprint.files import Noticed
     from usher_pipeline.persistence.local import LocalBackend
-    from usher_pipeline.persistence.maps import Index, StoredMap
+    from usher_pipeline.persistence.mapindex import Index
+    from usher_pipeline.persistence.maps import StoredMap
     from usher_pipeline.persistence.reads import Call
     from usher_pipeline.records import Entry, MapFacts
 

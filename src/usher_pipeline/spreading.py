@@ -16,7 +16,8 @@ from usher_pipeline.fingerprint.content import combine
 from usher_pipeline.fingerprint.key import for_items, item_digests
 from usher_pipeline.frames import adapter_for, adapter_of_kind
 from usher_pipeline.hiding import HIDDEN, is_credential, without_credentials
-from usher_pipeline.persistence.maps import VERSIONED, Answer, DamagedRows, Index, StoredMap
+from usher_pipeline.persistence.mapparts import Answer, DamagedRows
+from usher_pipeline.persistence.maps import VERSIONED, StoredMap
 from usher_pipeline.planning import CLOCK_TOLERANCE_S, compare, still_answers
 from usher_pipeline.records import Blocked, Hit, Miss, Reason, utc_now
 from usher_pipeline.results import LOST
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from usher_pipeline.fingerprint.binding import Declaration
     from usher_pipeline.fingerprint.key import Measured
     from usher_pipeline.frames import Packed
+    from usher_pipeline.persistence.mapindex import Index
     from usher_pipeline.persistence.maps import MapStatement
     from usher_pipeline.persistence.reads import Call
     from usher_pipeline.planning import CodePolicy

@@ -20,16 +20,15 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from usher_pipeline.errors import Failure, UsherError
+from usher_pipeline.errors import UsherError
 from usher_pipeline.fingerprint.content import combine
 from usher_pipeline.fingerprint.frames import column_digests
 from usher_pipeline.frames import Packed, adapter_for
-from usher_pipeline.persistence import maps
+from usher_pipeline.persistence import mapparts, maps
+from usher_pipeline.persistence.mapindex import Index
+from usher_pipeline.persistence.mapparts import Answer, DamagedRows
 from usher_pipeline.persistence.maps import (
     VERSIONED,
-    Answer,
-    DamagedRows,
-    Index,
     MapStatement,
     StoredMap,
     code_of,
@@ -138,19 +137,6 @@ def fresh() -> Iterator[StoredMap]:
         yield found
 
 
-# --- what is known of an item -----------------------------------------------------------
-
-
-def test_an_answer_tells_what_failed_and_when() -> None:
-    """The item comes back from its JSON, the moment in UTC to the microsecond."""
-    moment = datetime(2026, 2, 16, 1, 2, 3, 456, tzinfo=UTC)
-    at = round(moment.timestamp() * 1e6)
-    found = failed(7, at, shown='["chr1", 5]')
-    assert found.answered_at == moment
-    assert found.value == ["chr1", 5]
-    assert found.failure() == Failure(["chr1", 5], "ValueError", "bad 7", 3, moment)
-
-
 def test_code_that_a_version_stands_for_has_a_name() -> None:
     """Of a key without code the code is called by a word that no digest is."""
     assert code_of(KEY) == VERSIONED
@@ -222,7 +208,7 @@ class _Killed(BaseException):
 @contextmanager
 def dying(at_write: int) -> Iterator[None]:
     """Die before the n-th file of rows or items is written."""
-    plain_write, count = maps._write, 0
+    plain_write, count = mapparts._write, 0
 
     def counted(path: Path, table: pa.Table) -> int:
         nonlocal count
@@ -234,7 +220,7 @@ def dying(at_write: int) -> Iterator[None]:
         return plain_write(path, table)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(maps, "_write", counted)
+        patch.setattr(mapparts, "_write", counted)
         with pytest.raises(_Killed, match="killed"):
             yield
 
@@ -278,20 +264,6 @@ def test_any_commits_are_what_a_dictionary_knows(
                 committed += made
             require_known(stored, committed)
         require_known(again(stored), committed)
-
-
-def test_the_best_answer_is_the_last_one_of_the_codes_that_hold() -> None:
-    """Of several codes that hold the last answer counts; any is the other one."""
-    one, two = answer(1, 5), answer(1, 6, code=CODES[1])
-    index = Index({item_of(1): {CODES[0]: one, CODES[1]: two}, item_of(2): {CODES[1]: two}})
-    assert index.best(item_of(1), frozenset(CODES)) == two
-    assert index.best(item_of(1), frozenset({CODES[0]})) == one
-    assert index.best(item_of(1), frozenset({"c"})) is None
-    assert index.best(item_of(2), frozenset({CODES[1]})) == two
-    assert index.best(item_of(2), frozenset({CODES[0]})) is None
-    assert index.best(item_of(3), frozenset(CODES)) is None
-    assert index.other(item_of(1)) == two
-    assert index.other(item_of(3)) is None
 
 
 def test_what_is_said_twice_counts_as_it_was_said_last(stored: StoredMap) -> None:
@@ -593,13 +565,13 @@ def test_to_put_together_never_takes_long(
     """An answer is written again once for each level, however many come after it."""
     monkeypatch.setattr(maps, "_LEVEL_PARTS", 2)
     written: list[int] = []
-    plain_table = maps._items_table
+    plain_table = mapparts._items_table
 
     def counted(answers: Sequence[Answer], about: Any) -> pa.Table:
         written.append(len(answers))
         return plain_table(answers, about)
 
-    monkeypatch.setattr(maps, "_items_table", counted)
+    monkeypatch.setattr(mapparts, "_items_table", counted)
     for number in range(1, 65):
         commit(stored, answer(number, number))
     assert parts_in(stored) == ["00000001-00000064"]
@@ -752,17 +724,17 @@ def test_a_commit_is_one_although_the_disk_is_full_when_parts_are_put_together(
     """An error says that nothing was committed, so what was committed is no error."""
     monkeypatch.setattr(maps, "_LEVEL_PARTS", 2)
     commit(stored, answer(1, 1, row_count=1))
-    plain_write = maps._write
+    plain_write = mapparts._write
 
     def full(path: Path, table: pa.Table) -> int:
         if path.name.startswith("00000001"):
             raise OSError(28, "No space left on device")
         return plain_write(path, table)
 
-    monkeypatch.setattr(maps, "_write", full)
+    monkeypatch.setattr(mapparts, "_write", full)
     commit(stored, answer(2, 2, row_count=1))
     require_known(again(stored), [answer(1, 1, row_count=1), answer(2, 2, row_count=1)])
-    monkeypatch.setattr(maps, "_write", plain_write)
+    monkeypatch.setattr(mapparts, "_write", plain_write)
     commit(stored, answer(3, 3, row_count=1))
     require_known(again(stored), [answer(n, n, row_count=1) for n in (1, 2, 3)])
 
@@ -772,7 +744,7 @@ def test_a_commit_that_fails_is_none(
     stored: StoredMap, monkeypatch: pytest.MonkeyPatch, ending: str
 ) -> None:
     """Nothing of it is known, nothing half is left under a name, and the next one is whole."""
-    plain_write = maps._write
+    plain_write = mapparts._write
 
     def full(path: Path, table: pa.Table) -> int:
         if path.suffix == f".{ending}":
@@ -780,7 +752,7 @@ def test_a_commit_that_fails_is_none(
         return plain_write(path, table)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(maps, "_write", full)
+        patch.setattr(mapparts, "_write", full)
         with pytest.raises(OSError, match="No space left"):
             commit(stored, answer(1, 1, row_count=5))
     require_known(stored, [])
@@ -798,7 +770,7 @@ def test_an_error_while_a_file_is_written_leaves_none(
     def refused(_: Path) -> None:
         raise OSError(5, "Input/output error")
 
-    monkeypatch.setattr(maps, "sync", refused)
+    monkeypatch.setattr(mapparts, "sync", refused)
     with pytest.raises(OSError, match="Input/output error"):
         commit(stored, answer(1, 1, row_count=1))
     assert names_in(stored) == before

@@ -1,9 +1,7 @@
 """What is stored of a map: the rows of each item, and whose code made them.
 
 A folder for each map, ``X.checkpoints/.maps/<name>/<digest>/``, where the digest stands for
-all that the items have in common. In it are parts, each a pair of compressed Arrow files
-``<first>-<last>.rows`` and ``.items``: the rows of some items one below the other, and what
-is known of each item. The rename of the second file commits the pair. Beside them are
+all that the items have in common. In it are parts (`mapparts`). Beside them are
 ``map.json``, which says what the map is, and ``<digest>.code.json`` for each code that made
 rows, and ``<digest>.list`` for each list of items that a result was made of. Nothing that
 is committed changes: what is known of an item is what was said of it
@@ -15,22 +13,29 @@ Whoever writes holds the map (`flights`); whoever reads takes what was committed
 
 from __future__ import annotations
 
-import json
-import math
 import re
 from collections import OrderedDict
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field, replace
-from datetime import UTC, datetime, timedelta
+from dataclasses import dataclass
 from itertools import chain
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final
 from uuid import uuid4
 
-from usher_pipeline.errors import Failure, UnsupportedFrameError
+from usher_pipeline.errors import UnsupportedFrameError
 from usher_pipeline.fingerprint.content import combine
 from usher_pipeline.frames import Packed, adapter_of_kind
 from usher_pipeline.persistence.entries import is_formed_key, read_json, write_json
-from usher_pipeline.persistence.mapped import Mapped
+from usher_pipeline.persistence.mapindex import index_of
+from usher_pipeline.persistence.mapparts import (
+    PAIR,
+    DamagedRows,
+    PartFacts,
+    commit_part,
+    is_of_another_version,
+    read_part,
+    read_rows,
+    seen_files,
+)
 from usher_pipeline.persistence.parting import (
     ODD,
     folders_in,
@@ -41,24 +46,20 @@ from usher_pipeline.persistence.parting import (
 )
 from usher_pipeline.persistence.places import safe_name
 from usher_pipeline.persistence.spools import sync
-from usher_pipeline.records import Acceptance, Key, Read, utc_from_text
+from usher_pipeline.records import Acceptance, Key, utc_from_text
 
 if TYPE_CHECKING:
-    import os
     from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+    from datetime import datetime
     from pathlib import Path
 
-    import pyarrow as pa
-
+    from usher_pipeline.persistence.mapindex import Index
+    from usher_pipeline.persistence.mapparts import Answer, MapPart
     from usher_pipeline.persistence.segments import Segments
 
 __all__ = [
     "VERSIONED",
-    "Answer",
-    "DamagedRows",
-    "Index",
     "MapStatement",
-    "PartFacts",
     "StoredMap",
     "code_of",
     "every_map",
@@ -74,15 +75,11 @@ VERSIONED: Final = "version"
 _MAP: Final = "map.json"
 _CODE: Final = ".code.json"
 _LIST: Final = ".list"
-#: The two files of a part; the first of them says that it is there.
-_PAIR: Final = (".items", ".rows")
 #: How long the digest of an item is.
 _ITEM_BYTES: Final = 16
 #: How often who does not hold a map looks anew when parts are put together meanwhile.
 _LOOKS: Final = 10
 _NAME: Final = re.compile(r"(?P<first>\d{8})-(?P<last>\d{8})\.items")
-#: What the metadata of a file of items is under.
-_ABOUT: Final = b"usher_pipeline"
 #: So many parts that are smaller than that are put together.
 _LEVEL_PARTS: Final = 16
 _SMALL_BYTES: Final = 1 << 20
@@ -90,73 +87,11 @@ _SMALL_BYTES: Final = 1 << 20
 _HELD_BYTES: Final = 1 << 28
 _SOON_BYTES: Final = 1 << 18
 _BLOCK_BYTES: Final = 1 << 26
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-_MICROSECOND: Final = timedelta(microseconds=1)
-#: The last moment that there is a date for.
-_LATEST: Final = (datetime.max.replace(tzinfo=UTC) - _EPOCH) // _MICROSECOND
 
 
 def code_of(key: Key) -> str:
     """Return what the code of a key is called here; a version stands in the key itself."""
     return key.code or VERSIONED
-
-
-class Answer(NamedTuple):
-    """What is known of one item: its rows, or why there are none.
-
-    Attributes:
-        item: The digest of the item.
-        shown: The item itself as JSON, or a short text of it as JSON.
-        row_count: How many rows it has.
-        code: The digest of the code that made them.
-        reads: What that read from stores.
-        elapsed_s: How long it took, in seconds; its share where several ran at a time.
-        at: Its number: of two answers of a map the later one has the higher, whatever the
-            clock did. It is the time, in microseconds since 1970 (UTC), unless that had been
-            given before.
-        attempts: How often it was asked.
-        error: The class of the error and what it says, if it failed.
-        start: The place of its first row in its part.
-        part: The part that holds its rows.
-        skew: By how much the time was another than its number says, in microseconds.
-    """
-
-    item: str
-    shown: str
-    row_count: int
-    code: str
-    reads: tuple[Read, ...]
-    elapsed_s: float
-    at: int
-    attempts: int = 1
-    error: tuple[str, str] | None = None
-    start: int = 0
-    part: str = ""
-    skew: int = 0
-
-    @property
-    def moment(self) -> int:
-        """When it was answered as the clock said, in microseconds since 1970 (UTC)."""
-        return self.at + self.skew
-
-    @property
-    def answered_at(self) -> datetime:
-        """The same as a time."""
-        return _EPOCH + self.moment * _MICROSECOND
-
-    @property
-    def value(self) -> Any:
-        """The item as JSON gives it back."""
-        try:
-            return json.loads(self.shown)
-        except (ValueError, RecursionError):
-            # Anybody may have written it.
-            return self.shown
-
-    def failure(self) -> Failure:
-        """Return the failure that it stands for."""
-        error_type, message = self.error or ("", "")
-        return Failure(self.value, error_type, message, self.attempts, self.answered_at)
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,100 +150,6 @@ class MapStatement:
         return frozenset((code, *(each.key for now, each in self.accepted if now == code)))
 
 
-@dataclass(frozen=True, slots=True)
-class Index:
-    """What is known of the items of a map.
-
-    Attributes:
-        answers: Item → code → the last answer with rows, or with none.
-        failures: Item → code → the last failure, if nothing was answered since.
-        latest: The number of the last answer; 0 if there is none.
-    """
-
-    answers: dict[str, dict[str, Answer]] = field(default_factory=dict)
-    failures: dict[str, dict[str, Answer]] = field(default_factory=dict)
-    latest: int = 0
-
-    def best(self, item: str, codes: frozenset[str]) -> Answer | None:
-        """Return the last answer of an item that one of some codes made; None if none did.
-
-        Args:
-            item: The digest of the item.
-            codes: The codes.
-        """
-        of_item = self.answers.get(item)
-        if of_item is None:
-            return None
-        if len(of_item) == 1:
-            (answer,) = of_item.values()
-            return answer if answer.code in codes else None
-        fit = [answer for code, answer in of_item.items() if code in codes]
-        return max(fit, key=lambda answer: answer.at, default=None)
-
-    def other(self, item: str) -> Answer | None:
-        """Return the last answer of an item, whichever code made it."""
-        return max(
-            self.answers.get(item, {}).values(), key=lambda answer: answer.at, default=None
-        )
-
-
-def _index(answers: Iterable[Answer]) -> Index:
-    found = Index()
-    latest = 0
-    for answer in answers:
-        latest = max(latest, answer.at)
-        item, code = answer.item, answer.code
-        known = found.answers.get(item)
-        before = known.get(code) if known is not None else None
-        if answer.error is None:
-            if before is None or answer.at >= before.at:
-                found.answers.setdefault(item, {})[code] = answer
-            failed = found.failures.get(item)
-            if failed is not None and code in failed and failed[code].at < answer.at:
-                del failed[code]
-        elif before is None or answer.at > before.at:
-            found.failures.setdefault(item, {})[code] = answer
-    return replace(found, latest=latest)
-
-
-@dataclass(frozen=True, slots=True)
-class _Part:
-    """A committed pair: some rows, and the items that they are of."""
-
-    first: int
-    last: int
-    kind: str
-    schema: dict[str, Any]
-    content: str
-    row_count: int
-    nbytes: int
-    size_bytes: int
-    untyped: tuple[int, ...]
-    answers: tuple[Answer, ...]
-
-    @property
-    def level(self) -> int:
-        """How often parts were put together for it."""
-        level, commits = 0, self.last - self.first + 1
-        while commits >= _LEVEL_PARTS:
-            level, commits = level + 1, commits // _LEVEL_PARTS
-        return level
-
-    @property
-    def stem(self) -> str:
-        return _stem(self.first, self.last)
-
-
-def _named(name: str) -> re.Match[str]:
-    found = _NAME.fullmatch(name)
-    assert found is not None  # noqa: S101 - whoever asks has looked
-    return found
-
-
-def _stem(first: int, last: int) -> str:
-    return f"{first:08d}-{last:08d}"
-
-
 class StoredMap:
     """What is stored of one map.
 
@@ -329,7 +170,7 @@ class StoredMap:
         #: The frames of the parts that were read last.
         self._held: OrderedDict[str, Packed] = OrderedDict()
         self._held_bytes = 0
-        self._parts: dict[str, _Part | None] = {}
+        self._parts: dict[str, MapPart | None] = {}
 
     @property
     def statement(self) -> MapStatement | None:
@@ -348,7 +189,7 @@ class StoredMap:
 
     def index(self) -> Index:
         """Return what is known of each item."""
-        return _index(answer for part in self._whole() for answer in part.answers)
+        return index_of(answer for part in self._whole() for answer in part.answers)
 
     def listed(self, digest: str) -> list[str] | None:
         """Return the items that a result was made of; None if that is not known any more.
@@ -445,7 +286,7 @@ class StoredMap:
     def _block(
         self,
         answers: Sequence[Answer],
-        parts: Mapping[str, _Part],
+        parts: Mapping[str, MapPart],
         beside: Collection[str] = (),
     ) -> Packed:
         from usher_pipeline.frames.streams import appended, taken
@@ -465,7 +306,7 @@ class StoredMap:
         whole = appended(packs, adapter_of_kind(packs[0].kind))
         return taken(whole, chain.from_iterable(rows))
 
-    def _nothing(self, parts: Mapping[str, _Part]) -> Packed:
+    def _nothing(self, parts: Mapping[str, MapPart]) -> Packed:
         """Return the frame of items none of which has a row: the widest one that came."""
         from usher_pipeline.frames.streams import taken
 
@@ -475,7 +316,7 @@ class StoredMap:
         widest = max(shown, key=lambda part: len(part.schema["sql_names"]))
         return taken(self._typed(widest, shown), ())
 
-    def _typed(self, part: _Part, others: Iterable[_Part]) -> Packed:
+    def _typed(self, part: MapPart, others: Iterable[MapPart]) -> Packed:
         """Return the rows of a part; a column without values has the type of others."""
         from usher_pipeline.frames.streams import typed, untyped
 
@@ -484,7 +325,7 @@ class StoredMap:
             lacking = set(untyped(packed)) if part.untyped else set()
             if not lacking:
                 break
-            if _columns_of(other) == _columns_of(part) and lacking - set(other.untyped):
+            if other.columns == part.columns and lacking - set(other.untyped):
                 with suppress(DamagedRows):
                     packed = typed(packed, self._packed(other))
         return packed
@@ -508,7 +349,7 @@ class StoredMap:
             return taken(self._typed(parts[last.part], parts.values()), ())
         return None
 
-    def _packed(self, part: _Part) -> Packed:
+    def _packed(self, part: MapPart) -> Packed:
         held = self._held.get(part.stem)
         if held is None:
             held = self._read_rows(part)
@@ -527,10 +368,10 @@ class StoredMap:
         if dropped is not None:
             self._held_bytes -= dropped.table.nbytes
 
-    def _read_rows(self, part: _Part) -> Packed:
+    def _read_rows(self, part: MapPart) -> Packed:
         from usher_pipeline.frames.streams import taken
 
-        found = self._committed_rows(part)
+        found = read_rows(self.folder, part)
         try:
             # A schema that does not fit, or that another version of a library does not
             # know, is met here and not where the rows are wanted.
@@ -540,26 +381,11 @@ class StoredMap:
             raise DamagedRows(part.stem) from problem
         return found
 
-    def _committed_rows(self, part: _Part) -> Packed:
-        from usher_pipeline.fingerprint.frames import column_digests
-
-        try:
-            table = Mapped(self.folder / f"{part.stem}.rows").table
-            # The file may be anybody's: no frame is built before its structure is checked.
-            table.validate(full=True)
-            content = combine(part.kind, part.schema, column_digests(table))
-            is_whole = table.num_rows == part.row_count and content == part.content
-        except Exception as problem:  # what stands in files may make anything raise
-            raise DamagedRows(part.stem) from problem
-        if not is_whole:
-            raise DamagedRows(part.stem)
-        return Packed(table, part.schema, part.kind)
-
-    def _whole(self) -> list[_Part]:
+    def _whole(self) -> list[MapPart]:
         """Return the parts, each number in one of them."""
-        found: list[_Part] = []
+        found: list[MapPart] = []
         for _ in range(_LOOKS):
-            parts = {name[0]: self._part(name) for name in self._names()}
+            parts = {name[0]: self._part(name[0]) for name in self._names()}
             found = [part for part in parts.values() if part is not None]
             unread = [name for name, part in parts.items() if part is None]
             # One that went between the two looks is a part of another one by now.
@@ -567,13 +393,13 @@ class StoredMap:
                 break
         # Of those that begin alike the longest stands for the others.
         found.sort(key=lambda part: (part.first, -part.last))
-        whole: list[_Part] = []
+        whole: list[MapPart] = []
         for part in found:
             if part.first > (whole[-1].last if whole else 0):
                 whole.append(part)
         return whole
 
-    def _at_the_end(self) -> list[_Part]:
+    def _at_the_end(self) -> list[MapPart]:
         """Return the parts behind all that can not be read.
 
         It may be of a newer version of the library: one part that stands for those on both
@@ -583,7 +409,7 @@ class StoredMap:
         for name in self._names():
             number = int(name["last"])
             is_covered = any(part.first <= number <= part.last for part in whole)
-            if not is_covered and self._part(name) is None:
+            if not is_covered and self._part(name[0]) is None:
                 unread = max(unread, number)
         return [part for part in whole if part.first > unread]
 
@@ -603,22 +429,19 @@ class StoredMap:
             What is wrong with it, if anything is, and what the disk said before it was read.
             One that another version of the library wrote counts as whole.
         """
-        seen = self._facts(stem)
+        seen = seen_files(self.folder, stem)
         path = self.folder / f"{stem}.items"
-        part = self._part(_named(path.name))
+        part = self._part(path.name)
         if part is None:
-            problem = "" if _is_of_another_version(path) else "its items can not be read"
+            problem = "" if is_of_another_version(path) else "its items can not be read"
             return PartFacts(stem, problem, 0, seen)
         problem = ""
         if part.kind:
             try:
-                self._committed_rows(part)
+                read_rows(self.folder, part)
             except DamagedRows:
                 problem = "its rows are not what was stored"
         return PartFacts(stem, problem, len(part.answers), seen)
-
-    def _facts(self, stem: str) -> tuple[os.stat_result | None, ...]:
-        return tuple(_stat_of(self.folder / f"{stem}{ending}") for ending in _PAIR)
 
     def set_seen_aside(self, facts: PartFacts) -> Path | None:
         """Set a damaged part aside, if it is still what was examined.
@@ -633,11 +456,11 @@ class StoredMap:
             OSError: It can not be moved.
         """
         placed = None
-        for ending, seen in zip(_PAIR, facts.seen, strict=True):
+        for ending, seen in zip(PAIR, facts.seen, strict=True):
             if seen is None:
                 continue
             aside = self.segments.set_aside(self.folder / f"{facts.stem}{ending}", seen)
-            if aside is None and ending == _PAIR[0]:
+            if aside is None and ending == PAIR[0]:
                 return None
             placed = placed or aside
         self._parts.pop(f"{facts.stem}.items", None)
@@ -654,16 +477,15 @@ class StoredMap:
 
     def unread(self) -> list[str]:
         """Return the parts whose items can not be read: damaged, or of a newer version."""
-        parts = {name[0]: self._part(name) for name in self._names()}
+        parts = {name[0]: self._part(name[0]) for name in self._names()}
         return [name for name, part in parts.items() if part is None]
 
-    def _part(self, name: re.Match[str]) -> _Part | None:
-        if name[0] not in self._parts:
-            path = self.folder / name[0]
-            part = _read_items(path)
-            is_there = part is not None and f"{part.stem}.items" == name[0]
-            self._parts[name[0]] = part if is_there else None
-        return self._parts[name[0]]
+    def _part(self, name: str) -> MapPart | None:
+        if name not in self._parts:
+            part = read_part(self.folder / name)
+            is_there = part is not None and f"{part.stem}.items" == name
+            self._parts[name] = part if is_there else None
+        return self._parts[name]
 
     def is_covered(self, name: str) -> bool:
         """Tell whether a file is one of a part that another one stands for, or of none.
@@ -675,7 +497,7 @@ class StoredMap:
         if ending not in ("rows", "items") or not _NAME.fullmatch(f"{stem}.items"):
             return False
         is_there = (self.folder / f"{stem}.items").exists()
-        if is_there and self._part(_named(f"{stem}.items")) is None:
+        if is_there and self._part(f"{stem}.items") is None:
             # It is damaged, or of a newer version of the library: not ours to remove.
             return False
         return all(part.stem != stem for part in self._whole())
@@ -766,56 +588,21 @@ class StoredMap:
         # What is damaged has a number as well, and so has what a killed writer left: who
         # sweeps that may be about to unlink it.
         number = max([number, *(last + 1 for last in self._last_numbers())])
-        self._commit(packed, answers, (number, number))
+        self._commit(packed, answers, number, number)
         with suppress(OSError):
             # It is committed, whether or not there is room to have it in fewer files.
             while (alike := _alike(self._at_the_end())) and self._put_together(alike):
                 pass
 
     def _commit(
-        self, packed: Packed | None, answers: Sequence[Answer], numbers: tuple[int, int]
+        self, packed: Packed | None, answers: Sequence[Answer], first: int, last: int
     ) -> None:
-        from usher_pipeline.fingerprint.frames import column_digests
-        from usher_pipeline.frames.streams import untyped
-
-        stem = _stem(*numbers)
-        rows = self.folder / f"{stem}.rows"
-        size_bytes = 0
-        meta: dict[str, Any] = {
-            "kind": "",
-            "schema": {},
-            "content": "",
-            "nbytes": 0,
-            "untyped": (),
-        }
-        if packed is not None:
-            table, schema = packed.table, dict(packed.schema)
-            meta = {
-                "kind": packed.kind,
-                "schema": schema,
-                "content": combine(packed.kind, schema, column_digests(table)),
-                "nbytes": table.nbytes,
-                "untyped": untyped(packed),
-            }
-            size_bytes = _write(rows, table)
-            if table.nbytes <= _SOON_BYTES:
-                # It is put together with others soon. There may be many of them, so that what
-                # is larger is rather read again.
-                self._hold(stem, packed)
-        placed, start = [], 0
-        for answer in answers:
-            placed.append(answer._replace(part=stem, start=start))
-            start += answer.row_count
-        about = {**meta, "rows": start, "size_bytes": size_bytes}
-        table = _items_table(placed, about)
-        _write(self.folder / f"{stem}.items", table)
-        self._parts[f"{stem}.items"] = _Part(
-            *numbers,
-            **meta,
-            row_count=start,
-            size_bytes=size_bytes,
-            answers=tuple(placed),
-        )
+        part = commit_part(self.folder, first, last, packed, answers)
+        self._parts[f"{part.stem}.items"] = part
+        if packed is not None and part.nbytes <= _SOON_BYTES:
+            # It is put together with others soon. There may be many of them, so that what
+            # is larger is rather read again.
+            self._hold(part.stem, packed)
 
     def tidy(self) -> None:
         """Put the small parts at the end together, without what nobody asks for any more.
@@ -827,18 +614,18 @@ class StoredMap:
         begin = len(whole)
         while begin and whole[begin - 1].size_bytes <= _SMALL_BYTES:
             begin -= 1
-        columns = {_columns_of(part) for part in whole[begin:] if part.kind}
+        columns = {part.columns for part in whole[begin:] if part.kind}
         while len(columns) > 1:
             # After an edit rows may have other columns: those of now are put together.
             begin += 1
-            columns = {_columns_of(part) for part in whole[begin:] if part.kind}
+            columns = {part.columns for part in whole[begin:] if part.kind}
         while len(whole) - begin > 1 and not self._put_together(whole[begin:]):
             # What is damaged stays as it is.
             begin += 1
 
-    def _put_together(self, tail: Sequence[_Part]) -> bool:
+    def _put_together(self, tail: Sequence[MapPart]) -> bool:
         """Let one part stand for the last ones; tell whether that could be."""
-        index = _index(answer for part in tail for answer in part.answers)
+        index = index_of(answer for part in tail for answer in part.answers)
         wanted = [
             answer for part in tail for answer in part.answers if _is_wanted(index, answer)
         ]
@@ -850,16 +637,16 @@ class StoredMap:
                 # What is damaged may not be hidden within what is not, and rows of other
                 # code may have other columns.
                 return False
-        self._commit(packed, wanted, (tail[0].first, tail[-1].last))
+        self._commit(packed, wanted, tail[0].first, tail[-1].last)
         for part in tail:
             # The pair that stands for it is committed; what says that it is there goes first.
-            for ending in _PAIR:
+            for ending in PAIR:
                 (self.folder / f"{part.stem}{ending}").unlink(missing_ok=True)
             self._parts.pop(f"{part.stem}.items", None)
             self._drop(part.stem)
         return True
 
-    def _rows_of(self, answers: Sequence[Answer], tail: Sequence[_Part]) -> Packed:
+    def _rows_of(self, answers: Sequence[Answer], tail: Sequence[MapPart]) -> Packed:
         parts = {part.stem: part for part in tail}
         with_rows = [answer for answer in answers if answer.row_count]
         return self._block(with_rows, parts) if with_rows else self._nothing(parts)
@@ -872,7 +659,7 @@ class StoredMap:
         Args:
             stem: The part, as `DamagedRows` names it.
         """
-        for ending in _PAIR:
+        for ending in PAIR:
             self.segments.set_aside(self.folder / f"{stem}{ending}")
         self._parts.pop(f"{stem}.items", None)
 
@@ -886,41 +673,7 @@ class StoredMap:
         return size_of_folder(self.folder)
 
 
-class PartFacts(NamedTuple):
-    """What reading a part found.
-
-    Attributes:
-        stem: The part.
-        problem: What is wrong, as a clause; empty if nothing is.
-        item_count: How many answers it has; 0 if that can not be read.
-        seen: What the disk said of its items and of its rows before they were read; None
-            for a file that is not there.
-    """
-
-    stem: str
-    problem: str
-    item_count: int
-    seen: tuple[os.stat_result | None, ...]
-
-    @property
-    def size_bytes(self) -> int:
-        """How big its files are."""
-        return sum(each.st_size for each in self.seen if each is not None)
-
-
-class DamagedRows(Exception):  # noqa: N818 - whoever reads a map answers it; nobody sees it
-    """The rows of a part are not those that were committed.
-
-    Attributes:
-        stem: The part.
-    """
-
-    def __init__(self, stem: str) -> None:
-        self.stem = stem
-        super().__init__(stem)
-
-
-def _alike(whole: Sequence[_Part]) -> Sequence[_Part]:
+def _alike(whole: Sequence[MapPart]) -> Sequence[MapPart]:
     """Return the last parts if they are to be put together: as many as a level holds.
 
     Parts are digits: so many of one size become one of the next, so that there are few of
@@ -929,13 +682,16 @@ def _alike(whole: Sequence[_Part]) -> Sequence[_Part]:
     tail = whole[-_LEVEL_PARTS:]
     if len(tail) < _LEVEL_PARTS or any(part.size_bytes > _SMALL_BYTES for part in tail):
         return ()
-    levels = {part.level for part in tail}
+    levels = {_level(part) for part in tail}
     return tail if len(levels) == 1 else ()
 
 
-def _columns_of(part: _Part) -> tuple[str, ...]:
-    names: Sequence[object] = part.schema["sql_names"] if part.kind else ()
-    return (part.kind, *map(str, names))
+def _level(part: MapPart) -> int:
+    """Return how often parts were put together for one."""
+    level, commits = 0, part.last - part.first + 1
+    while commits >= _LEVEL_PARTS:
+        level, commits = level + 1, commits // _LEVEL_PARTS
+    return level
 
 
 def _is_wanted(index: Index, answer: Answer) -> bool:
@@ -952,170 +708,6 @@ def _list_digest(data: bytes) -> str:
 def _items_in(data: bytes) -> list[str]:
     starts = range(0, len(data), _ITEM_BYTES)
     return [data[start : start + _ITEM_BYTES].hex() for start in starts]
-
-
-# --- files ------------------------------------------------------------------------------
-
-
-def _write(path: Path, table: pa.Table) -> int:
-    """Write a compressed Arrow file, there in full or not at all; return its size."""
-    import pyarrow as pa
-
-    temporary = path.with_name(f".{uuid4().hex}.arrow.tmp")
-    options = pa.ipc.IpcWriteOptions(compression="zstd", emit_dictionary_deltas=True)
-    try:
-        with pa.OSFile(str(temporary), "wb") as sink:
-            temporary.chmod(0o600)
-            with pa.ipc.new_file(sink, table.schema, options=options) as file:
-                file.write_table(table)
-        sync(temporary)
-        size_bytes = temporary.stat().st_size
-        temporary.replace(path)
-        sync(path.parent)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-    return size_bytes
-
-
-def _utf8(text: str) -> str:
-    """Return a text as Arrow can hold it; of JSON what is escaped is read as what it was."""
-    return text.encode("utf-8", "backslashreplace").decode("utf-8")
-
-
-def _items_table(answers: Sequence[Answer], about: Mapping[str, Any]) -> pa.Table:
-    import pyarrow as pa
-
-    from usher_pipeline.fingerprint.frames import column_digests
-
-    codes = list(dict.fromkeys(answer.code for answer in answers))
-    reads = list(dict.fromkeys(answer.reads for answer in answers))
-    code_of = {code: position for position, code in enumerate(codes)}
-    reads_of = {each: position for position, each in enumerate(reads)}
-    columns = {
-        "item": pa.array([bytes.fromhex(a.item) for a in answers], pa.binary(16)),
-        "shown": pa.array([_utf8(a.shown) for a in answers], pa.large_string()),
-        "rows": pa.array([a.row_count for a in answers], pa.int64()),
-        "code": pa.array([code_of[a.code] for a in answers], pa.int32()),
-        "reads": pa.array([reads_of[a.reads] for a in answers], pa.int32()),
-        "elapsed_s": pa.array([a.elapsed_s for a in answers], pa.float32()),
-        "at": pa.array([a.at for a in answers], pa.int64()),
-        "attempts": pa.array([a.attempts for a in answers], pa.int32()),
-        "skew": pa.array([a.skew for a in answers], pa.int64()),
-        "error_type": pa.array(
-            [a.error and _utf8(a.error[0]) for a in answers], pa.large_string()
-        ),
-        "error": pa.array([a.error and _utf8(a.error[1]) for a in answers], pa.large_string()),
-    }
-    table = pa.table(columns)
-    stated = {
-        "format": _FORMAT,
-        **about,
-        "codes": codes,
-        "reads": [[asdict(read) for read in each] for each in reads],
-    }
-    digest = combine("usher map", stated, column_digests(table))
-    text = json.dumps({"digest": digest, "about": stated}, ensure_ascii=False)
-    return table.replace_schema_metadata({_ABOUT: text.encode("utf-8", "surrogatepass")})
-
-
-def _read_items(path: Path) -> _Part | None:
-    """Return what a file of items says; None if that is not what was committed."""
-    import pyarrow as pa
-
-    from usher_pipeline.fingerprint.frames import column_digests
-
-    try:
-        table = Mapped(path).table
-        table.validate(full=True)
-        found = json.loads(table.schema.metadata[_ABOUT].decode("utf-8", "surrogatepass"))
-        about = found["about"]
-        plain = table.replace_schema_metadata(None)
-        if combine("usher map", about, column_digests(plain)) != found["digest"]:
-            return None
-        if about["format"] != _FORMAT or not _is_formed(plain, about):
-            return None
-        first, last = (int(number) for number in path.stem.split("-"))
-        codes = [str(code) for code in about["codes"]]
-        reads = [tuple(map(Read.from_json, each)) for each in about["reads"]]
-        answers, start, stem = [], 0, path.stem
-        columns = [table.column(name).to_pylist() for name in _COLUMNS]
-        for item, shown, rows, code, read, elapsed_s, at, attempts, skew, *error in zip(
-            *columns, strict=True
-        ):
-            failed = None if error[0] is None else (error[0], error[1])
-            answers.append(
-                Answer(
-                    *(item.hex(), shown, rows, codes[code], reads[read], elapsed_s, at),
-                    *(attempts, failed, start, stem, skew),
-                )
-            )
-            start += rows
-        return _Part(
-            *(first, last, str(about["kind"]), dict(about["schema"]), str(about["content"])),
-            *(int(about["rows"]), int(about["nbytes"]), int(about["size_bytes"])),
-            tuple(map(int, about["untyped"])),
-            tuple(answers),
-        )
-    except (OSError, *ODD, MemoryError, RecursionError, pa.ArrowException):
-        return None
-
-
-def _is_formed(table: pa.Table, about: Mapping[str, Any]) -> bool:
-    """Tell whether a file of items holds what those who read it count on, digest or not."""
-    if not table.schema.equals(_items_table((), {}).schema.remove_metadata()):
-        return False
-    wanted = {name: table.column(name).to_pylist() for name in _COLUMNS[:-2]}
-    errors = [table.column(name).is_null().to_pylist() for name in _COLUMNS[-2:]]
-    if any(None in column for column in wanted.values()) or errors[0] != errors[1]:
-        return False
-    names = about["schema"]["sql_names"] if about["kind"] else []
-    reads = [Read.from_json(read) for each in about["reads"] for read in each]
-    texts = (*about["codes"], *names, *(value for read in reads for value in _texts_of(read)))
-    return (
-        isinstance(names, list)
-        and all(isinstance(text, str) for text in texts)
-        and min(wanted["rows"], default=0) >= 0
-        and sum(wanted["rows"]) == about["rows"]
-        and all(0 <= code < len(about["codes"]) for code in wanted["code"])
-        and all(0 <= read < len(about["reads"]) for read in wanted["reads"])
-        and all(0 <= at <= _LATEST for at in wanted["at"])
-        and all(
-            0 <= at + skew <= _LATEST
-            for at, skew in zip(wanted["at"], wanted["skew"], strict=True)
-        )
-        and all(map(math.isfinite, wanted["elapsed_s"]))
-    )
-
-
-def _is_of_another_version(path: Path) -> bool:
-    """Tell whether a file of items says that it is of a format that we do not know."""
-    import pyarrow as pa
-
-    try:
-        with pa.OSFile(str(path), "rb") as source:
-            stated = json.loads(pa.ipc.open_file(source).schema.metadata[_ABOUT])
-        found = stated["about"]["format"]
-    except (OSError, *ODD, MemoryError, RecursionError, pa.ArrowException):
-        return False
-    return isinstance(found, int) and found != _FORMAT
-
-
-def _stat_of(path: Path) -> os.stat_result | None:
-    try:
-        return path.lstat()
-    except OSError:
-        return None
-
-
-def _texts_of(read: Read) -> tuple[object, ...]:
-    return (read.name, read.key, read.content, read.kind, read.store, read.standing)
-
-
-_COLUMNS: Final = (
-    *("item", "shown", "rows", "code", "reads", "elapsed_s", "at", "attempts", "skew"),
-    *("error_type", "error"),
-)
 
 
 # --- all of a store ---------------------------------------------------------------------
