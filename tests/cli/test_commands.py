@@ -43,6 +43,7 @@ def test_help_reads_well_at_80_columns(command: str, call: Call) -> None:
     done = call(command, "--help")
     assert done.exit_code == 0
     assert max(map(len, done.output.splitlines())) <= 80
+    assert "\\b" not in done.output
     found = usher.get_command(click.Context(usher), command)
     assert found is not None
     assert found.name == command

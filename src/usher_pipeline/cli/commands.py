@@ -38,6 +38,8 @@ _HOMES: Final = {
     "outdated": ("modules", "outdated"),
     "accept": ("upkeep", "accept"),
     "forget": ("upkeep", "forget"),
+    "pin": ("upkeep", "pin"),
+    "unpin": ("upkeep", "unpin"),
     "prune": ("upkeep", "prune"),
     "compact": ("upkeep", "compact"),
     "verify": ("upkeep", "verify"),
@@ -136,7 +138,8 @@ def usher(context: click.Context) -> None:
     Exit codes: 0 done, 1 failed, 2 called in a way that it can not be, 3 what was asked
     for is not stored, 4 a check found something, 130 stopped by Ctrl-C.
 
-    Every command takes --json, for programs, and --debug, for the traceback of an error.
+    Every command but `completion` takes --json, for programs, and --debug, for the
+    traceback of an error.
     """
     if context.invoked_subcommand is None:
         click.echo(context.get_help())

@@ -10,7 +10,13 @@ import click
 from usher_pipeline import display
 from usher_pipeline.cli.choosing import key_meant
 from usher_pipeline.cli.endings import DONE, FOUND
-from usher_pipeline.cli.options import answering, backend_at, name_argument, store_option
+from usher_pipeline.cli.options import (
+    answering,
+    backend_at,
+    known_keys,
+    name_argument,
+    store_option,
+)
 from usher_pipeline.cli.output import Block, Grid, Line, Outcome
 from usher_pipeline.errors import UsherError
 
@@ -27,8 +33,8 @@ __all__ = ["diff"]
 
 @click.command()
 @name_argument
-@click.argument("before", metavar="[A]", default="")
-@click.argument("after", metavar="[B]", default="")
+@click.argument("before", metavar="[A]", default="", shell_complete=known_keys)
+@click.argument("after", metavar="[B]", default="", shell_complete=known_keys)
 @click.option(
     "--on",
     multiple=True,

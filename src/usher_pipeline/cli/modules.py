@@ -20,12 +20,22 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    from click.shell_completion import CompletionItem
+
     from usher_pipeline.outdating import Standing
     from usher_pipeline.records import Decision
 
 __all__ = ["outdated", "warm"]
 
-module_argument: Final = click.argument("module")
+
+def _files(_: click.Context, __: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Let a shell offer files; which modules there are, only imports would tell."""
+    from click.shell_completion import CompletionItem
+
+    return [CompletionItem(incomplete, type="file")]
+
+
+module_argument: Final = click.argument("module", shell_complete=_files)
 
 
 # --- warm -------------------------------------------------------------------------------
