@@ -40,6 +40,7 @@ __all__ = [
     "NameClashError",
     "NotPublishedError",
     "OptionError",
+    "OutputError",
     "ProbeError",
     "ProvenanceError",
     "RemoteError",
@@ -756,6 +757,20 @@ class BundleError(UsherError, ValueError):
             f"The file {str(path)!r} can not be pulled: {problem}. Nothing of it was stored. "
             "Ask whoever pushed it for a new one."
         )
+
+
+class OutputError(StoreError):
+    """A file that somebody asked for can not be written where they asked for it.
+
+    Attributes:
+        path: The file.
+        problem: Why not.
+    """
+
+    def __init__(self, path: Path | str, problem: str, cure: str) -> None:
+        super().__init__(path, problem, cure)
+        # No store is to blame, and the path is none of one.
+        self.args = (f"The file {str(path)!r} can not be written: {problem}. {cure}",)
 
 
 class StoreClosedError(StoreError):

@@ -19,6 +19,7 @@ from usher_pipeline.errors import (
     BundleError,
     CheckpointMissError,
     NameClashError,
+    OutputError,
     StoreError,
     UnknownTableError,
 )
@@ -164,8 +165,28 @@ def test_what_can_not_be_pushed(
     with pytest.raises(StoreError, match="no result is stored"):
         push(other, [], tmp_path / "n.usher")
     (tmp_path / "folder").mkdir()
-    with pytest.raises(StoreError, match="can not be written"):
+    with pytest.raises(OutputError, match="folder' can not be written"):
         push(backend, ["carried_genes"], tmp_path / "folder")
+
+
+@pytest.mark.parametrize("what", ["module", "store", "archive"])
+def test_what_nobody_pushed_is_not_written_over(
+    backend: LocalBackend, bundle: Path, tmp_path: Path, what: str
+) -> None:
+    """Only an older file of results is replaced: no module, no store, no other archive."""
+    path = tmp_path / "pipeline.py" if what != "store" else backend.path
+    if what == "module":
+        path.write_text("CUTOFF = 0.35\n")
+    if what == "archive":
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr("mine.txt", "mine")
+    before = path.read_bytes()
+    with pytest.raises(OutputError, match="is no file of results"):
+        push(backend, ["carried_genes"], path)
+    assert path.read_bytes() == before
+    push(backend, ["carried_genes"], bundle)
+    with zipfile.ZipFile(bundle) as archive:
+        assert json.loads(archive.read("bundle.json"))["count"] == 1
 
 
 # --- as it should not be ----------------------------------------------------------------
@@ -198,6 +219,8 @@ def flipped(members: dict[str, bytes], member: str) -> None:
     data[place] ^= 0x01
     members[member] = bytes(data)
 
+
+_THEN = "2026-01-01T00:00:00+00:00"
 
 HOSTILE: dict[str, tuple[Callable[[dict[str, bytes]], Any], str]] = {
     "no head": (lambda m: m.pop("bundle.json"), "it has no bundle.json"),
@@ -238,6 +261,40 @@ HOSTILE: dict[str, tuple[Callable[[dict[str, bytes]], Any], str]] = {
     "a label that nobody digested": (
         lambda m: edited(m, "0.json", "schema", "labels", to=["x"]),
         "does not agree with itself",
+    ),
+    "a name that can not be looked up": (
+        lambda m: edited(m, "0.json", "key", "name", to={"a": 1}),
+        "no entry that can be read",
+    ),
+    "a count of rows that is another": (
+        lambda m: edited(m, "0.json", "row_count", to=-3),
+        "is not what its entry says",
+    ),
+    "an odd acceptance": (
+        lambda m: edited(
+            m,
+            "0.json",
+            "accepted",
+            to=[{"accepted_at": _THEN, "key": "a", "changes": [1], "how": "b"}],
+        ),
+        "agree",
+    ),
+    "an odd adoption": (
+        lambda m: edited(m, "0.json", "adopted", to={"origin": 5}),
+        "agree",
+    ),
+    "an odd map": (
+        lambda m: edited(
+            m,
+            "0.json",
+            "mapped",
+            to={"over": "x", "item_count": "x", "asked_count": 1, "latest": 1, "oldest": 1},
+        ),
+        "agree",
+    ),
+    "digests of bytes that are none": (
+        lambda m: edited(m, "0.json", "buffer_digests", to=[5, {}]),
+        "agree",
     ),
     "a text that is none": (lambda m: edited(m, "0.json", "run_id", to=[1]), "agree"),
     "a result of the future": (

@@ -29,13 +29,14 @@ from usher_pipeline.errors import (
     BundleError,
     CheckpointMissError,
     CheckpointNameError,
+    OutputError,
     StoreError,
     UnknownTableError,
 )
 from usher_pipeline.frames import Packed, adapter_of_kind
 from usher_pipeline.persistence.entries import is_entry_name
 from usher_pipeline.persistence.export import unwritable
-from usher_pipeline.persistence.places import safe_name
+from usher_pipeline.persistence.places import check_name, safe_name
 from usher_pipeline.persistence.segments import Segments
 from usher_pipeline.planning import CLOCK_TOLERANCE_S
 from usher_pipeline.records import Entry, utc_now
@@ -103,7 +104,7 @@ def push(backend: LocalBackend, names: Iterable[str], path: Path) -> list[Carrie
     Args:
         backend: The store.
         names: The checkpoints.
-        path: The file; one that is there is replaced in one step.
+        path: The file; an older file of results is replaced in one step.
 
     Returns:
         What is in it, each after what it was made from.
@@ -111,8 +112,10 @@ def push(backend: LocalBackend, names: Iterable[str], path: Path) -> list[Carrie
     Raises:
         UnknownTableError: There is no result of a name.
         CheckpointMissError: A result is lost or damaged.
-        StoreError: The file can not be written, or there is nothing to be.
+        OutputError: The file can not be written, or is there and no file of results.
+        StoreError: There is nothing to be written.
     """
+    _require_no_other(path)
     asked = [_current(backend, name) for name in dict.fromkeys(names)]
     if not asked:
         raise StoreError(backend.path, "no result is stored in it", "Nothing was written.")
@@ -127,6 +130,24 @@ def push(backend: LocalBackend, names: Iterable[str], path: Path) -> list[Carrie
     except OSError as problem:
         raise unwritable(path, problem) from problem
     return [_carried(backend.segments, e, is_asked=(e.name, e.stem) in wanted) for e in entries]
+
+
+def _require_no_other(path: Path) -> None:
+    """Refuse to write over what nobody pushed: a module, a table, or the store itself.
+
+    The file is the first word of the command, where a name is soon typed in its place.
+    """
+    if not path.is_file() or path.stat().st_size == 0:
+        return
+    try:
+        with zipfile.ZipFile(path) as archive:
+            archive.getinfo(_HEAD)
+    except (*_DAMAGE, KeyError, OSError) as problem:
+        raise OutputError(
+            path,
+            "it is there, and is no file of results",
+            "Nothing was written. Give another path, or remove that file.",
+        ) from problem
 
 
 def _current(backend: LocalBackend, name: str) -> Entry:
@@ -309,7 +330,7 @@ def _taken(archive: zipfile.ZipFile, number: int, staged: Segments, path: Path) 
     stated = _json(archive, f"{number}.json", path)
     try:
         entry = Entry.from_json(stated)
-        folder = staged.folder / safe_name(entry.name)
+        folder = staged.folder / safe_name(check_name(entry.name))
         is_place = is_entry_name(f"{entry.stem}.json")
     except (ValueError, CheckpointNameError) as problem:
         raise BundleError(
@@ -333,7 +354,7 @@ def _taken(archive: zipfile.ZipFile, number: int, staged: Segments, path: Path) 
     found = staged.read(entry.name, entry.stem)
     if found is None:
         raise BundleError(path, f"the entry of {entry.name!r} does not agree with itself")
-    if not staged.examine(found):
+    if found.row_count != found.schema.get("rows") or not staged.examine(found):
         raise BundleError(path, f"the result of {entry.name!r} is not what its entry says")
     return found
 
