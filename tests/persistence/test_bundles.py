@@ -98,14 +98,57 @@ def test_what_is_pulled_answers_calls(bundle: Path, other: LocalBackend) -> None
 def test_provenance_and_tables_come_along(
     backend: LocalBackend, bundle: Path, other: LocalBackend
 ) -> None:
-    """The steps are those of the first store, and the results are tables for SQL."""
+    """The steps are those of the first store and say so; the results are tables for SQL."""
     pull(other, bundle)
     before, after = backend.current("carried_scores"), other.current("carried_scores")
     assert before is not None
     assert after is not None
-    assert other.lineage(after) == backend.lineage(before)
+    steps = other.lineage(after)
+    assert all(step["details"].pop("pulled") for step in steps)
+    assert steps == backend.lineage(before)
     with PipelineStore(other.path) as opened:
         assert opened.execute_query("SELECT count(*) FROM carried_scores__a").item() == 2
+
+
+def test_what_was_pulled_says_so(bundle: Path, other: LocalBackend, tmp_path: Path) -> None:
+    """It states when, from which file and which store, and so does what is pushed on."""
+    began = utc_now()
+    pull(other, bundle)
+    entry = other.current("carried_scores__a")
+    assert entry is not None
+    (first,) = entry.pulled
+    assert (first.file, first.store) == ("scores.usher", "here/store.duckdb")
+    assert began <= first.pulled_at <= utc_now()
+    assert entry.created_at < began
+    push(other, ["carried_scores"], tmp_path / "again.usher")
+    third = LocalBackend(tmp_path / "third" / "store.duckdb")
+    pull(third, tmp_path / "again.usher")
+    entry = third.current("carried_scores__a")
+    assert entry is not None
+    assert [(each.file, each.store) for each in entry.pulled] == [
+        ("scores.usher", "here/store.duckdb"),
+        ("again.usher", "there/store.duckdb"),
+    ]
+    # The row of its table tells of it as well, should the folder be lost.
+    shutil.rmtree(third.segments.folder)
+    alone = LocalBackend(third.path).current("carried_scores__a")
+    assert alone is not None
+    assert alone.pulled == entry.pulled
+
+
+def test_a_file_of_an_older_version_is_pulled(bundle: Path, other: LocalBackend) -> None:
+    """It does not say from which store it is."""
+
+    def without_store(members: dict[str, bytes]) -> None:
+        head = json.loads(members["bundle.json"])
+        del head["store"]
+        members["bundle.json"] = json.dumps(head).encode()
+
+    rewritten(bundle, without_store)
+    assert all(each.is_new for each in pull(other, bundle))
+    entry = other.current("carried_scores")
+    assert entry is not None
+    assert [each.store for each in entry.pulled] == [""]
 
 
 def test_pulling_twice_is_pulling_once(bundle: Path, other: LocalBackend) -> None:
@@ -283,6 +326,21 @@ HOSTILE: dict[str, tuple[Callable[[dict[str, bytes]], Any], str]] = {
         lambda m: edited(m, "0.json", "adopted", to={"origin": 5}),
         "agree",
     ),
+    "a store that is no text": (
+        lambda m: edited(m, "bundle.json", "store", to=["a"]),
+        "does not say where it is from",
+    ),
+    "a store without end": (
+        lambda m: edited(m, "bundle.json", "store", to="a" * 9999),
+        "does not say where it is from",
+    ),
+    "an odd pull": (
+        lambda m: edited(
+            m, "0.json", "pulled", to=[{"pulled_at": _THEN, "file": 5, "store": ""}]
+        ),
+        "agree",
+    ),
+    "a pull that is none": (lambda m: edited(m, "0.json", "pulled", to=[5]), "no entry"),
     "an odd map": (
         lambda m: edited(
             m,

@@ -145,6 +145,7 @@ def _entry_data(entry: Entry, *, is_pinned: bool, is_current: bool) -> dict[str,
         "accepted": [each.to_json() for each in entry.accepted],
         "renewed": renewed.to_json() if renewed is not None else None,
         "adopted": asdict(entry.adopted) if entry.adopted is not None else None,
+        "pulled": [each.to_json() for each in entry.pulled],
     }
 
 
@@ -200,6 +201,9 @@ def _history(entries: Sequence[Entry]) -> list[Block]:
             rows.append((entry.renewed.renewed_at, key, f"renewed: {answers}"))
         if entry.adopted is not None:
             rows.append((entry.created_at, key, "adopted, and not computed"))
+        for pull in entry.pulled:
+            pushed = f", pushed from {pull.store}" if pull.store else ""
+            rows.append((pull.pulled_at, key, f"pulled from {pull.file}{pushed}"))
     if not rows:
         return []
     shown = [(_moment(at.isoformat()), key, what) for at, key, what in sorted(rows)]

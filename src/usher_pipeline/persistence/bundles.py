@@ -5,7 +5,8 @@ A bundle is a ZIP archive of ``bundle.json``, which counts the results, and for 
 members are asked for by their numbers alone. Who pulls takes nothing on trust. All results
 are put into a folder of their own first, where an entry has to agree with itself and each
 segment is checked in full and digested; only if all are whole they are stored, each in the
-way in which a result is that was just computed. What is there already is left as it is.
+way in which a result is that was just computed, with a statement in its entry that it was
+pulled. What is there already is left as it is.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ from usher_pipeline.persistence.export import unwritable
 from usher_pipeline.persistence.places import check_name, safe_name
 from usher_pipeline.persistence.segments import Segments
 from usher_pipeline.planning import CLOCK_TOLERANCE_S
-from usher_pipeline.records import Entry, utc_now
+from usher_pipeline.records import Entry, Pull, utc_now
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -54,6 +55,7 @@ _HEAD: Final = "bundle.json"
 _MOST_JSON_BYTES: Final = 64_000_000
 _MOST_RESULTS: Final = 100_000
 _MOST_NUMBER: Final = 10**9
+_LONGEST_STORE: Final = 1000
 _BLOCK_BYTES: Final = 1 << 20
 _DICT: Final = "dict"
 #: What zipfile raises for archives that are damaged, encrypted, or packed in odd ways.
@@ -193,12 +195,13 @@ def _whole(backend: LocalBackend, entry: Entry) -> Entry:
 def _write(
     backend: LocalBackend, entries: list[Entry], wanted: set[tuple[str, str]], path: Path
 ) -> None:
+    store = _told(backend.path)
     temporary = path.with_name(f".{uuid4().hex}.usher")
     try:
         with zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as archive:
             asked = [n for n, e in enumerate(entries) if (e.name, e.stem) in wanted]
             head = {"format": _FORMAT, "library": __version__, "count": len(entries)}
-            _put(archive, _HEAD, json.dumps({**head, "asked": asked}))
+            _put(archive, _HEAD, json.dumps({**head, "asked": asked, "store": store}))
             for number, entry in enumerate(entries):
                 _put(archive, f"{number}.json", json.dumps(entry.to_json()))
                 with (
@@ -211,6 +214,21 @@ def _write(
         with suppress(OSError):
             temporary.unlink()
         raise
+
+
+def _told(database: Path) -> str:
+    """Return a store as a colleague is told of it, without the folders above its project.
+
+    >>> _told(Path("/home/kim/usher/.usher/store.duckdb"))
+    'usher/.usher/store.duckdb'
+    """
+    count = 3 if database.parent.name == ".usher" else 2
+    return "/".join(_spellable(part) for part in database.parts[1:][-count:])
+
+
+def _spellable(name: str) -> str:
+    """Return the name of a file as text, also where it is none to its system."""
+    return os.fsencode(name).decode("utf-8", "replace")
 
 
 def _put(archive: zipfile.ZipFile, name: str, text: str) -> None:
@@ -256,7 +274,8 @@ def pull(backend: LocalBackend, path: Path, *, dry_run: bool = False) -> list[Ca
     """
     with tempfile.TemporaryDirectory(prefix="usher-pull-") as folder:
         staged = Segments(Path(folder) / "staged")
-        entries, asked = _unpacked(path, staged)
+        entries, head = _unpacked(path, staged)
+        pulled = Pull(utc_now(), _spellable(path.name), head.store)
         new = [_is_new(backend, entry) for entry in entries]
         for entry, is_new in zip(entries, new, strict=True):
             if is_new:
@@ -264,10 +283,10 @@ def pull(backend: LocalBackend, path: Path, *, dry_run: bool = False) -> list[Ca
         if not dry_run:
             for entry, is_new in zip(entries, new, strict=True):
                 if is_new:
-                    _store(backend, staged, entry, path)
+                    _store(backend, staged, entry, path, pulled)
             backend.publish_soon()
         return [
-            _carried(staged, entry, is_new=is_new, is_asked=number in asked)
+            _carried(staged, entry, is_new=is_new, is_asked=number in head.asked)
             for number, (entry, is_new) in enumerate(zip(entries, new, strict=True))
         ]
 
@@ -277,23 +296,41 @@ def _is_new(backend: LocalBackend, entry: Entry) -> bool:
     return known is None
 
 
-def _store(backend: LocalBackend, staged: Segments, entry: Entry, path: Path) -> None:
+def _store(
+    backend: LocalBackend, staged: Segments, entry: Entry, path: Path, pulled: Pull
+) -> None:
     table = staged.map(entry)
     if table is None:
         # It was whole a moment ago.
         raise BundleError(path, f"the result of {entry.name!r} was changed while it was read")
     packed = Packed(table=table, schema=dict(entry.schema), kind=entry.kind)
     with backend.changing():
-        backend.save(entry, packed)
+        backend.save(replace(entry, pulled=(*entry.pulled, pulled)), packed)
 
 
-def _unpacked(path: Path, staged: Segments) -> tuple[list[Entry], set[int]]:
+@dataclass(frozen=True, slots=True)
+class _Head:
+    """What a file says of all its results.
+
+    Attributes:
+        count: How many there are.
+        asked: The numbers of those that were asked for.
+        store: The store that they are from; empty if it does not say.
+    """
+
+    count: int
+    asked: frozenset[int]
+    store: str
+
+
+def _unpacked(path: Path, staged: Segments) -> tuple[list[Entry], _Head]:
     """Put all results of a file into a folder of their own, and check each."""
     try:
         with zipfile.ZipFile(path) as archive:
-            count, asked = _head(archive, path)
+            head = _head(archive, path)
             _require_room(archive, path, staged.folder.parent)
-            return [_taken(archive, number, staged, path) for number in range(count)], asked
+            numbers = range(head.count)
+            return [_taken(archive, number, staged, path) for number in numbers], head
     except _DAMAGE as problem:
         raise BundleError(path, f"it is no archive, or is damaged ({problem})") from problem
     except OSError as problem:
@@ -303,7 +340,7 @@ def _unpacked(path: Path, staged: Segments) -> tuple[list[Entry], set[int]]:
         raise BundleError(path, f"it is no archive, or is damaged ({problem})") from problem
 
 
-def _head(archive: zipfile.ZipFile, path: Path) -> tuple[int, set[int]]:
+def _head(archive: zipfile.ZipFile, path: Path) -> _Head:
     head = _json(archive, _HEAD, path)
     if head.get("format") != _FORMAT:
         raise BundleError(path, f"it has the format {head.get('format')!r}, expected {_FORMAT}")
@@ -312,7 +349,11 @@ def _head(archive: zipfile.ZipFile, path: Path) -> tuple[int, set[int]]:
         raise BundleError(path, f"it states {count!r} results")
     if not isinstance(asked, list) or not all(type(each) is int for each in asked):
         raise BundleError(path, "it does not say what was asked for")
-    return count, set(asked)
+    # Files of older versions do not say where they are from.
+    store = head.get("store", "")
+    if not isinstance(store, str) or len(store) > _LONGEST_STORE:
+        raise BundleError(path, "it does not say where it is from")
+    return _Head(count, frozenset(asked), _spellable(store))
 
 
 def _require_room(archive: zipfile.ZipFile, path: Path, folder: Path) -> None:

@@ -111,6 +111,7 @@ def _is_formed(entry: Entry) -> bool:
         *(value for column in entry.columns for value in astuple(column)),
         *(read_text for read in (*entry.reads, *entry.inputs) for read_text in _texts_of(read)),
         *(text for said in entry.accepted for text in (said.key, said.how, *said.changes)),
+        *(text for each in entry.pulled for text in (each.file, each.store)),
         *(astuple(entry.adopted) if entry.adopted is not None else ()),
         *((mapped.over, mapped.digest, mapped.listed) if mapped is not None else ()),
         *entry.buffer_digests,
