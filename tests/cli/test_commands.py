@@ -14,6 +14,7 @@ import pytest
 import usher_pipeline
 from usher_pipeline.cli import main, usher
 from usher_pipeline.cli.commands import _HOMES
+from usher_pipeline.errors import UsherError
 from usher_pipeline.persistence import contents
 
 if TYPE_CHECKING:
@@ -80,6 +81,19 @@ def test_a_command_that_there_is_not(call: Call) -> None:
     line, hint = done.stderr.splitlines()
     assert line == "usher: No such command 'lost'."
     assert hint == "hint: `usher --help` says how it is called."
+
+
+def test_a_terminal_obeys_no_error(
+    store: Path, call: Call, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What an error repeats of somebody's names can not move the cursor."""
+
+    def fail(_: Any) -> Iterator[None]:
+        raise UsherError("Of a\x1b[2Jb nothing is stored. Give c\x9bd.")
+
+    monkeypatch.setattr(contents, "named", fail)
+    said = call("list", "--store", store).stderr.splitlines()
+    assert said == ["usher: Of a·[2Jb nothing is stored.", "hint: Give c·d."]
 
 
 def test_an_error_for_programs(store: Path, call: Call) -> None:

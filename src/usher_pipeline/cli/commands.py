@@ -101,13 +101,15 @@ def _end(problem: Exception, arguments: Sequence[str]) -> NoReturn:
     """Say what went wrong, and end with its code."""
     if "--debug" in arguments:
         traceback.print_exception(problem)
+    from usher_pipeline.cli.output import harmless
+
     trouble = _trouble_of(problem)
     if "--json" in arguments:
         click.echo(json.dumps(trouble.to_json()), err=True)
     else:
-        click.echo(f"usher: {trouble.problem}", err=True)
+        click.echo(harmless(f"usher: {trouble.problem}"), err=True)
         if trouble.hint:
-            click.echo(f"hint: {trouble.hint}", err=True)
+            click.echo(harmless(f"hint: {trouble.hint}"), err=True)
     sys.exit(trouble.code)
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from usher_pipeline.cli.output import Outcome, put
+from usher_pipeline.cli.output import Outcome, harmless, put
 from usher_pipeline.durations import seconds_of
 from usher_pipeline.errors import MissingStoreError, UsherError
 
@@ -189,7 +189,7 @@ def confirmed(lines: Sequence[str], question: str, *, yes: bool) -> None:
     for line in lines:
         click.echo(line, err=True)
     try:
-        is_wanted = click.confirm(question, err=True)
+        is_wanted = click.confirm(harmless(question), err=True)
     except click.Abort as nobody:
         if isinstance(nobody.__context__, KeyboardInterrupt):
             raise
