@@ -40,6 +40,7 @@ MADE: Final[dict[str, tuple[Any, ...]]] = {
     "MapIncompleteError": ("papers", [FAILURE], 3, [1, 2], "The 2 others are stored."),
     "MissingStoreError": (Path("s.duckdb"), "USHER_STORE", "Run the pipeline first."),
     "NotPublishedError": ("store.duckdb", "genes", "IO Error: no space left"),
+    "NoEarlierResultError": ("genes", "7f3a" * 8),
     "NameClashError": ("genes", "one.genes", "two.genes"),
     "OutputError": (Path("genes.csv"), "it is a folder", "Give the path of a file."),
     "OptionError": ("configure", "store", "a path", "5"),

@@ -39,7 +39,9 @@ def test_keys_name_what_is_compared(
     assert same.exit_code == 0
     assert "nothing differs" in same.output
     lost = call("diff", NAME, f"{newer[:8]}-9", "--store", store)
-    assert "has no result '9'" in lost.stderr
+    assert lost.exit_code == 3
+    assert f"no result of '{NAME}' under a key that begins with '{newer[:8]}-9'" in lost.stderr
+    assert f"There are {newer[:8]}-1, {newer[:8]}-2." in lost.stderr
     assert call("diff", NAME, "zz", "--store", store).exit_code == 3
 
 
@@ -54,9 +56,9 @@ def test_a_sample_says_so(store: Path, call: Call, call_json: CallJson) -> None:
 
 
 def test_one_result_alone(store: Path, call: Call, call_json: CallJson) -> None:
-    """Where there is nothing to compare with, that is an error with what to look at."""
+    """Where there is nothing to compare with, that is absence, with what to look at."""
     older = call_json("show", NAME, "--store", store)["entries"][1]["key"]
     call("forget", NAME, "--key", older, "--yes", "--store", store)
     done = call("diff", NAME, "--store", store)
-    assert done.exit_code == 1
+    assert done.exit_code == 3
     assert "nothing is stored from before" in done.stderr

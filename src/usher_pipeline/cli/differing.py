@@ -18,7 +18,7 @@ from usher_pipeline.cli.options import (
     store_option,
 )
 from usher_pipeline.cli.output import Block, Grid, Line, Outcome
-from usher_pipeline.errors import UsherError
+from usher_pipeline.errors import NoEarlierResultError, UnknownResultError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -101,10 +101,7 @@ def _meant(backend: LocalBackend, name: str, before: str, after: str) -> tuple[E
         if entry.stem != second.stem and entry.known_at <= second.known_at
     ]
     if not earlier:
-        raise UsherError(
-            f"Of {name} nothing is stored from before {second.stem[:8]}. Nothing was compared. "
-            f"`usher show {name}` lists the keys that can be named."
-        )
+        raise NoEarlierResultError(name, second.key.digest)
     return earlier[0], second
 
 
@@ -116,10 +113,8 @@ def _one(backend: LocalBackend, name: str, said: str) -> Entry:
         return entry
     found = backend.segments.read(name, f"{entry.key.digest}-{number}")
     if found is None:
-        raise UsherError(
-            f"{name} has no result {number!r} of the key {entry.key.digest[:8]}. Nothing was "
-            f"compared. Its latest is {entry.number}."
-        )
+        stems = [f"{entry.key.digest[:8]}-{each + 1}" for each in range(entry.number)]
+        raise UnknownResultError(backend.path, name, f"{entry.key.digest[:8]}-{number}", stems)
     return found
 
 
