@@ -88,7 +88,7 @@ def test_a_terminal_obeys_no_error(
 ) -> None:
     """What an error repeats of somebody's names can not move the cursor."""
 
-    def fail(_: Any) -> Iterator[None]:
+    def fail(*_: Any, **__: Any) -> Iterator[None]:
         raise UsherError("Of a\x1b[2Jb nothing is stored. Give c\x9bd.")
 
     monkeypatch.setattr(contents, "named", fail)
@@ -110,7 +110,7 @@ def test_an_error_for_programs(store: Path, call: Call) -> None:
 def _broken(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let listing fail in a way that nobody thought of."""
 
-    def fail(_: Any) -> Iterator[None]:
+    def fail(*_: Any, **__: Any) -> Iterator[None]:
         raise ZeroDivisionError("a slip")
 
     monkeypatch.setattr(contents, "named", fail)
@@ -138,7 +138,7 @@ def test_debug_shows_the_traceback(store: Path, call: Call) -> None:
 def test_ctrl_c_is_130(store: Path, call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
     """Ctrl-C ends a command with the exit code that shells know, and no traceback."""
 
-    def stop(_: Any) -> None:
+    def stop(*_: Any, **__: Any) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(contents, "named", stop)

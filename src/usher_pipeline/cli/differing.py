@@ -113,8 +113,10 @@ def _one(backend: LocalBackend, name: str, said: str) -> Entry:
         return entry
     found = backend.segments.read(name, f"{entry.key.digest}-{number}")
     if found is None:
-        stems = [f"{entry.key.digest[:8]}-{each + 1}" for each in range(entry.number)]
-        raise UnknownResultError(backend.path, name, f"{entry.key.digest[:8]}-{number}", stems)
+        short = entry.key.digest[:8]
+        latest = range(max(1, entry.number - 4), entry.number + 1)
+        stems = [f"{short}-{each}" for each in latest]
+        raise UnknownResultError(backend.path, name, f"{short}-{number}", stems)
     return found
 
 
