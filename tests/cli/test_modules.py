@@ -76,6 +76,35 @@ def test_a_dry_run_calls_nothing(pipeline: Path, tmp_path: Path, call_json: Call
     assert not (tmp_path / "s.duckdb").exists()
 
 
+UNSAVED = """
+
+import warnings
+from pathlib import Path
+
+LOG = Path(__file__).with_suffix(".log")
+
+@checkpoint(name="warm_changing")
+def changing() -> pl.DataFrame:
+    warnings.warn("something else", UserWarning, stacklevel=2)
+    LOG.write_text(LOG.read_text() + "ran")
+    return pl.DataFrame({"a": [1]})
+"""
+
+
+@pytest.mark.filterwarnings("always:something else:UserWarning")
+def test_what_could_not_be_stored_is_not_warm(pipeline: Path, call: Call) -> None:
+    """A result that a later call would not find is told as such, and is exit code 1."""
+    pipeline.with_suffix(".log").write_text("")
+    pipeline.write_text(pipeline.read_text("utf-8") + UNSAVED, "utf-8")
+    with pytest.warns(UserWarning, match="something else"):
+        done = call("warm", pipeline)
+    assert done.exit_code == 1
+    (row,) = [line for line in done.output.splitlines() if line.startswith("warm_changing")]
+    assert "unsaved" in row
+    assert "warm_changing ran, but is not stored: while it ran, the file" in row
+    assert done.output.count("computed") == 2
+
+
 def test_one_that_fails_stops_no_other(pipeline: Path, call: Call) -> None:
     """A failure is a row, with its error, and exit code 1; the others are stored."""
     edit(pipeline, '{"n": range(count)}', '{"n": range(count // 0)}')
