@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from usher_pipeline import display
-from usher_pipeline.cli.choosing import checkpoints_in
+from usher_pipeline.cli.choosing import checkpoints_in, printing_aside
 from usher_pipeline.cli.endings import DONE, FAILED, FOUND, split, trouble_of
 from usher_pipeline.cli.options import answering, dry_run_option, in_store, store_option
 from usher_pipeline.cli.output import Block, Grid, Line, Outcome
@@ -116,7 +116,8 @@ def _foreseen(checkpoint: Any) -> Warmed:
     if needed:
         return Warmed(checkpoint.name, "skipped", f"it needs {', '.join(needed)}")
     try:
-        decision: Decision = checkpoint.explain()
+        with printing_aside():
+            decision: Decision = checkpoint.explain()
     except Exception as problem:  # noqa: BLE001 - a probe of the user may raise anything
         return Warmed(checkpoint.name, "failed", trouble_of(problem).problem)
     return Warmed(checkpoint.name, type(decision).__name__.lower(), str(decision.reason))
@@ -128,11 +129,12 @@ def _warmed(checkpoint: Any) -> Warmed:
         return foreseen
     started = time.perf_counter()
     try:
-        with _unsaved() as unsaved:
+        with printing_aside(), _unsaved() as unsaved:
             answer = checkpoint()
             if inspect.isawaitable(answer):
                 asyncio.run(_awaited(answer))
-    except Exception as problem:  # noqa: BLE001 - the function of the user may raise anything
+    # The function of the user may raise anything, and may want to end the process.
+    except (Exception, SystemExit) as problem:  # noqa: BLE001 - as said
         elapsed_s = time.perf_counter() - started
         return Warmed(checkpoint.name, "failed", trouble_of(problem).problem, elapsed_s)
     elapsed_s = time.perf_counter() - started
