@@ -25,6 +25,7 @@ from usher_pipeline.errors import (
 )
 from usher_pipeline.persistence import PipelineStore, bundles
 from usher_pipeline.persistence.bundles import pull, push
+from usher_pipeline.persistence.flights import LOCKS, holders
 from usher_pipeline.persistence.local import LocalBackend
 from usher_pipeline.records import utc_now
 
@@ -157,6 +158,32 @@ def test_pulling_twice_is_pulling_once(bundle: Path, other: LocalBackend) -> Non
     entries = sorted(other.segments.folder.rglob("*-*.json"))
     assert not any(each.is_new for each in pull(other, bundle))
     assert sorted(other.segments.folder.rglob("*-*.json")) == entries
+
+
+def test_pulling_at_once_is_pulling_once(
+    bundle: Path, other: LocalBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What another one stored meanwhile is known, and nobody stores while another one does."""
+    meanwhile: list[list[bundles.Carried]] = []
+    inside: list[str] = []
+    check, store = LocalBackend.check, bundles._store
+
+    def checked(backend: LocalBackend, name: str) -> None:
+        if not meanwhile:
+            meanwhile.append([])
+            meanwhile[0] += pull(LocalBackend(backend.path), bundle)
+        check(backend, name)
+
+    def stored(backend: LocalBackend, *rest: Any) -> None:
+        inside.extend(each.name for each in holders(backend.segments.folder / LOCKS))
+        store(backend, *rest)
+
+    monkeypatch.setattr(LocalBackend, "check", checked)
+    monkeypatch.setattr(bundles, "_store", stored)
+    found = pull(other, bundle)
+    assert [each.is_new for each in (*meanwhile[0], *found)] == [True] * 4 + [False] * 4
+    assert len(list(other.segments.folder.rglob("*-*.json"))) == 4
+    assert inside == ["usher pull"] * 4
 
 
 def test_the_same_results_make_the_same_file(

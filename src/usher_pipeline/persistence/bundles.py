@@ -11,6 +11,7 @@ pulled. What is there already is left as it is.
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import shutil
@@ -56,6 +57,8 @@ _MOST_JSON_BYTES: Final = 64_000_000
 _MOST_RESULTS: Final = 100_000
 _MOST_NUMBER: Final = 10**9
 _LONGEST_STORE: Final = 1000
+#: What those wait for who pull into one store; no key of a checkpoint is like it.
+_FLIGHT: Final = ("usher pull", "pull")
 _BLOCK_BYTES: Final = 1 << 20
 _DICT: Final = "dict"
 #: What zipfile raises for archives that are damaged, encrypted, or packed in odd ways.
@@ -281,9 +284,12 @@ def pull(backend: LocalBackend, path: Path, *, dry_run: bool = False) -> list[Ca
             if is_new:
                 backend.check(entry.name)
         if not dry_run:
-            for entry, is_new in zip(entries, new, strict=True):
-                if is_new:
-                    _store(backend, staged, entry, path, pulled)
+            if any(new):
+                # Two of the same file at once would both find that all of it is new.
+                with backend.single_flight(*_FLIGHT):
+                    new = [_is_new(backend, entry) for entry in entries]
+                    for entry in itertools.compress(entries, new):
+                        _store(backend, staged, entry, path, pulled)
             backend.publish_soon()
         return [
             _carried(staged, entry, is_new=is_new, is_asked=number in head.asked)
