@@ -87,7 +87,12 @@ def diff(  # noqa: PLR0913 - the options are the face
     data |= asdict(found)
     blocks: list[Block] = [Line(_title(name, one, other))]
     blocks += [Line(f"because: {', '.join(reasons)}")] if reasons else []
-    return Outcome(data, [*blocks, *_blocks(found)], DONE if found.is_same else FOUND)
+    blocks += _blocks(found)
+    if found.is_same and found.sampled_share == 1 and one.content != other.content:
+        blocks.append(
+            Line("yet they are not equal: rows are in another order, or labels differ")
+        )
+    return Outcome(data, blocks, DONE if found.is_same else FOUND)
 
 
 def _meant(backend: LocalBackend, name: str, before: str, after: str) -> tuple[Entry, Entry]:
@@ -125,6 +130,7 @@ def _named(entry: Entry) -> dict[str, Any]:
         "key": entry.key.digest,
         "number": entry.number,
         "created_at": entry.created_at,
+        "content": entry.content,
         "row_count": entry.row_count,
     }
 
