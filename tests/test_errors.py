@@ -40,7 +40,9 @@ MADE: Final[dict[str, tuple[Any, ...]]] = {
     "MapIncompleteError": ("papers", [FAILURE], 3, [1, 2], "The 2 others are stored."),
     "MissingStoreError": (Path("s.duckdb"), "USHER_STORE", "Run the pipeline first."),
     "NotPublishedError": ("store.duckdb", "genes", "IO Error: no space left"),
+    "NoEarlierResultError": ("genes", "7f3a" * 8),
     "NameClashError": ("genes", "one.genes", "two.genes"),
+    "OutputError": (Path("genes.csv"), "it is a folder", "Give the path of a file."),
     "OptionError": ("configure", "store", "a path", "5"),
     "RemoteError": ("httpx.HTTPStatusError", "503"),
     "SchemaMismatchError": ("genes", ["n BIGINT"], ["n DOUBLE"]),
@@ -80,6 +82,15 @@ def test_every_error_goes_to_another_process_and_back(name: str) -> None:
         assert type(after) is type(before)
         assert str(after) == str(before)
         assert after.__dict__ == before.__dict__
+
+
+def test_a_file_is_no_store() -> None:
+    """An error of a file that was asked for speaks of the file, with what to do."""
+    error = errors.OutputError("out/genes.csv", "the folder is full", "Give another path.")
+    assert str(error) == (
+        "The file 'out/genes.csv' can not be written: the folder is full. Give another path."
+    )
+    assert (error.path, error.problem) == ("out/genes.csv", "the folder is full")
 
 
 def test_an_error_within_a_function_goes_as_well() -> None:

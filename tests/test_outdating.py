@@ -75,6 +75,28 @@ def test_what_the_caller_gave_is_his() -> None:
     assert only(declared(), other).causes == {}
 
 
+@pytest.mark.parametrize("among", [False, True])
+def test_a_file_that_was_given(tmp_path: Path, among: bool) -> None:  # noqa: FBT001 - a case
+    """A file that holds something else, or is gone, is another input; until then it is not."""
+    path = tmp_path / "it's a.vcf"
+    path.write_text("one")
+
+    @checkpoint(name="outdating_file", version="1")
+    def lines(of: Any, other: str = "Path('x')") -> pl.DataFrame:
+        return pl.DataFrame({"n": [1]})
+
+    lines([path, path] if among else path)
+    assert only(lines).causes == {}
+    path.write_text("other")
+    found = only(lines)
+    assert found.causes.keys() == {"input"}
+    assert found.causes["input"][0].startswith("of: ")
+    path.write_text("one")
+    assert only(lines).causes == {}
+    path.unlink()
+    assert only(lines).causes.keys() == {"input"}
+
+
 def test_what_nobody_states_any_more_can_not_be_told() -> None:
     """A source without a version is a problem of that row, and no error of all."""
     with run(CONFIG):

@@ -15,6 +15,7 @@ from usher_pipeline.records import (
     Key,
     MapFacts,
     Part,
+    Pull,
     Read,
     Renewal,
     Step,
@@ -48,10 +49,23 @@ def test_what_is_said_of_an_entry_survives_json() -> None:
     assert details["made_of_stale"] == ["universe"]
 
 
+def test_that_an_entry_was_pulled_survives_json() -> None:
+    """The files that it came in are read back in their order, and are part of its step."""
+    pulled = (Pull(MOMENT, "a.usher", "one/store.duckdb"), Pull(MOMENT, "b.usher"))
+    entry = replace(ENTRY, pulled=pulled)
+    assert Entry.from_json(json.loads(json.dumps(entry.to_json()))) == entry
+    details = entry.step().to_json()["details"]
+    assert [(each["file"], each["store"]) for each in details["pulled"]] == [
+        ("a.usher", "one/store.duckdb"),
+        ("b.usher", ""),
+    ]
+    assert "pulled" not in ENTRY.step().to_json()["details"]
+
+
 def test_entries_from_before_are_read() -> None:
-    """An entry that was written when nothing was renewed or stale is one of neither."""
+    """An entry that was written when nothing was renewed, pulled or stale is none of these."""
     data = ENTRY.to_json()
-    del data["renewed"]
+    del data["renewed"], data["pulled"]
     for read in data["reads"]:
         del read["served"]
     assert Entry.from_json(data) == ENTRY

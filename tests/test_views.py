@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from html.parser import HTMLParser
 from typing import TYPE_CHECKING, Final
@@ -11,7 +12,7 @@ import pytest
 
 from usher_pipeline import checkpoint, current_run, entries, run
 from usher_pipeline.persistence import PipelineStore
-from usher_pipeline.records import Blocked, Bypass, Difference, Hit, Miss, Reason
+from usher_pipeline.records import Blocked, Bypass, Difference, Hit, Miss, Pull, Reason
 from usher_pipeline.views import (
     Table,
     decision_view,
@@ -117,6 +118,14 @@ def test_an_entry_says_where_it_came_from(entry: Entry) -> None:
     assert "2 columns" in texts
     assert "very-secret" not in shown
     assert entry._repr_html_().count("<table") == shown.count("<table")
+
+
+def test_an_entry_says_that_it_was_pulled(entry: Entry) -> None:
+    """Of a result that came in a file the last one is told; of others nothing is."""
+    pulls = (Pull(entry.created_at, "one.usher"), Pull(entry.created_at, "<two>.usher"))
+    texts = texts_in(entry_view(replace(entry, pulled=pulls)))
+    assert texts[texts.index("pulled") + 1].endswith(" UTC from <two>.usher")
+    assert "pulled" not in texts_in(entry_view(entry))
 
 
 def test_entries_are_a_table(entry: Entry) -> None:

@@ -38,8 +38,10 @@ __all__ = [
     "MapIncompleteError",
     "MissingStoreError",
     "NameClashError",
+    "NoEarlierResultError",
     "NotPublishedError",
     "OptionError",
+    "OutputError",
     "ProbeError",
     "ProvenanceError",
     "RemoteError",
@@ -758,6 +760,20 @@ class BundleError(UsherError, ValueError):
         )
 
 
+class OutputError(StoreError):
+    """A file that somebody asked for can not be written where they asked for it.
+
+    Attributes:
+        path: The file.
+        problem: Why not.
+    """
+
+    def __init__(self, path: Path | str, problem: str, cure: str) -> None:
+        super().__init__(path, problem, cure)
+        # No store is to blame, and the path is none of one.
+        self.args = (f"The file {str(path)!r} can not be written: {problem}. {cure}",)
+
+
 class StoreClosedError(StoreError):
     """A closed store was used."""
 
@@ -911,6 +927,23 @@ class UnknownResultError(StoreError, LookupError):
             f"it has {many} of {name!r}{under}",
             f"{f'There are {shown}.' if shown else 'It has none at all.'} Nothing was changed. "
             "Give the digest of one key, or enough of it; entries(...) lists what is stored.",
+        )
+
+
+class NoEarlierResultError(UsherError, LookupError):
+    """A result is to be compared with the one before it, and there is none.
+
+    Attributes:
+        name: The checkpoint.
+        key: The digest of the key of the result.
+    """
+
+    def __init__(self, name: str, key: str) -> None:
+        self.name = name
+        self.key = key
+        super().__init__(
+            f"Of {name} nothing is stored from before {key[:8]}. Nothing was compared. "
+            f"`usher show {name}` lists the keys that can be named."
         )
 
 

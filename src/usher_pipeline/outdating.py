@@ -7,9 +7,11 @@ for that result, and what has expired is said to have.
 
 from __future__ import annotations
 
+import ast
 from collections import defaultdict
 from dataclasses import dataclass, field, replace
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
 from usher_pipeline import runs
@@ -39,8 +41,8 @@ if TYPE_CHECKING:
 __all__ = ["CAUSES", "Cause", "Role", "Standing", "standings"]
 
 #: Why a result is not what a call would return now: its code or version was edited, a config
-#: value or setting is another, a source is, a table or result that it was made from is, it is
-#: older than `max_age`, or the rules by which keys are made changed with the library.
+#: value or setting is another, a source is, a file, table or result that it was made from
+#: is, it is older than `max_age`, or the rules by which keys are made changed with the library.
 Cause: TypeAlias = Literal["code", "config", "source", "input", "age", "rules"]
 CAUSES: Final[tuple[Cause, ...]] = ("code", "config", "source", "input", "age", "rules")
 
@@ -52,7 +54,7 @@ _CAUSE_OF: Final[Mapping[PartKind, Cause]] = {
     "version": "code",
     "config": "config",
     "setting": "config",
-    # Of the arguments only those can be other ones that a setting was handed in for.
+    # A setting that was handed in.
     "argument": "config",
     "source": "source",
     "table": "input",
@@ -143,11 +145,14 @@ class _Now:
             c for c in self.declared.counted if (c.kind, c.label) == (part.kind, part.label)
         ]
         reference = self.declared.defaults.get(found[0].name) if found else None
+        code = partial(code_digest, ownership=self.ownership)
         if not part.where or not isinstance(reference, (SettingRef, SourceRef)):
-            return part
+            files = _files_in(part.text)
+            if files is None:
+                return part
+            return replace(part, digest=values.digest(files, path=part.label, code_of=code))
         value, origin = resolve(reference, self.facts)
         measure = values.secret_digest if found[0].is_secret else values.digest
-        code = partial(code_digest, ownership=self.ownership)
         digest = measure(value, path=part.label, code_of=code)
         if digest == part.digest:
             return part
@@ -157,6 +162,34 @@ class _Now:
 def _is_given(part: Part) -> bool:
     """Tell whether a part of a key is an argument, also one that a source was handed in for."""
     return part.kind == "argument" or (part.kind == "source" and bool(part.alias))
+
+
+def _files_in(text: str) -> Path | list[Path] | tuple[Path, ...] | None:
+    """Return the files that an argument was, or held, from its text; None if it was others.
+
+    Of a file the content counts, which may be another one now. What Python shows of a path
+    is all of it, so the same paths are had from it; of other values that can not be said.
+
+    >>> _files_in(repr([Path("a.vcf")])) == [Path("a.vcf")], _files_in("['a.vcf']")
+    (True, None)
+    """
+    try:
+        tree = ast.parse(text, mode="eval").body
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return None
+    if not isinstance(tree, (ast.List, ast.Tuple)):
+        return _file_in(tree)
+    found = [path for node in tree.elts if (path := _file_in(node)) is not None]
+    if not found or len(found) != len(tree.elts):
+        return None
+    return found if isinstance(tree, ast.List) else tuple(found)
+
+
+def _file_in(node: ast.expr) -> Path | None:
+    match node:
+        case ast.Call(ast.Name(id=name), [ast.Constant(value=str(path))], []):
+            return Path(path) if name == type(Path()).__name__ else None
+    return None
 
 
 # --- results ----------------------------------------------------------------------------
@@ -213,6 +246,9 @@ def _parted(before: Key, after: Key) -> dict[Cause, list[str]]:
     found: dict[Cause, list[str]] = defaultdict(list)
     for change in compare(before, after):
         cause = _CAUSE_OF.get(change.kind)
+        if change.kind == "argument" and not change.where:
+            # Nobody stated another value: it is a file that holds something else.
+            cause = "input"
         if cause is not None:
             found[cause].append(str(change))
     if before.rules != after.rules:

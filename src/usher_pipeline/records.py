@@ -36,6 +36,7 @@ __all__ = [
     "Miss",
     "Part",
     "PartKind",
+    "Pull",
     "Read",
     "ReadKind",
     "Reason",
@@ -332,6 +333,34 @@ class Renewal:
 
 
 @dataclass(frozen=True, slots=True)
+class Pull:
+    """A statement that a result came into its store in a file, and was computed elsewhere.
+
+    Attributes:
+        pulled_at: When it was stored here (UTC).
+        file: The name of the file.
+        store: The store that it was pushed from, as the file states; empty if it does not.
+    """
+
+    pulled_at: datetime
+    file: str
+    store: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the statement as plain data."""
+        return {
+            "pulled_at": self.pulled_at.isoformat(),
+            "file": self.file,
+            "store": self.store,
+        }
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Pull:
+        """Return the statement that `to_json` wrote."""
+        return cls(utc_from_text(data["pulled_at"]), data["file"], data["store"])
+
+
+@dataclass(frozen=True, slots=True)
 class Column:
     """One column of a stored frame.
 
@@ -455,6 +484,8 @@ class Entry:
         renewed: The last statement that its sources have not changed, if there was any. It
             lies beside the entry, which is not changed for it.
         mapped: How it was put together, if it was from the rows of many items.
+        pulled: The files that it came in, from store to store, oldest first; none if it was
+            computed here.
         seal: What tells that this user's own library stated these two; empty if it can not.
     """
 
@@ -485,6 +516,7 @@ class Entry:
     adopted: Adoption | None = None
     renewed: Renewal | None = None
     mapped: MapFacts | None = None
+    pulled: tuple[Pull, ...] = ()
 
     @property
     def fresh_since(self) -> datetime:
@@ -564,6 +596,8 @@ class Entry:
             details["made_of_stale"] = stale
         if self.mapped is not None:
             details["mapped"] = asdict(self.mapped)
+        if self.pulled:
+            details["pulled"] = [each.to_json() for each in self.pulled]
         return Step(self.name, self.cost.started_at, details)
 
     def _repr_html_(self) -> str:
@@ -605,6 +639,7 @@ class Entry:
             "adopted": asdict(self.adopted) if self.adopted is not None else None,
             "renewed": self.renewed.to_json() if self.renewed is not None else None,
             "mapped": asdict(self.mapped) if self.mapped is not None else None,
+            "pulled": [each.to_json() for each in self.pulled],
         }
 
     @classmethod
@@ -647,6 +682,7 @@ class Entry:
                 adopted=Adoption(**adopted) if (adopted := data.get("adopted")) else None,
                 renewed=Renewal.from_json(said) if (said := data.get("renewed")) else None,
                 mapped=MapFacts(**mapped) if (mapped := data.get("mapped")) else None,
+                pulled=tuple(map(Pull.from_json, data.get("pulled", ()))),
             )
         except (ArithmeticError, AttributeError, LookupError, TypeError) as problem:
             raise ValueError(f"not an entry: {problem!r}") from problem

@@ -162,6 +162,9 @@ def _origin(entry: Entry, now: datetime | None) -> Iterator[tuple[str, str]]:
         yield "accepted", f"{_moment(last.accepted_at)} for {', '.join(last.changes)}"
     if entry.renewed is not None:
         yield "renewed", _moment(entry.renewed.renewed_at)
+    if entry.pulled:
+        last_pull = entry.pulled[-1]
+        yield "pulled", f"{_moment(last_pull.pulled_at)} from {last_pull.file}"
     if entry.mapped is not None:
         yield "items", f"{entry.mapped.item_count:,} {entry.mapped.over}"
     yield "key", entry.key.digest

@@ -14,6 +14,7 @@ import pytest
 import usher_pipeline
 from usher_pipeline.cli import main, usher
 from usher_pipeline.cli.commands import _HOMES
+from usher_pipeline.errors import UsherError
 from usher_pipeline.persistence import contents
 
 if TYPE_CHECKING:
@@ -43,6 +44,7 @@ def test_help_reads_well_at_80_columns(command: str, call: Call) -> None:
     done = call(command, "--help")
     assert done.exit_code == 0
     assert max(map(len, done.output.splitlines())) <= 80
+    assert "\\b" not in done.output
     found = usher.get_command(click.Context(usher), command)
     assert found is not None
     assert found.name == command
@@ -81,6 +83,19 @@ def test_a_command_that_there_is_not(call: Call) -> None:
     assert hint == "hint: `usher --help` says how it is called."
 
 
+def test_a_terminal_obeys_no_error(
+    store: Path, call: Call, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What an error repeats of somebody's names can not move the cursor."""
+
+    def fail(*_: Any, **__: Any) -> Iterator[None]:
+        raise UsherError("Of a\x1b[2Jb nothing is stored. Give c\x9bd.")
+
+    monkeypatch.setattr(contents, "named", fail)
+    said = call("list", "--store", store).stderr.splitlines()
+    assert said == ["usher: Of a·[2Jb nothing is stored.", "hint: Give c·d."]
+
+
 def test_an_error_for_programs(store: Path, call: Call) -> None:
     """With --json an error is an object on stderr, with its class, hint and exit code."""
     done = call("show", "no", "--store", store, "--json")
@@ -95,7 +110,7 @@ def test_an_error_for_programs(store: Path, call: Call) -> None:
 def _broken(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let listing fail in a way that nobody thought of."""
 
-    def fail(_: Any) -> Iterator[None]:
+    def fail(*_: Any, **__: Any) -> Iterator[None]:
         raise ZeroDivisionError("a slip")
 
     monkeypatch.setattr(contents, "named", fail)
@@ -123,7 +138,7 @@ def test_debug_shows_the_traceback(store: Path, call: Call) -> None:
 def test_ctrl_c_is_130(store: Path, call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
     """Ctrl-C ends a command with the exit code that shells know, and no traceback."""
 
-    def stop(_: Any) -> None:
+    def stop(*_: Any, **__: Any) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(contents, "named", stop)

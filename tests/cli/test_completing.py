@@ -8,6 +8,7 @@ import pytest
 from click.shell_completion import ShellComplete
 
 from usher_pipeline.cli import usher
+from usher_pipeline.persistence.local import LocalBackend
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -34,6 +35,35 @@ def test_an_unknown_shell_is_wrong_usage(call: Call) -> None:
     done = call("completion", "csh")
     assert done.exit_code == 2
     assert "'bash', 'zsh', 'fish'" in done.stderr
+
+
+def test_the_help_has_a_line_for_each_shell(call: Call) -> None:
+    """What goes into the file of a shell is there to be copied, in one piece."""
+    lines = [line.strip() for line in call("completion", "--help").output.splitlines()]
+    for shell in ("bash", "zsh"):
+        line = f'{shell}: eval "$(usher completion {shell})" in ~/.{shell}rc'
+        assert line in [" ".join(each.split()) for each in lines]
+
+
+def test_keys_of_a_name_are_completed(store: Path) -> None:
+    """Behind --key, and for `diff`, a shell offers the keys of the name, newest first."""
+    name = "cli größe 🧬"
+    keys = [entry.key.digest for entry in LocalBackend(store).recent(name, None)]
+    for command in ("pin", "unpin", "load", "forget"):
+        arguments = [command, name, "--store", str(store), "--key"]
+        assert completed(arguments, "") == keys
+        assert completed(arguments, keys[1]) == keys[1:]
+    assert completed(["diff", "--store", str(store), name, keys[0]], "") == keys
+    assert completed(["load", "--store", str(store), "--key"], "") == []
+    assert completed(["load", "..", "--store", str(store), "--key"], "") == []
+
+
+@pytest.mark.parametrize("command", ["warm", "outdated"])
+def test_files_are_offered_for_a_module(command: str) -> None:
+    """Which modules there are is not looked for; a file of one is completed by the shell."""
+    shell = ShellComplete(usher, {}, "usher", "_USHER_COMPLETE")
+    offered = shell.get_completions([command], "pipe")
+    assert [(item.value, item.type) for item in offered] == [("pipe", "file")]
 
 
 def test_commands_are_completed() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 from typing import TYPE_CHECKING, Any
@@ -13,9 +14,10 @@ import pytest
 
 from usher_pipeline import checkpoint, run, runs
 from usher_pipeline.cli import looking
-from usher_pipeline.errors import MapIncompleteError
+from usher_pipeline.errors import MapIncompleteError, StoreBusyError
 from usher_pipeline.persistence import PipelineStore
 from usher_pipeline.persistence.local import LocalBackend
+from usher_pipeline.persistence.tables import Tables
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -51,6 +53,44 @@ def test_list_for_programs(store: Path, call_json: CallJson) -> None:
         *("name", "created_at", "row_count", "entry_count"),
         *("column_count", "size_bytes", "elapsed_s", "kind"),
     }
+
+
+def test_list_while_the_database_is_held(
+    store: Path, call: Call, call_json: CallJson, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Results of checkpoints are listed all the same, and it is said that tables are not."""
+    listing = LocalBackend(store).segments.folder / ".listing"
+    listing.unlink()
+
+    def refuse(tables: Tables, timeout_s: float | None = None) -> None:
+        raise StoreBusyError(tables.path, "python (PID 7)", timeout_s or 0.0)
+
+    monkeypatch.setattr(Tables, "reading", refuse)
+    said = "tables that no checkpoint made are not listed: the database is held by python"
+    assert call("list", "--store", store).output.splitlines()[-1].startswith(said)
+    listed = call_json("list", "--store", store)
+    assert [each["name"] for each in listed["names"]] == [NAME]
+    assert listed["problem"].startswith(said)
+    # Where the folder is gone as well, nobody knows anything.
+    shutil.rmtree(LocalBackend(store).segments.folder)
+    assert call("list", "--store", store).exit_code == 1
+
+
+@checkpoint(name="of frames")
+def of_frames() -> dict[str, pl.DataFrame]:
+    """Return two frames."""
+    return {"a": pl.DataFrame({"x": [1]}), "b": pl.DataFrame({"x": [1, 2, 3]})}
+
+
+def test_list_counts_the_frames_of_a_dictionary(tmp_path: Path, call: Call) -> None:
+    """A dictionary has frames, which are listed by themselves, and no rows or columns."""
+    path = tmp_path / "store.duckdb"
+    with run(store=path):
+        of_frames()
+    lines = call("list", "--store", path).output.splitlines()
+    (line,) = [line for line in lines if line.startswith("of frames ")]
+    # Behind the frames there is the size already.
+    assert re.match(r"of frames +2 frames +\d+ B ", line)
 
 
 def test_list_loads_no_heavy_library(store: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from typing import TYPE_CHECKING
 
@@ -74,6 +75,85 @@ def test_a_dry_run_calls_nothing(pipeline: Path, tmp_path: Path, call_json: Call
     found = call_json("warm", pipeline, "--dry-run")["checkpoints"]
     assert [each["outcome"] for each in found] == ["miss", "skipped", "miss"]
     assert not (tmp_path / "s.duckdb").exists()
+
+
+UNSAVED = """
+
+import warnings
+from pathlib import Path
+
+LOG = Path(__file__).with_suffix(".log")
+
+@checkpoint(name="warm_changing")
+def changing() -> pl.DataFrame:
+    warnings.warn("something else", UserWarning, stacklevel=2)
+    LOG.write_text(LOG.read_text() + "ran")
+    return pl.DataFrame({"a": [1]})
+"""
+
+
+@pytest.mark.filterwarnings("always:something else:UserWarning")
+def test_what_could_not_be_stored_is_not_warm(pipeline: Path, call: Call) -> None:
+    """A result that a later call would not find is told as such, and is exit code 1."""
+    pipeline.with_suffix(".log").write_text("")
+    pipeline.write_text(pipeline.read_text("utf-8") + UNSAVED, "utf-8")
+    with pytest.warns(UserWarning, match="something else"):
+        done = call("warm", pipeline)
+    assert done.exit_code == 1
+    (row,) = [line for line in done.output.splitlines() if line.startswith("warm_changing")]
+    assert "unsaved" in row
+    assert "warm_changing ran, but is not stored: while it ran, the file" in row
+    assert done.output.count("computed") == 2
+
+
+ENDING = """
+
+import sys
+
+print("while it is imported")
+
+@checkpoint(name="warm_ending")
+def ending() -> pl.DataFrame:
+    print("while it runs")
+    sys.exit(0)
+"""
+
+
+def test_a_function_that_ends_the_process_fails(pipeline: Path, call: Call) -> None:
+    """It is a row like any failure, and the others are called."""
+    pipeline.write_text(pipeline.read_text("utf-8") + ENDING, "utf-8")
+    done = call("warm", pipeline)
+    assert done.exit_code == 1
+    (row,) = [line for line in done.output.splitlines() if line.startswith("warm_ending")]
+    assert "failed" in row
+    assert done.output.count("computed") == 2
+
+
+def test_what_the_module_prints_is_no_output(pipeline: Path, call: Call) -> None:
+    """Programs read an object and nothing else; what is printed goes to stderr."""
+    pipeline.write_text(pipeline.read_text("utf-8") + ENDING, "utf-8")
+    done = call("warm", pipeline, "--json")
+    assert json.loads(done.stdout)["checkpoints"][0]["name"] == "warm_ending"
+    assert "while it is imported" in done.stderr
+    assert "while it runs" in done.stderr
+
+
+@pytest.mark.parametrize("command", ["warm", "outdated"])
+def test_a_script_that_ends_is_no_answer(pipeline: Path, call: Call, command: str) -> None:
+    """That it ends well while it is imported does not mean that nothing is outdated."""
+    pipeline.write_text(pipeline.read_text("utf-8") + "\nraise SystemExit(0)\n", "utf-8")
+    done = call(command, pipeline)
+    assert done.exit_code == 1
+    assert "can not be imported: SystemExit: 0. " in f"{done.stderr.splitlines()[0]} "
+
+
+def test_a_file_that_is_called_like_another_module(tmp_path: Path, call: Call) -> None:
+    """A file is not taken for the module of its name that was imported before."""
+    file = tmp_path / "json.py"
+    file.write_text(MODULE, "utf-8")
+    done = call("outdated", file)
+    assert done.exit_code == 1
+    assert "'json' is another module" in done.stderr
 
 
 def test_one_that_fails_stops_no_other(pipeline: Path, call: Call) -> None:

@@ -79,7 +79,32 @@ def test_a_terminal_obeys_no_name(
     """Names of strangers can not move the cursor, nor turn the text around."""
     monkeypatch.setenv("COLUMNS", width)
     odd = "a\x1b[2Jb\u202ec\x9bd"
-    show([Line(odd), Grid(odd, [""], [[odd]])])
+    show([Line(odd), Grid(odd, [odd], [[odd]])])
     printed = capsys.readouterr().out
     assert not {"\x1b", "\u202e", "\x9b"} & set(printed)
-    assert printed.count("a·[2Jb·c·d") == 3
+    assert printed.count("a·[2Jb·c·d") == 4
+
+
+def test_short_texts_are_not_parted_for_long_ones(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Where a table is too wide the long texts are folded, and a key stays in one piece."""
+    columns = ["name", "result", "key", *(f"cause {number}" for number in range(4))]
+    rows = [["a name of many words " * 2, "published", "ccd86748", *[""] * 4]]
+    monkeypatch.setenv("COLUMNS", "80")
+    show([Grid("", columns, rows)])
+    drawn = capsys.readouterr().out
+    assert "published  ccd86748" in drawn
+    assert max(map(len, drawn.splitlines())) <= 80
+
+
+def test_a_table_of_very_many_columns_is_drawn(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Where there is no room for short texts either, all are folded alike."""
+    monkeypatch.setenv("COLUMNS", "40")
+    show([Grid("", ["long" * 9, *["short"] * 9], [["long" * 9, *["short"] * 9]])])
+    drawn = capsys.readouterr().out
+    assert max(map(len, drawn.splitlines())) <= 40
+    letters = "".join(each for each in drawn if each.isalpha())
+    assert sorted(letters) == sorted(("long" * 9 + "short" * 9) * 2)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING
 
 from usher_pipeline.persistence.local import LocalBackend
@@ -29,6 +30,24 @@ def test_from_one_store_to_another(
     again = call("pull", file, "--store", other).output
     assert again.startswith("stored: 0 results of 1 in")
     assert "known" in again
+
+
+def test_show_tells_that_it_was_pulled(
+    store: Path, tmp_path: Path, call: Call, call_json: CallJson
+) -> None:
+    """That it came in a file is part of its history, and of what is exported."""
+    file, other = tmp_path / "n.usher", tmp_path / "other.duckdb"
+    call("push", file, NAME, "--store", store)
+    call("pull", file, "--store", other)
+    told = f"pulled from n.usher, pushed from {tmp_path.name}/store.duckdb"
+    assert told in call("show", NAME, "--store", other).output
+    shown = call_json("show", NAME, "--store", other)
+    (said,) = shown["entries"][0]["pulled"]
+    assert (said["file"], said["store"]) == ("n.usher", f"{tmp_path.name}/store.duckdb")
+    call("load", NAME, "-o", tmp_path / "n.csv", "--store", other)
+    sidecar = json.loads((tmp_path / "n.provenance.json").read_text("utf-8"))
+    assert sidecar["processing_steps"][-1]["details"]["pulled"] == [said]
+    assert call_json("show", NAME, "--store", store)["entries"][0]["pulled"] == []
 
 
 def test_without_names_all_goes(store: Path, tmp_path: Path, call_json: CallJson) -> None:

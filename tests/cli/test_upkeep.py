@@ -1,7 +1,8 @@
-"""`usher forget`, `prune`, `compact`, `verify`, `accept`: what they change, and ask before."""
+"""`usher forget`, `pin`, `prune`, `compact`, `verify`, `accept`: what they change, and ask."""
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from typing import TYPE_CHECKING
@@ -104,7 +105,8 @@ def test_nobody_is_a_no(store: Path) -> None:
         check=False,
     )
     assert (done.returncode, done.stdout.strip()) == (1, "")
-    assert "usher: Nobody answered the question." in done.stderr
+    # The error is a line of its own, behind the question.
+    assert "usher: Nobody answered the question." in done.stderr.splitlines()
     with PipelineStore(store) as opened:
         assert opened.has_checkpoint("by_hand")
 
@@ -113,6 +115,70 @@ def test_a_yes_is_enough(store: Path, call: Call) -> None:
     """The answer may be typed."""
     assert call("forget", NAME, "--store", store, answer="y\n").exit_code == 0
     assert keys_in(store) == []
+
+
+def test_a_result_is_named_twice(store: Path, call_json: CallJson) -> None:
+    """Two beginnings of one key are one result."""
+    newer, _ = keys_in(store)
+    told = ("forget", NAME, "--key", newer[:10], "--key", newer, "--dry-run", "--store", store)
+    assert call_json(*told)["keys"] == [newer]
+
+
+# --- pin and unpin ----------------------------------------------------------------------
+
+
+def test_what_is_pinned_is_not_pruned(store: Path, call: Call, call_json: CallJson) -> None:
+    """A pinned result stays whatever is pruned, until it is unpinned."""
+    newer, older = keys_in(store)
+    assert call("pin", NAME, "--key", older[:9], "--store", store).output == (
+        f"pinned: {NAME} {older[:12]}\n"
+    )
+    call("prune", NAME, "--yes", "--store", store)
+    assert keys_in(store) == [newer, older]
+    shown = call_json("show", NAME, "--store", store)["entries"]
+    assert {each["key"]: each["is_pinned"] for each in shown} == {newer: False, older: True}
+    assert call("unpin", NAME, "--key", older[:9], "--store", store).output == (
+        f"unpinned: {NAME} {older[:12]}\n"
+    )
+    call("prune", NAME, "--yes", "--store", store)
+    assert keys_in(store) == [newer]
+
+
+def test_without_a_key_the_current_result_is_pinned(
+    store: Path, call: Call, call_json: CallJson
+) -> None:
+    """It is what the name stands for; to say it again changes nothing and is no error."""
+    newer, _ = keys_in(store)
+    first, second = (call_json("pin", NAME, "--store", store) for _ in range(2))
+    assert (first["key"], first["is_pinned"], first["was_pinned"]) == (newer, True, False)
+    assert second == first | {"was_pinned": True}
+    assert call("pin", NAME, "--store", store).output.startswith("pinned already: ")
+    taken_back = call_json("unpin", NAME, "--store", store)
+    assert (taken_back["is_pinned"], taken_back["was_pinned"]) == (False, True)
+    assert call("unpin", NAME, "--store", store).output.startswith("not pinned: ")
+    with PipelineStore(store) as opened:
+        assert [each.pinned for each in opened.usage().names if each.name == NAME] == [()]
+
+
+@pytest.mark.parametrize("command", ["pin", "unpin"])
+@pytest.mark.parametrize("arguments", [["nix"], [NAME, "--key", "zz"], ["by_hand"]])
+def test_what_is_not_there_can_not_be_pinned(
+    store: Path, call: Call, command: str, arguments: list[str]
+) -> None:
+    """An unknown name or key is absence, and so is a table that no checkpoint made."""
+    done = call(command, *arguments, "--store", store)
+    assert done.exit_code == 3
+    assert list(store.parent.rglob("*.pin")) == []
+
+
+def test_a_result_that_only_the_database_has_is_pinned(
+    store: Path, call_json: CallJson
+) -> None:
+    """Where the folder of results was lost the pin is kept for when they come back."""
+    newer, _ = keys_in(store)
+    shutil.rmtree(LocalBackend(store).segments.folder)
+    assert call_json("pin", NAME, "--store", store)["key"] == newer
+    assert LocalBackend(store).segments.pins(NAME) == {newer}
 
 
 # --- prune ------------------------------------------------------------------------------
@@ -150,6 +216,7 @@ def test_prune_has_nothing_to_ask(store: Path, call: Call) -> None:
         ("--older-than", "7", "expected a time such as 12h, 30d or 2w"),
         ("--older-than", "999999999999w", "expected a time such as"),
         ("--keep-size", "5 bananas", "expected a size such as 500MB or 20GB"),
+        ("--keep-size", f"{'9' * 400}GB", "expected a size such as 500MB or 20GB"),
         ("--keep-latest", "-1", "-1 is not in the range"),
     ],
 )
@@ -181,6 +248,14 @@ def test_sizes(
     monkeypatch.setattr(housekeeping, "prune", prune)
     call("prune", "--keep-size", stated, "--dry-run", "--store", store)
     assert [each.keep_bytes for each in asked] == [size_bytes]  # type: ignore[attr-defined]
+
+
+def test_prune_of_an_unknown_name(store: Path, call: Call) -> None:
+    """A slip in a name is absence, and not that nothing had to go."""
+    done = call("prune", NAME, "nix", "--yes", "--store", store)
+    assert done.exit_code == 3
+    assert "it has no table 'nix'" in done.stderr
+    assert len(keys_in(store)) == 2
 
 
 def test_prune_wants_to_know_what(store: Path, call: Call) -> None:

@@ -19,11 +19,13 @@ from usher_pipeline.errors import (
     BundleError,
     CheckpointMissError,
     NameClashError,
+    OutputError,
     StoreError,
     UnknownTableError,
 )
 from usher_pipeline.persistence import PipelineStore, bundles
 from usher_pipeline.persistence.bundles import pull, push
+from usher_pipeline.persistence.flights import LOCKS, holders
 from usher_pipeline.persistence.local import LocalBackend
 from usher_pipeline.records import utc_now
 
@@ -97,14 +99,57 @@ def test_what_is_pulled_answers_calls(bundle: Path, other: LocalBackend) -> None
 def test_provenance_and_tables_come_along(
     backend: LocalBackend, bundle: Path, other: LocalBackend
 ) -> None:
-    """The steps are those of the first store, and the results are tables for SQL."""
+    """The steps are those of the first store and say so; the results are tables for SQL."""
     pull(other, bundle)
     before, after = backend.current("carried_scores"), other.current("carried_scores")
     assert before is not None
     assert after is not None
-    assert other.lineage(after) == backend.lineage(before)
+    steps = other.lineage(after)
+    assert all(step["details"].pop("pulled") for step in steps)
+    assert steps == backend.lineage(before)
     with PipelineStore(other.path) as opened:
         assert opened.execute_query("SELECT count(*) FROM carried_scores__a").item() == 2
+
+
+def test_what_was_pulled_says_so(bundle: Path, other: LocalBackend, tmp_path: Path) -> None:
+    """It states when, from which file and which store, and so does what is pushed on."""
+    began = utc_now()
+    pull(other, bundle)
+    entry = other.current("carried_scores__a")
+    assert entry is not None
+    (first,) = entry.pulled
+    assert (first.file, first.store) == ("scores.usher", "here/store.duckdb")
+    assert began <= first.pulled_at <= utc_now()
+    assert entry.created_at < began
+    push(other, ["carried_scores"], tmp_path / "again.usher")
+    third = LocalBackend(tmp_path / "third" / "store.duckdb")
+    pull(third, tmp_path / "again.usher")
+    entry = third.current("carried_scores__a")
+    assert entry is not None
+    assert [(each.file, each.store) for each in entry.pulled] == [
+        ("scores.usher", "here/store.duckdb"),
+        ("again.usher", "there/store.duckdb"),
+    ]
+    # The row of its table tells of it as well, should the folder be lost.
+    shutil.rmtree(third.segments.folder)
+    alone = LocalBackend(third.path).current("carried_scores__a")
+    assert alone is not None
+    assert alone.pulled == entry.pulled
+
+
+def test_a_file_of_an_older_version_is_pulled(bundle: Path, other: LocalBackend) -> None:
+    """It does not say from which store it is."""
+
+    def without_store(members: dict[str, bytes]) -> None:
+        head = json.loads(members["bundle.json"])
+        del head["store"]
+        members["bundle.json"] = json.dumps(head).encode()
+
+    rewritten(bundle, without_store)
+    assert all(each.is_new for each in pull(other, bundle))
+    entry = other.current("carried_scores")
+    assert entry is not None
+    assert [each.store for each in entry.pulled] == [""]
 
 
 def test_pulling_twice_is_pulling_once(bundle: Path, other: LocalBackend) -> None:
@@ -113,6 +158,32 @@ def test_pulling_twice_is_pulling_once(bundle: Path, other: LocalBackend) -> Non
     entries = sorted(other.segments.folder.rglob("*-*.json"))
     assert not any(each.is_new for each in pull(other, bundle))
     assert sorted(other.segments.folder.rglob("*-*.json")) == entries
+
+
+def test_pulling_at_once_is_pulling_once(
+    bundle: Path, other: LocalBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What another one stored meanwhile is known, and nobody stores while another one does."""
+    meanwhile: list[list[bundles.Carried]] = []
+    inside: list[str] = []
+    check, store = LocalBackend.check, bundles._store
+
+    def checked(backend: LocalBackend, name: str) -> None:
+        if not meanwhile:
+            meanwhile.append([])
+            meanwhile[0] += pull(LocalBackend(backend.path), bundle)
+        check(backend, name)
+
+    def stored(backend: LocalBackend, *rest: Any) -> None:
+        inside.extend(each.name for each in holders(backend.segments.folder / LOCKS))
+        store(backend, *rest)
+
+    monkeypatch.setattr(LocalBackend, "check", checked)
+    monkeypatch.setattr(bundles, "_store", stored)
+    found = pull(other, bundle)
+    assert [each.is_new for each in (*meanwhile[0], *found)] == [True] * 4 + [False] * 4
+    assert len(list(other.segments.folder.rglob("*-*.json"))) == 4
+    assert inside == ["usher pull"] * 4
 
 
 def test_the_same_results_make_the_same_file(
@@ -164,8 +235,28 @@ def test_what_can_not_be_pushed(
     with pytest.raises(StoreError, match="no result is stored"):
         push(other, [], tmp_path / "n.usher")
     (tmp_path / "folder").mkdir()
-    with pytest.raises(StoreError, match="can not be written"):
+    with pytest.raises(OutputError, match="folder' can not be written"):
         push(backend, ["carried_genes"], tmp_path / "folder")
+
+
+@pytest.mark.parametrize("what", ["module", "store", "archive"])
+def test_what_nobody_pushed_is_not_written_over(
+    backend: LocalBackend, bundle: Path, tmp_path: Path, what: str
+) -> None:
+    """Only an older file of results is replaced: no module, no store, no other archive."""
+    path = tmp_path / "pipeline.py" if what != "store" else backend.path
+    if what == "module":
+        path.write_text("CUTOFF = 0.35\n")
+    if what == "archive":
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr("mine.txt", "mine")
+    before = path.read_bytes()
+    with pytest.raises(OutputError, match="is no file of results"):
+        push(backend, ["carried_genes"], path)
+    assert path.read_bytes() == before
+    push(backend, ["carried_genes"], bundle)
+    with zipfile.ZipFile(bundle) as archive:
+        assert json.loads(archive.read("bundle.json"))["count"] == 1
 
 
 # --- as it should not be ----------------------------------------------------------------
@@ -198,6 +289,8 @@ def flipped(members: dict[str, bytes], member: str) -> None:
     data[place] ^= 0x01
     members[member] = bytes(data)
 
+
+_THEN = "2026-01-01T00:00:00+00:00"
 
 HOSTILE: dict[str, tuple[Callable[[dict[str, bytes]], Any], str]] = {
     "no head": (lambda m: m.pop("bundle.json"), "it has no bundle.json"),
@@ -238,6 +331,55 @@ HOSTILE: dict[str, tuple[Callable[[dict[str, bytes]], Any], str]] = {
     "a label that nobody digested": (
         lambda m: edited(m, "0.json", "schema", "labels", to=["x"]),
         "does not agree with itself",
+    ),
+    "a name that can not be looked up": (
+        lambda m: edited(m, "0.json", "key", "name", to={"a": 1}),
+        "no entry that can be read",
+    ),
+    "a count of rows that is another": (
+        lambda m: edited(m, "0.json", "row_count", to=-3),
+        "is not what its entry says",
+    ),
+    "an odd acceptance": (
+        lambda m: edited(
+            m,
+            "0.json",
+            "accepted",
+            to=[{"accepted_at": _THEN, "key": "a", "changes": [1], "how": "b"}],
+        ),
+        "agree",
+    ),
+    "an odd adoption": (
+        lambda m: edited(m, "0.json", "adopted", to={"origin": 5}),
+        "agree",
+    ),
+    "a store that is no text": (
+        lambda m: edited(m, "bundle.json", "store", to=["a"]),
+        "does not say where it is from",
+    ),
+    "a store without end": (
+        lambda m: edited(m, "bundle.json", "store", to="a" * 9999),
+        "does not say where it is from",
+    ),
+    "an odd pull": (
+        lambda m: edited(
+            m, "0.json", "pulled", to=[{"pulled_at": _THEN, "file": 5, "store": ""}]
+        ),
+        "agree",
+    ),
+    "a pull that is none": (lambda m: edited(m, "0.json", "pulled", to=[5]), "no entry"),
+    "an odd map": (
+        lambda m: edited(
+            m,
+            "0.json",
+            "mapped",
+            to={"over": "x", "item_count": "x", "asked_count": 1, "latest": 1, "oldest": 1},
+        ),
+        "agree",
+    ),
+    "digests of bytes that are none": (
+        lambda m: edited(m, "0.json", "buffer_digests", to=[5, {}]),
+        "agree",
     ),
     "a text that is none": (lambda m: edited(m, "0.json", "run_id", to=[1]), "agree"),
     "a result of the future": (

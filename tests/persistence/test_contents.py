@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 
 from usher_pipeline import checkpoint, run
-from usher_pipeline.errors import CheckpointNameError
+from usher_pipeline.errors import CheckpointNameError, StoreBusyError
 from usher_pipeline.persistence import PipelineStore
 from usher_pipeline.persistence.contents import named, names, runs_of
 from usher_pipeline.persistence.local import LocalBackend
@@ -65,6 +65,37 @@ def test_a_database_that_others_wrote_to_is_asked(backend: LocalBackend) -> None
         connection.execute("DELETE FROM _checkpoints WHERE table_name = 'by_hand'")
     assert backend.segments.noted_tables(backend.path) is None
     assert [each.name for each in named(backend)] == ["contents_counted"]
+
+
+@pytest.fixture
+def held(backend: LocalBackend, monkeypatch: pytest.MonkeyPatch) -> list[float | None]:
+    """Let somebody hold a database that they wrote to; return how long others would wait."""
+    (backend.segments.folder / ".listing").unlink()
+    waited: list[float | None] = []
+
+    def refuse(tables: Tables, timeout_s: float | None = None) -> None:
+        waited.append(timeout_s)
+        raise StoreBusyError(tables.path, "python (PID 7)", timeout_s or 0.0)
+
+    monkeypatch.setattr(Tables, "reading", refuse)
+    return waited
+
+
+def test_while_the_database_isheld_the_folder_serves(
+    backend: LocalBackend, held: list[float | None]
+) -> None:
+    """Results of checkpoints are told without it; for tables one waits as long as is said."""
+    assert [each.name for each in named(backend, tables_too=False)] == ["contents_counted"]
+    held.clear()
+    with pytest.raises(StoreBusyError, match="held by python"):
+        named(backend, timeout_s=0.5)
+    assert held[-1] == 0.5
+
+
+def test_for_names_nobody_waits(backend: LocalBackend, held: list[float | None]) -> None:
+    """Names are what a shell offers while somebody types."""
+    assert names(backend) == ["contents_counted"]
+    assert set(held) == {0.0}
 
 
 @pytest.mark.parametrize("noted", ["", "[]", '{"state": 5}', "{", '{"tables": [["a"]]}'])

@@ -4,16 +4,26 @@ from __future__ import annotations
 
 import importlib
 import sys
+from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from usher_pipeline.errors import UnknownResultError, UnknownTableError, UsherError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from usher_pipeline.persistence.local import LocalBackend
     from usher_pipeline.records import Entry
 
-__all__ = ["checkpoint_of", "checkpoints_in", "chosen", "is_known", "key_meant"]
+__all__ = [
+    "checkpoint_of",
+    "checkpoints_in",
+    "chosen",
+    "is_known",
+    "key_meant",
+    "printing_aside",
+]
 
 
 # --- results ----------------------------------------------------------------------------
@@ -127,6 +137,13 @@ def checkpoint_of(name: str, entry: Entry | None, module: str = "") -> Any:
     return found
 
 
+@contextmanager
+def printing_aside() -> Iterator[None]:
+    """Let what code of the user prints go to stderr: the output is that of the command."""
+    with redirect_stdout(sys.stderr):
+        yield
+
+
 def _imported(module: str) -> str:
     """Import a module as ``python -m`` would; return its name."""
     path = Path(module)
@@ -137,11 +154,20 @@ def _imported(module: str) -> str:
         sys.path.insert(0, place)
     importlib.invalidate_caches()
     try:
-        importlib.import_module(name)
-    except Exception as problem:
-        said = f"{type(problem).__name__}: {problem}"
+        with printing_aside():
+            found = importlib.import_module(name)
+    # A script that ends the process would end the command with its code, as if all was told.
+    except (Exception, SystemExit) as problem:
+        said = f"{type(problem).__name__}: {problem}".rstrip(".")
         raise UsherError(
             f"The module {module!r} can not be imported: {said}. Nothing was run. Give its "
             "dotted name or its file, in an environment that has what it imports."
         ) from problem
+    origin = getattr(found, "__file__", None)
+    if is_file and (origin is None or Path(origin).resolve() != path.resolve()):
+        raise UsherError(
+            f"The file {module!r} can not be imported: {name!r} is another module, "
+            f"{origin or 'a part of Python'}. Nothing was run. Give the file another name, or "
+            "its dotted name in the package that it is part of."
+        )
     return name

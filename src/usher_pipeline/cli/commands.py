@@ -38,6 +38,8 @@ _HOMES: Final = {
     "outdated": ("modules", "outdated"),
     "accept": ("upkeep", "accept"),
     "forget": ("upkeep", "forget"),
+    "pin": ("upkeep", "pin"),
+    "unpin": ("upkeep", "unpin"),
     "prune": ("upkeep", "prune"),
     "compact": ("upkeep", "compact"),
     "verify": ("upkeep", "verify"),
@@ -99,13 +101,15 @@ def _end(problem: Exception, arguments: Sequence[str]) -> NoReturn:
     """Say what went wrong, and end with its code."""
     if "--debug" in arguments:
         traceback.print_exception(problem)
+    from usher_pipeline.cli.output import harmless
+
     trouble = _trouble_of(problem)
     if "--json" in arguments:
         click.echo(json.dumps(trouble.to_json()), err=True)
     else:
-        click.echo(f"usher: {trouble.problem}", err=True)
+        click.echo(harmless(f"usher: {trouble.problem}"), err=True)
         if trouble.hint:
-            click.echo(f"hint: {trouble.hint}", err=True)
+            click.echo(harmless(f"hint: {trouble.hint}"), err=True)
     sys.exit(trouble.code)
 
 
@@ -136,7 +140,8 @@ def usher(context: click.Context) -> None:
     Exit codes: 0 done, 1 failed, 2 called in a way that it can not be, 3 what was asked
     for is not stored, 4 a check found something, 130 stopped by Ctrl-C.
 
-    Every command takes --json, for programs, and --debug, for the traceback of an error.
+    Every command but `completion` takes --json, for programs, and --debug, for the
+    traceback of an error.
     """
     if context.invoked_subcommand is None:
         click.echo(context.get_help())

@@ -1,4 +1,4 @@
-"""Completion in shells: commands, options, and names of the store in force."""
+"""Completion in shells: commands, options, names and keys of the store in force."""
 
 from __future__ import annotations
 
@@ -10,18 +10,21 @@ __all__ = ["completion"]
 
 _SHELLS: Final = ("bash", "zsh", "fish")
 
+#: The control character keeps click from joining the lines that follow it.
+_HELP: Final = """Print what lets a shell complete commands, names and keys.
 
-@click.command("completion")
+\b
+bash:  eval "$(usher completion bash)"        in ~/.bashrc
+zsh:   eval "$(usher completion zsh)"         in ~/.zshrc
+fish:  usher completion fish | source         in config.fish
+"""
+
+
+@click.command("completion", help=_HELP)
 @click.argument("shell", type=click.Choice(_SHELLS))
 @click.pass_context
 def completion(context: click.Context, shell: str) -> None:
-    r"""Print what lets a shell complete commands and names.
-
-    \b
-    bash:  eval "$(usher completion bash)"        in ~/.bashrc
-    zsh:   eval "$(usher completion zsh)"         in ~/.zshrc
-    fish:  usher completion fish | source         in config.fish
-    """
+    """Print the script of a shell."""
     from click.shell_completion import get_completion_class
 
     kind = get_completion_class(shell)

@@ -10,9 +10,15 @@ import click
 from usher_pipeline import display
 from usher_pipeline.cli.choosing import key_meant
 from usher_pipeline.cli.endings import DONE, FOUND
-from usher_pipeline.cli.options import answering, backend_at, name_argument, store_option
+from usher_pipeline.cli.options import (
+    answering,
+    backend_at,
+    known_keys,
+    name_argument,
+    store_option,
+)
 from usher_pipeline.cli.output import Block, Grid, Line, Outcome
-from usher_pipeline.errors import UsherError
+from usher_pipeline.errors import NoEarlierResultError, UnknownResultError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -27,8 +33,8 @@ __all__ = ["diff"]
 
 @click.command()
 @name_argument
-@click.argument("before", metavar="[A]", default="")
-@click.argument("after", metavar="[B]", default="")
+@click.argument("before", metavar="[A]", default="", shell_complete=known_keys)
+@click.argument("after", metavar="[B]", default="", shell_complete=known_keys)
 @click.option(
     "--on",
     multiple=True,
@@ -81,7 +87,12 @@ def diff(  # noqa: PLR0913 - the options are the face
     data |= asdict(found)
     blocks: list[Block] = [Line(_title(name, one, other))]
     blocks += [Line(f"because: {', '.join(reasons)}")] if reasons else []
-    return Outcome(data, [*blocks, *_blocks(found)], DONE if found.is_same else FOUND)
+    blocks += _blocks(found)
+    if found.is_same and found.sampled_share == 1 and one.content != other.content:
+        blocks.append(
+            Line("yet they are not equal: rows are in another order, or labels differ")
+        )
+    return Outcome(data, blocks, DONE if found.is_same else FOUND)
 
 
 def _meant(backend: LocalBackend, name: str, before: str, after: str) -> tuple[Entry, Entry]:
@@ -95,10 +106,7 @@ def _meant(backend: LocalBackend, name: str, before: str, after: str) -> tuple[E
         if entry.stem != second.stem and entry.known_at <= second.known_at
     ]
     if not earlier:
-        raise UsherError(
-            f"Of {name} nothing is stored from before {second.stem[:8]}. Nothing was compared. "
-            f"`usher show {name}` lists the keys that can be named."
-        )
+        raise NoEarlierResultError(name, second.key.digest)
     return earlier[0], second
 
 
@@ -110,10 +118,10 @@ def _one(backend: LocalBackend, name: str, said: str) -> Entry:
         return entry
     found = backend.segments.read(name, f"{entry.key.digest}-{number}")
     if found is None:
-        raise UsherError(
-            f"{name} has no result {number!r} of the key {entry.key.digest[:8]}. Nothing was "
-            f"compared. Its latest is {entry.number}."
-        )
+        short = entry.key.digest[:8]
+        latest = range(max(1, entry.number - 4), entry.number + 1)
+        stems = [f"{short}-{each}" for each in latest]
+        raise UnknownResultError(backend.path, name, f"{short}-{number}", stems)
     return found
 
 
@@ -122,6 +130,7 @@ def _named(entry: Entry) -> dict[str, Any]:
         "key": entry.key.digest,
         "number": entry.number,
         "created_at": entry.created_at,
+        "content": entry.content,
         "row_count": entry.row_count,
     }
 

@@ -9,6 +9,7 @@ from typing import Any, Final
 from usher_pipeline.errors import (
     CheckpointMissError,
     MissingStoreError,
+    NoEarlierResultError,
     StoreError,
     UnknownResultError,
     UnknownTableError,
@@ -41,6 +42,7 @@ INTERRUPTED: Final = 130
 _ABSENCE: Final = (
     CheckpointMissError,
     MissingStoreError,
+    NoEarlierResultError,
     UnknownResultError,
     UnknownTableError,
 )

@@ -9,8 +9,8 @@ import click
 
 from usher_pipeline import display
 from usher_pipeline.cli.options import answering, backend_at, name_argument, store_option
-from usher_pipeline.cli.output import Block, Grid, Line, Outcome
-from usher_pipeline.errors import UnknownTableError
+from usher_pipeline.cli.output import Block, Grid, Line, Outcome, counted
+from usher_pipeline.errors import StoreBusyError, UnknownTableError
 from usher_pipeline.persistence import contents
 
 if TYPE_CHECKING:
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 __all__ = ["list_names", "show", "where"]
 
+#: How long a list waits for what only the database can tell.
+_LIST_WAIT_S: Final = 1.0
 #: How many results of a name are shown to people.
 _SHOWN_ENTRIES: Final = 20
 
@@ -33,19 +35,33 @@ _SHOWN_ENTRIES: Final = 20
 @store_option
 @answering
 def list_names(store: Path | None) -> Outcome:
-    """List what is stored, newest first."""
+    """List what is stored, newest first.
+
+    While another program holds the database that are the results of checkpoints; tables
+    that were saved by hand are only in it.
+    """
     backend = backend_at(store)
-    found = contents.named(backend)
+    problem = ""
+    try:
+        found = contents.named(backend, timeout_s=_LIST_WAIT_S)
+    except StoreBusyError as busy:
+        if not backend.segments.folder.is_dir():
+            raise
+        found = contents.named(backend, tables_too=False)
+        problem = f"tables that no checkpoint made are not listed: {busy.problem}"
     columns = ["name", "rows", "columns", "size", "age", "took", "results"]
     grid = Grid(str(backend.path), columns, [*map(_listed, found)], columns[1:])
-    return Outcome({"store": backend.path, "names": [*map(asdict, found)]}, [grid])
+    data = {"store": backend.path, "names": [*map(asdict, found)], "problem": problem}
+    return Outcome(data, [grid, *([Line(problem)] if problem else [])])
 
 
 def _listed(each: Named) -> tuple[str, ...]:
+    # Of a dictionary there are frames, and what lists them is no table of anybody's.
+    is_dict = each.kind == "dict"
     return (
         each.name,
-        f"{each.row_count:,}",
-        "" if each.column_count is None else f"{each.column_count:,}",
+        counted(each.row_count, "frame") if is_dict else f"{each.row_count:,}",
+        "" if each.column_count is None or is_dict else f"{each.column_count:,}",
         "" if each.size_bytes is None else display.size(each.size_bytes),
         display.age(each.created_at),
         "" if each.elapsed_s is None else display.duration(each.elapsed_s),
@@ -145,6 +161,7 @@ def _entry_data(entry: Entry, *, is_pinned: bool, is_current: bool) -> dict[str,
         "accepted": [each.to_json() for each in entry.accepted],
         "renewed": renewed.to_json() if renewed is not None else None,
         "adopted": asdict(entry.adopted) if entry.adopted is not None else None,
+        "pulled": [each.to_json() for each in entry.pulled],
     }
 
 
@@ -200,6 +217,9 @@ def _history(entries: Sequence[Entry]) -> list[Block]:
             rows.append((entry.renewed.renewed_at, key, f"renewed: {answers}"))
         if entry.adopted is not None:
             rows.append((entry.created_at, key, "adopted, and not computed"))
+        for pull in entry.pulled:
+            pushed = f", pushed from {pull.store}" if pull.store else ""
+            rows.append((pull.pulled_at, key, f"pulled from {pull.file}{pushed}"))
     if not rows:
         return []
     shown = [(_moment(at.isoformat()), key, what) for at, key, what in sorted(rows)]

@@ -5,27 +5,40 @@ from __future__ import annotations
 import asyncio
 import inspect
 import time
+import warnings
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 import click
 
 from usher_pipeline import display
-from usher_pipeline.cli.choosing import checkpoints_in
-from usher_pipeline.cli.endings import DONE, FAILED, FOUND, trouble_of
+from usher_pipeline.cli.choosing import checkpoints_in, printing_aside
+from usher_pipeline.cli.endings import DONE, FAILED, FOUND, split, trouble_of
 from usher_pipeline.cli.options import answering, dry_run_option, in_store, store_option
 from usher_pipeline.cli.output import Block, Grid, Line, Outcome
+from usher_pipeline.errors import CheckpointNotSaved
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
+
+    from click.shell_completion import CompletionItem
 
     from usher_pipeline.outdating import Standing
     from usher_pipeline.records import Decision
 
 __all__ = ["outdated", "warm"]
 
-module_argument: Final = click.argument("module")
+
+def _files(_: click.Context, __: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Let a shell offer files; which modules there are, only imports would tell."""
+    from click.shell_completion import CompletionItem
+
+    return [CompletionItem(incomplete, type="file")]
+
+
+module_argument: Final = click.argument("module", shell_complete=_files)
 
 
 # --- warm -------------------------------------------------------------------------------
@@ -37,8 +50,9 @@ class Warmed:
 
     Attributes:
         name: The checkpoint.
-        outcome: ``hit``, ``computed``, ``bypass`` or ``failed``; in a dry run ``hit``,
-            ``miss``, ``blocked`` or ``bypass``; ``skipped`` for one that needs arguments.
+        outcome: ``hit``, ``computed``, ``bypass``, ``failed``, or ``unsaved`` for what ran and
+            is not stored; in a dry run ``hit``, ``miss``, ``blocked`` or ``bypass``;
+            ``skipped`` for one that needs arguments.
         reason: Why.
         elapsed_s: How long it took, in seconds; None if it was not called.
     """
@@ -59,7 +73,8 @@ def warm(*, module: str, dry_run: bool, store: Path | None) -> Outcome:
 
     MODULE is a dotted name or a file; modules below a package count as far as it imports
     them. Afterwards calls without arguments are hits, also with USHER_OFFLINE=1. One that
-    fails does not stop the others, and makes the exit code 1.
+    fails, or whose result can not be stored, does not stop the others, and makes the exit
+    code 1.
     """
     from usher_pipeline.runs import run
 
@@ -80,7 +95,8 @@ def warm(*, module: str, dry_run: bool, store: Path | None) -> Outcome:
         for each in done
     ]
     grid = Grid("", ["name", "outcome", "reason", "time"], rows, ["time"])
-    code = FAILED if any(each.outcome == "failed" for each in done) else DONE
+    is_bad = any(each.outcome in ("failed", "unsaved") for each in done)
+    code = FAILED if is_bad else DONE
     data = {"module": module, "dry_run": dry_run, "checkpoints": [*map(asdict, done)]}
     return Outcome(data, [grid], code)
 
@@ -100,7 +116,8 @@ def _foreseen(checkpoint: Any) -> Warmed:
     if needed:
         return Warmed(checkpoint.name, "skipped", f"it needs {', '.join(needed)}")
     try:
-        decision: Decision = checkpoint.explain()
+        with printing_aside():
+            decision: Decision = checkpoint.explain()
     except Exception as problem:  # noqa: BLE001 - a probe of the user may raise anything
         return Warmed(checkpoint.name, "failed", trouble_of(problem).problem)
     return Warmed(checkpoint.name, type(decision).__name__.lower(), str(decision.reason))
@@ -112,15 +129,37 @@ def _warmed(checkpoint: Any) -> Warmed:
         return foreseen
     started = time.perf_counter()
     try:
-        answer = checkpoint()
-        if inspect.isawaitable(answer):
-            asyncio.run(_awaited(answer))
-    except Exception as problem:  # noqa: BLE001 - the function of the user may raise anything
+        with printing_aside(), _unsaved() as unsaved:
+            answer = checkpoint()
+            if inspect.isawaitable(answer):
+                asyncio.run(_awaited(answer))
+    # The function of the user may raise anything, and may want to end the process.
+    except (Exception, SystemExit) as problem:  # noqa: BLE001 - as said
         elapsed_s = time.perf_counter() - started
         return Warmed(checkpoint.name, "failed", trouble_of(problem).problem, elapsed_s)
     elapsed_s = time.perf_counter() - started
+    if unsaved:
+        return Warmed(checkpoint.name, "unsaved", split(unsaved[0])[0], elapsed_s)
     outcome = "computed" if foreseen.outcome == "miss" else foreseen.outcome
     return Warmed(checkpoint.name, outcome, foreseen.reason, elapsed_s)
+
+
+@contextmanager
+def _unsaved() -> Iterator[list[str]]:
+    """Collect what is said of results that could not be stored, and let all else be said."""
+    said: list[str] = []
+    with warnings.catch_warnings():
+        show = warnings.showwarning
+
+        def collect(message: Warning | str, category: type[Warning], *where: Any) -> None:
+            if issubclass(category, CheckpointNotSaved):
+                said.append(str(message))
+            else:
+                show(message, category, *where)
+
+        warnings.showwarning = collect  # type: ignore[assignment]  # it hands all on
+        warnings.simplefilter("always", CheckpointNotSaved)
+        yield said
 
 
 async def _awaited(answer: Any) -> Any:

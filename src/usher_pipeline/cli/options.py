@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 import re
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from usher_pipeline.cli.output import Outcome, put
+from usher_pipeline.cli.output import Outcome, harmless, put
 from usher_pipeline.durations import seconds_of
 from usher_pipeline.errors import MissingStoreError, UsherError
 
@@ -31,6 +32,7 @@ __all__ = [
     "dry_run_option",
     "in_store",
     "key_option",
+    "known_keys",
     "name_argument",
     "names_argument",
     "store_option",
@@ -131,11 +133,33 @@ def _known_names(
     return [CompletionItem(name) for name in found if name.startswith(incomplete)]
 
 
+def known_keys(
+    context: click.Context, _: click.Parameter, incomplete: str
+) -> list[CompletionItem]:
+    """Return the keys of a name that begin as what was typed, newest first, for shells."""
+    from click.shell_completion import CompletionItem
+
+    from usher_pipeline import display
+
+    # Behind `--key`, which has no value yet, click has not told the arguments apart.
+    name = context.params.get("name") or next(iter(context.args), None)
+    try:
+        entries = backend_at(context.params.get("store")).segments.recent(name) if name else []
+    except (UsherError, OSError):
+        return []
+    fitting = [entry for entry in entries if entry.key.digest.startswith(incomplete)]
+    return [
+        CompletionItem(e.key.digest, help=f"{e.row_count:,} rows, {display.age(e.created_at)}")
+        for e in fitting
+    ]
+
+
 name_argument: Final = click.argument("name", shell_complete=_known_names)
 names_argument: Final = click.argument("names", nargs=-1, shell_complete=_known_names)
 key_option: Final = click.option(
     "--key",
     default="",
+    shell_complete=known_keys,
     metavar="DIGEST",
     help="The key of one result, or its beginning; the current one unless given.",
 )
@@ -165,10 +189,12 @@ def confirmed(lines: Sequence[str], question: str, *, yes: bool) -> None:
     for line in lines:
         click.echo(line, err=True)
     try:
-        is_wanted = click.confirm(question, err=True)
+        is_wanted = click.confirm(harmless(question), err=True)
     except click.Abort as nobody:
         if isinstance(nobody.__context__, KeyboardInterrupt):
             raise
+        # What was asked has no end of its line yet.
+        click.echo(err=True)
         raise UsherError(
             "Nobody answered the question. Nothing was done. Give --yes where nobody can be "
             "asked."
@@ -203,7 +229,8 @@ def as_size(context: click.Context, option: click.Parameter, stated: str | None)
         return None
     found = _SIZE.fullmatch(stated)
     unit_bytes = _UNIT_BYTES.get(found["unit"].upper()) if found else None
-    if found is None or unit_bytes is None:
+    size_bytes = float(found["number"]) * unit_bytes if found and unit_bytes else math.inf
+    if not math.isfinite(size_bytes):
         expected = f"expected a size such as 500MB or 20GB, got {stated!r}"
         raise click.BadParameter(expected, context, option)
-    return round(float(found["number"]) * unit_bytes)
+    return round(size_bytes)

@@ -26,7 +26,18 @@ if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions, RenderResult
     from rich.measure import Measurement
 
-__all__ = ["FORMAT", "Block", "Grid", "Line", "Outcome", "as_text", "counted", "put", "show"]
+__all__ = [
+    "FORMAT",
+    "Block",
+    "Grid",
+    "Line",
+    "Outcome",
+    "as_text",
+    "counted",
+    "harmless",
+    "put",
+    "show",
+]
 
 #: The version of what ``--json`` prints; names are added without a new one, never changed.
 FORMAT: Final = 1
@@ -148,11 +159,11 @@ def as_text(blocks: Sequence[Block]) -> list[str]:
     lines: list[str] = []
     for block in blocks:
         if isinstance(block, Line):
-            lines.append(_harmless(block.text))
+            lines.append(harmless(block.text))
             continue
         if lines and lines[-1]:
             lines.append("")
-        lines += [_harmless(block.title)] if block.title else []
+        lines += [harmless(block.title)] if block.title else []
         lines += _columned(block)
     return lines
 
@@ -170,8 +181,12 @@ def counted(count: int, what: str) -> str:
 _TURNING: Final = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 
 
-def _harmless(text: str) -> str:
-    """Return a text without what a terminal would obey: names may be those of strangers."""
+def harmless(text: str) -> str:
+    """Return a text without what a terminal would obey: names may be those of strangers.
+
+    Args:
+        text: The text.
+    """
     return "".join("·" if _is_obeyed(each) else each for each in text)
 
 
@@ -180,9 +195,8 @@ def _is_obeyed(each: str) -> bool:
 
 
 def _columned(grid: Grid) -> list[str]:
-    rows = [[_harmless(" ".join(cell.split())) for cell in row] for row in grid.rows]
-    if any(grid.columns):
-        rows = [list(grid.columns), *rows]
+    rows = [list(grid.columns), *grid.rows] if any(grid.columns) else grid.rows
+    rows = [[harmless(" ".join(cell.split())) for cell in row] for row in rows]
     if not rows:
         return []
     widths = [max(map(_width, column)) for column in zip(*rows, strict=True)]
@@ -217,20 +231,42 @@ def _console() -> Console:
 
 def _draw(console: Console, block: Block) -> None:
     if isinstance(block, Line):
-        console.print(_harmless(block.text), style=block.style, soft_wrap=True)
+        console.print(harmless(block.text), style=block.style, soft_wrap=True)
         return
     from rich import box
     from rich.table import Table
 
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_header=any(block.columns))
-    for column in block.columns:
+    table = Table(
+        box=box.SIMPLE_HEAD,
+        # With the space of the box it is two between columns.
+        padding=(0, 1, 0, 0),
+        pad_edge=False,
+        show_header=any(block.columns),
+    )
+    for column, is_short in zip(block.columns, _short(block, console.width), strict=True):
         justify: Any = "right" if column in block.right else "left"
-        table.add_column(column, justify=justify, overflow="fold")
+        table.add_column(harmless(column), justify=justify, overflow="fold", no_wrap=is_short)
     for row in block.rows:
-        table.add_row(*(_Cell(_harmless(cell)) for cell in row))
+        table.add_row(*(_Cell(harmless(cell)) for cell in row))
     if block.title:
-        console.print(_harmless(block.title), style="italic", soft_wrap=True)
+        console.print(harmless(block.title), style="italic", soft_wrap=True)
     console.print(table)
+
+
+#: The beginning of a key, an age, a count: what is no longer is not parted for a longer text.
+_SHORT: Final = 12
+#: What is left at least for each column of longer texts.
+_LEAST: Final = 10
+
+
+def _short(grid: Grid, width: int) -> list[bool]:
+    """Return which columns keep their width, if the others then have enough of a line."""
+    columns = zip(*(grid.columns, *grid.rows), strict=True)
+    widths = [max(map(_width, column)) for column in columns]
+    is_short = [each <= _SHORT for each in widths]
+    taken = 2 * len(widths) + sum(each for each in widths if each <= _SHORT)
+    has_room = width - taken >= _LEAST * is_short.count(False)
+    return [each and has_room for each in is_short]
 
 
 @dataclass(frozen=True, slots=True)

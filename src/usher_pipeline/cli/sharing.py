@@ -36,6 +36,7 @@ def push(file: Path, names: Sequence[str], store: Path | None) -> Outcome:
 
     The current result of each name goes, of all names if none is given, and with it all
     stored results that it was made from. Each is read and digested before it is written.
+    An older FILE of results is replaced, and no other file.
     """
     from usher_pipeline.persistence.bundles import push as pushed
 

@@ -1,4 +1,4 @@
-"""``usher forget``, ``prune``, ``compact``, ``verify``, ``accept``: a store in order."""
+"""``usher forget``, ``pin``, ``prune``, ``compact``, ``verify``, ``accept``: order kept."""
 
 from __future__ import annotations
 
@@ -18,6 +18,8 @@ from usher_pipeline.cli.options import (
     confirmed,
     dry_run_option,
     in_store,
+    key_option,
+    known_keys,
     name_argument,
     names_argument,
     store_option,
@@ -35,9 +37,20 @@ if TYPE_CHECKING:
     from usher_pipeline.persistence.local import LocalBackend
     from usher_pipeline.records import Entry
 
-__all__ = ["accept", "compact", "forget", "prune", "verify"]
+__all__ = ["accept", "compact", "forget", "pin", "prune", "unpin", "verify"]
 
 _KEY_SHOWN: Final = 12
+
+
+def _require_known(backend: LocalBackend, name: str) -> None:
+    """Refuse a name under which nothing is stored, finished or not.
+
+    Raises:
+        UnknownTableError: There is nothing.
+    """
+    if not is_known(backend, name):
+        raise UnknownTableError(backend.path, name, {*backend.names(), *backend.tables.names()})
+
 
 # --- forget -----------------------------------------------------------------------------
 
@@ -48,6 +61,7 @@ _KEY_SHOWN: Final = 12
     "--key",
     "keys",
     multiple=True,
+    shell_complete=known_keys,
     metavar="DIGEST",
     help="Only the result of this key, or its beginning; may be given again.",
 )
@@ -65,11 +79,12 @@ def forget(
     """
     backend = backend_at(store)
     if keys:
-        gone = [key_meant(backend, name, key) for key in dict.fromkeys(keys)]
-    elif is_known(backend, name):
-        gone = backend.recent(name, None)
+        meant = [key_meant(backend, name, key) for key in keys]
+        # Two beginnings may mean the same.
+        gone = [*{entry.key.digest: entry for entry in meant}.values()]
     else:
-        raise UnknownTableError(backend.path, name, {*backend.names(), *backend.tables.names()})
+        _require_known(backend, name)
+        gone = backend.recent(name, None)
     data = {
         "store": backend.path,
         "name": name,
@@ -111,6 +126,59 @@ def _forget(backend: LocalBackend, name: str, entries: Sequence[Entry] | None) -
         return
     for entry in (*parts, *entries):
         backend.forget(entry)
+
+
+# --- pin and unpin ----------------------------------------------------------------------
+
+
+@click.command()
+@name_argument
+@key_option
+@store_option
+@answering
+def pin(name: str, key: str, store: Path | None) -> Outcome:
+    """Keep a result, whatever `usher prune` is asked for.
+
+    What its key has computed stays, and what that was made from. `usher outdated` tells of
+    it like of a current one, and `usher forget` removes it all the same. To pin it again
+    changes nothing.
+    """
+    return _pinned(name, key, store, is_pinned=True)
+
+
+@click.command()
+@name_argument
+@key_option
+@store_option
+@answering
+def unpin(name: str, key: str, store: Path | None) -> Outcome:
+    """Let `usher prune` remove a result again that was pinned.
+
+    Nothing is removed now. It is no error if it was not pinned.
+    """
+    return _pinned(name, key, store, is_pinned=False)
+
+
+def _pinned(name: str, key: str, store: Path | None, *, is_pinned: bool) -> Outcome:
+    """Pin a result, or take that back."""
+    backend = backend_at(store)
+    meant = key_meant(backend, name, key).key.digest
+    was_pinned = meant in backend.segments.pins(name)
+    if was_pinned != is_pinned:
+        change = backend.segments.pin if is_pinned else backend.segments.unpin
+        with backend.changing():
+            change(name, meant)
+    verb = "pinned" if is_pinned else "unpinned"
+    if was_pinned == is_pinned:
+        verb = "pinned already" if is_pinned else "not pinned"
+    data = {
+        "store": backend.path,
+        "name": name,
+        "key": meant,
+        "is_pinned": is_pinned,
+        "was_pinned": was_pinned,
+    }
+    return Outcome(data, [Line(f"{verb}: {name} {meant[:_KEY_SHOWN]}")])
 
 
 # --- prune ------------------------------------------------------------------------------
@@ -165,6 +233,8 @@ def prune(  # noqa: PLR0913 - the options are the face
             "Say what may go: NAMES, --older-than, --keep-size or --keep-latest."
         )
     backend = backend_at(store)
+    for name in names:
+        _require_known(backend, name)
     criteria = Criteria(
         older_than, keep_size, keep_latest, frozenset(map(check_name, names)) or None
     )
@@ -286,8 +356,7 @@ def accept(*, name: str, module: str, dry_run: bool, yes: bool, store: Path | No
     from usher_pipeline.persistence.maps import maps_of
 
     backend = backend_at(store)
-    if not is_known(backend, name):
-        raise UnknownTableError(backend.path, name, {*backend.names(), *backend.tables.names()})
+    _require_known(backend, name)
     wrapped = checkpoint_of(name, next(iter(backend.recent(name, None)), None), module)
     with in_store(store):
         found = acceptable(wrapped.__usher_declaration__)

@@ -5,11 +5,13 @@ A bundle is a ZIP archive of ``bundle.json``, which counts the results, and for 
 members are asked for by their numbers alone. Who pulls takes nothing on trust. All results
 are put into a folder of their own first, where an entry has to agree with itself and each
 segment is checked in full and digested; only if all are whole they are stored, each in the
-way in which a result is that was just computed. What is there already is left as it is.
+way in which a result is that was just computed, with a statement in its entry that it was
+pulled. What is there already is left as it is.
 """
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import shutil
@@ -29,16 +31,17 @@ from usher_pipeline.errors import (
     BundleError,
     CheckpointMissError,
     CheckpointNameError,
+    OutputError,
     StoreError,
     UnknownTableError,
 )
 from usher_pipeline.frames import Packed, adapter_of_kind
 from usher_pipeline.persistence.entries import is_entry_name
 from usher_pipeline.persistence.export import unwritable
-from usher_pipeline.persistence.places import safe_name
+from usher_pipeline.persistence.places import check_name, safe_name
 from usher_pipeline.persistence.segments import Segments
 from usher_pipeline.planning import CLOCK_TOLERANCE_S
-from usher_pipeline.records import Entry, utc_now
+from usher_pipeline.records import Entry, Pull, utc_now
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -53,6 +56,9 @@ _HEAD: Final = "bundle.json"
 _MOST_JSON_BYTES: Final = 64_000_000
 _MOST_RESULTS: Final = 100_000
 _MOST_NUMBER: Final = 10**9
+_LONGEST_STORE: Final = 1000
+#: What those wait for who pull into one store; no key of a checkpoint is like it.
+_FLIGHT: Final = ("usher pull", "pull")
 _BLOCK_BYTES: Final = 1 << 20
 _DICT: Final = "dict"
 #: What zipfile raises for archives that are damaged, encrypted, or packed in odd ways.
@@ -103,7 +109,7 @@ def push(backend: LocalBackend, names: Iterable[str], path: Path) -> list[Carrie
     Args:
         backend: The store.
         names: The checkpoints.
-        path: The file; one that is there is replaced in one step.
+        path: The file; an older file of results is replaced in one step.
 
     Returns:
         What is in it, each after what it was made from.
@@ -111,8 +117,10 @@ def push(backend: LocalBackend, names: Iterable[str], path: Path) -> list[Carrie
     Raises:
         UnknownTableError: There is no result of a name.
         CheckpointMissError: A result is lost or damaged.
-        StoreError: The file can not be written, or there is nothing to be.
+        OutputError: The file can not be written, or is there and no file of results.
+        StoreError: There is nothing to be written.
     """
+    _require_no_other(path)
     asked = [_current(backend, name) for name in dict.fromkeys(names)]
     if not asked:
         raise StoreError(backend.path, "no result is stored in it", "Nothing was written.")
@@ -127,6 +135,24 @@ def push(backend: LocalBackend, names: Iterable[str], path: Path) -> list[Carrie
     except OSError as problem:
         raise unwritable(path, problem) from problem
     return [_carried(backend.segments, e, is_asked=(e.name, e.stem) in wanted) for e in entries]
+
+
+def _require_no_other(path: Path) -> None:
+    """Refuse to write over what nobody pushed: a module, a table, or the store itself.
+
+    The file is the first word of the command, where a name is soon typed in its place.
+    """
+    if not path.is_file() or path.stat().st_size == 0:
+        return
+    try:
+        with zipfile.ZipFile(path) as archive:
+            archive.getinfo(_HEAD)
+    except (*_DAMAGE, KeyError, OSError) as problem:
+        raise OutputError(
+            path,
+            "it is there, and is no file of results",
+            "Nothing was written. Give another path, or remove that file.",
+        ) from problem
 
 
 def _current(backend: LocalBackend, name: str) -> Entry:
@@ -172,12 +198,13 @@ def _whole(backend: LocalBackend, entry: Entry) -> Entry:
 def _write(
     backend: LocalBackend, entries: list[Entry], wanted: set[tuple[str, str]], path: Path
 ) -> None:
+    store = _told(backend.path)
     temporary = path.with_name(f".{uuid4().hex}.usher")
     try:
         with zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as archive:
             asked = [n for n, e in enumerate(entries) if (e.name, e.stem) in wanted]
             head = {"format": _FORMAT, "library": __version__, "count": len(entries)}
-            _put(archive, _HEAD, json.dumps({**head, "asked": asked}))
+            _put(archive, _HEAD, json.dumps({**head, "asked": asked, "store": store}))
             for number, entry in enumerate(entries):
                 _put(archive, f"{number}.json", json.dumps(entry.to_json()))
                 with (
@@ -190,6 +217,21 @@ def _write(
         with suppress(OSError):
             temporary.unlink()
         raise
+
+
+def _told(database: Path) -> str:
+    """Return a store as a colleague is told of it, without the folders above its project.
+
+    >>> _told(Path("/home/kim/usher/.usher/store.duckdb"))
+    'usher/.usher/store.duckdb'
+    """
+    count = 3 if database.parent.name == ".usher" else 2
+    return "/".join(_spellable(part) for part in database.parts[1:][-count:])
+
+
+def _spellable(name: str) -> str:
+    """Return the name of a file as text, also where it is none to its system."""
+    return os.fsencode(name).decode("utf-8", "replace")
 
 
 def _put(archive: zipfile.ZipFile, name: str, text: str) -> None:
@@ -235,18 +277,22 @@ def pull(backend: LocalBackend, path: Path, *, dry_run: bool = False) -> list[Ca
     """
     with tempfile.TemporaryDirectory(prefix="usher-pull-") as folder:
         staged = Segments(Path(folder) / "staged")
-        entries, asked = _unpacked(path, staged)
+        entries, head = _unpacked(path, staged)
+        pulled = Pull(utc_now(), _spellable(path.name), head.store)
         new = [_is_new(backend, entry) for entry in entries]
         for entry, is_new in zip(entries, new, strict=True):
             if is_new:
                 backend.check(entry.name)
         if not dry_run:
-            for entry, is_new in zip(entries, new, strict=True):
-                if is_new:
-                    _store(backend, staged, entry, path)
+            if any(new):
+                # Two of the same file at once would both find that all of it is new.
+                with backend.single_flight(*_FLIGHT):
+                    new = [_is_new(backend, entry) for entry in entries]
+                    for entry in itertools.compress(entries, new):
+                        _store(backend, staged, entry, path, pulled)
             backend.publish_soon()
         return [
-            _carried(staged, entry, is_new=is_new, is_asked=number in asked)
+            _carried(staged, entry, is_new=is_new, is_asked=number in head.asked)
             for number, (entry, is_new) in enumerate(zip(entries, new, strict=True))
         ]
 
@@ -256,23 +302,41 @@ def _is_new(backend: LocalBackend, entry: Entry) -> bool:
     return known is None
 
 
-def _store(backend: LocalBackend, staged: Segments, entry: Entry, path: Path) -> None:
+def _store(
+    backend: LocalBackend, staged: Segments, entry: Entry, path: Path, pulled: Pull
+) -> None:
     table = staged.map(entry)
     if table is None:
         # It was whole a moment ago.
         raise BundleError(path, f"the result of {entry.name!r} was changed while it was read")
     packed = Packed(table=table, schema=dict(entry.schema), kind=entry.kind)
     with backend.changing():
-        backend.save(entry, packed)
+        backend.save(replace(entry, pulled=(*entry.pulled, pulled)), packed)
 
 
-def _unpacked(path: Path, staged: Segments) -> tuple[list[Entry], set[int]]:
+@dataclass(frozen=True, slots=True)
+class _Head:
+    """What a file says of all its results.
+
+    Attributes:
+        count: How many there are.
+        asked: The numbers of those that were asked for.
+        store: The store that they are from; empty if it does not say.
+    """
+
+    count: int
+    asked: frozenset[int]
+    store: str
+
+
+def _unpacked(path: Path, staged: Segments) -> tuple[list[Entry], _Head]:
     """Put all results of a file into a folder of their own, and check each."""
     try:
         with zipfile.ZipFile(path) as archive:
-            count, asked = _head(archive, path)
+            head = _head(archive, path)
             _require_room(archive, path, staged.folder.parent)
-            return [_taken(archive, number, staged, path) for number in range(count)], asked
+            numbers = range(head.count)
+            return [_taken(archive, number, staged, path) for number in numbers], head
     except _DAMAGE as problem:
         raise BundleError(path, f"it is no archive, or is damaged ({problem})") from problem
     except OSError as problem:
@@ -282,7 +346,7 @@ def _unpacked(path: Path, staged: Segments) -> tuple[list[Entry], set[int]]:
         raise BundleError(path, f"it is no archive, or is damaged ({problem})") from problem
 
 
-def _head(archive: zipfile.ZipFile, path: Path) -> tuple[int, set[int]]:
+def _head(archive: zipfile.ZipFile, path: Path) -> _Head:
     head = _json(archive, _HEAD, path)
     if head.get("format") != _FORMAT:
         raise BundleError(path, f"it has the format {head.get('format')!r}, expected {_FORMAT}")
@@ -291,7 +355,11 @@ def _head(archive: zipfile.ZipFile, path: Path) -> tuple[int, set[int]]:
         raise BundleError(path, f"it states {count!r} results")
     if not isinstance(asked, list) or not all(type(each) is int for each in asked):
         raise BundleError(path, "it does not say what was asked for")
-    return count, set(asked)
+    # Files of older versions do not say where they are from.
+    store = head.get("store", "")
+    if not isinstance(store, str) or len(store) > _LONGEST_STORE:
+        raise BundleError(path, "it does not say where it is from")
+    return _Head(count, frozenset(asked), _spellable(store))
 
 
 def _require_room(archive: zipfile.ZipFile, path: Path, folder: Path) -> None:
@@ -309,7 +377,7 @@ def _taken(archive: zipfile.ZipFile, number: int, staged: Segments, path: Path) 
     stated = _json(archive, f"{number}.json", path)
     try:
         entry = Entry.from_json(stated)
-        folder = staged.folder / safe_name(entry.name)
+        folder = staged.folder / safe_name(check_name(entry.name))
         is_place = is_entry_name(f"{entry.stem}.json")
     except (ValueError, CheckpointNameError) as problem:
         raise BundleError(
@@ -333,7 +401,7 @@ def _taken(archive: zipfile.ZipFile, number: int, staged: Segments, path: Path) 
     found = staged.read(entry.name, entry.stem)
     if found is None:
         raise BundleError(path, f"the entry of {entry.name!r} does not agree with itself")
-    if not staged.examine(found):
+    if found.row_count != found.schema.get("rows") or not staged.examine(found):
         raise BundleError(path, f"the result of {entry.name!r} is not what its entry says")
     return found
 

@@ -12,6 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+from usher_pipeline.errors import StoreBusyError
 from usher_pipeline.persistence.entries import read_json
 from usher_pipeline.persistence.places import check_name, safe_name
 from usher_pipeline.persistence.segments import RECENT_ENTRIES
@@ -56,22 +57,29 @@ class Named:
     kind: str = ""
 
 
-def named(backend: LocalBackend) -> list[Named]:
+def named(
+    backend: LocalBackend, *, tables_too: bool = True, timeout_s: float | None = None
+) -> list[Named]:
     """Return what a store holds under each name, newest first.
 
     Args:
         backend: The store.
+        tables_too: Whether tables count that no checkpoint made; else the database is needed
+            only where the folder of results is gone.
+        timeout_s: How long to wait for others to let go of the database, in seconds; as the
+            store says unless given.
 
     Raises:
+        StoreBusyError: The database has to tell, and others held it for too long.
         StoreError: No store can be at its path.
     """
-    tables = _tables(backend)
+    tables = _tables(backend) if tables_too else []
     every = backend.segments.names() if tables is not None else backend.names()
     if not backend.segments.folder.is_dir():
         every = backend.names()
     found = {name: _of_entries(backend, backend.recent(name)) for name in every}
     if tables is None:
-        rows = backend.tables.rows() if backend.path.is_file() else []
+        rows = backend.tables.rows(timeout_s=timeout_s) if backend.path.is_file() else []
         tables = [(row.table_name, row.created_at, row.row_count) for row in rows]
     for name, created_at, row_count in tables:
         if name not in found:
@@ -83,12 +91,17 @@ def named(backend: LocalBackend) -> list[Named]:
 def names(backend: LocalBackend) -> list[str]:
     """Return every name of a store, of checkpoints and of tables.
 
+    While others hold the database those of tables may be missing: nobody waits for them.
+
     Args:
         backend: The store.
     """
     tables = _tables(backend)
     if tables is None:
-        return sorted({*backend.names(), *backend.tables.names()})
+        found = set(backend.names())
+        with suppress(StoreBusyError):
+            found.update(backend.tables.names(timeout_s=0.0))
+        return sorted(found)
     return sorted({*backend.segments.names(), *(name for name, _, _ in tables)})
 
 

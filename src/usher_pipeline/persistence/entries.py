@@ -104,18 +104,29 @@ def _agrees(entry: Entry, place: str) -> bool:
 
 
 def _is_formed(entry: Entry) -> bool:
-    """Tell whether all texts of an entry are texts, as those who read it count on."""
-    names = entry.schema["sql_names"]
+    """Tell whether texts and counts of an entry are such, as those who read it rely on."""
+    names, mapped = entry.schema["sql_names"], entry.mapped
     texts = (
         *(getattr(entry, name) for name in _TEXTS),
         *(value for column in entry.columns for value in astuple(column)),
         *(read_text for read in (*entry.reads, *entry.inputs) for read_text in _texts_of(read)),
+        *(text for said in entry.accepted for text in (said.key, said.how, *said.changes)),
+        *(text for each in entry.pulled for text in (each.file, each.store)),
+        *(astuple(entry.adopted) if entry.adopted is not None else ()),
+        *((mapped.over, mapped.digest, mapped.listed) if mapped is not None else ()),
+        *entry.buffer_digests,
         *entry.unknown,
         *names,
     )
+    numbers = (
+        (mapped.item_count, mapped.asked_count, mapped.latest, mapped.oldest)
+        if mapped is not None
+        else ()
+    )
     is_named = isinstance(names, list) and len(names) == len(entry.columns)
     is_text = all(isinstance(text, str) for text in texts)
-    return is_named and is_text and is_formed_key(entry.key)
+    is_counted = all(type(number) is int for number in numbers)
+    return is_named and is_text and is_counted and is_formed_key(entry.key)
 
 
 def is_formed_key(key: Key) -> bool:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
-from usher_pipeline.errors import StoreError, UnsupportedFrameError
+from usher_pipeline.errors import OutputError, UnsupportedFrameError
 from usher_pipeline.frames import ALL_KINDS, adapter_for, adapter_of_kind
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ def write_frame(frame: Any, path: Path | str) -> Path:
     Raises:
         UnsupportedFrameError: It is no frame, the ending names no known format, or one that
             can not hold this frame.
-        StoreError: The file or its folder can not be written.
+        OutputError: The file or its folder can not be written.
     """
     target = Path(path)
     writers = formats(frame)
@@ -130,10 +130,10 @@ def _replace(target: Path, writer: Callable[[str], Any]) -> None:
         raise
 
 
-def unwritable(target: Path, problem: OSError) -> StoreError:
+def unwritable(target: Path, problem: OSError) -> OutputError:
     """Return the error for a file that can not be written where it was asked for."""
-    return StoreError(
+    return OutputError(
         target,
-        f"the file can not be written: {problem}",
+        str(problem),
         "Nothing was written. Give a path in a folder that can be made and written.",
     )

@@ -548,6 +548,8 @@ class Segments:
         when it is sealed again.
         """
         path = self.folder / safe_name(name) / f"{key}.pin"
+        # Where only the database has the result still, there is no folder of its name.
+        _make_folder(path.parent)
         write_json(path, {"name": name, "key": key, "pinned_at": utc_now().isoformat()})
 
     def unpin(self, name: str, key: str) -> None:

@@ -252,11 +252,11 @@ class Tables:
             sql = f"SELECT 1 FROM {session.table(CHECKPOINTS)} WHERE table_name = ?"
             return bool(session.rows(sql, [name]))
 
-    def names(self) -> list[str]:
+    def names(self, timeout_s: float | None = None) -> list[str]:
         """Return the names of all tables that hold data."""
         if not self.exists():
             return []
-        with self.reading() as session:
+        with self.reading(timeout_s) as session:
             found = session.rows(
                 "SELECT table_name FROM information_schema.tables WHERE table_catalog = ? "
                 "AND table_schema = 'main' ORDER BY ALL",
