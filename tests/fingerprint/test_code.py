@@ -1446,6 +1446,33 @@ MEANINGS: Final = {
         """,
         ("[1]", "[2]"),
     ),
+    "a table named by a query in an attribute of a class": (
+        """
+        T = [1]
+        class Q: top = "select a from T"
+        def f(): return run(Q.top)
+        """,
+        ("[1]", "[2]"),
+    ),
+    "a table named by a query in an object": (
+        """
+        T = [1]
+        class Q:
+            def __init__(self, text): self.texts = {"a": {"b": {"c": text}}}
+        Q = Q("from T")
+        def f(): return run(Q)
+        """,
+        ("[1]", "[2]"),
+    ),
+    "a variable that an expression in an object marks": (
+        """
+        import types
+        T = 1
+        Q = types.SimpleNamespace(where="depth > @T")
+        def f(): return table().query(Q.where)
+        """,
+        ("T = 1", "T = 2"),
+    ),
     "a dataclass made by a call": (
         """
         from dataclasses import field, make_dataclass
@@ -1484,6 +1511,37 @@ def test_what_counts_wherever_it_is_held(name: str, load: Callable[..., Any]) ->
     before = _graph(load(text, "held_one").f).digest
     assert _graph(load(text, "held_one").f).digest == before
     assert _graph(load(text.replace(old, new), "held_one").f).digest != before
+
+
+@pytest.mark.parametrize(
+    ("helper", "call"),
+    [
+        ("def asked(run): return run('select * from T')", "queries.asked(run)"),
+        ("SQL = 'select * from T'", "run(queries.SQL)"),
+    ],
+)
+def test_a_query_of_another_module_names_globals_of_the_function(
+    helper: str, call: str, load: Callable[..., Any]
+) -> None:
+    """What runs a query looks its names up where it is called from."""
+    load(helper, "queries")
+    module = load(f"import queries\nT = [1]\ndef f(): return {call}", "asking")
+    before = _graph(module.f).digest
+    module.T[0] = 2
+    assert _graph(module.f).digest != before
+    module.T[0] = 1
+    assert _graph(module.f).digest == before
+
+
+def test_a_text_of_another_module_that_is_no_query_names_nothing(
+    load: Callable[..., Any],
+) -> None:
+    """Else the loop of a script would be an edit of whatever its helpers say."""
+    load("def told(): print('of each page, the gene')", "telling")
+    module = load("import telling\npage = 1\ndef f(): return telling.told()", "script")
+    before = _graph(module.f).digest
+    module.page = 2
+    assert _graph(module.f).digest == before
 
 
 SPELLINGS: Final = {
@@ -1525,6 +1583,7 @@ def around(function):
         ("def f(): return sql(\"from 'd.csv'\")", "files that it opens"),
         ("import uuid\ndef f(): return uuid.uuid4()", "random numbers"),
         ("import time\ndef f(): return time.perf_counter()", "the time"),
+        ("import duckdb as d\ndef f(): return d.sql('from t')", "tables of DuckDB's own"),
         ("import os\ndef f(): return os.path.expandvars('$X')", "where it runs"),
         ("import inspect\ndef f(): return inspect.signature(f)", "how code is written"),
     ],
@@ -1687,6 +1746,26 @@ def test_work_of_another_function_counts(load: Callable[..., Any]) -> None:
     with _graph(module.setup).at_work():
         module.setup()
     assert _graph(module.user).digest != before
+
+
+def test_a_new_function_in_the_place_of_a_gone_one_is_another(
+    load: Callable[..., Any],
+) -> None:
+    """What a function changed that is gone is no work of one that got its address."""
+    module = load("seen = []\ndef worker(): seen.append(1)\ndef user(): return seen", "gone")
+    before = _graph(module.user).digest
+    worker, place = module.worker, id(module.worker)
+    with _graph(worker).at_work():
+        worker()
+    del worker, module.worker
+    gc.collect()
+    tried = []
+    for _ in range(100_000):
+        tried.append(types.FunctionType(module.user.__code__, vars(module)))
+        if id(tried[-1]) == place:
+            break
+    assert id(tried[-1]) == place
+    assert _graph(tried[-1]).digest != before
 
 
 def test_calls_in_threads_are_one_function_at_work(load: Callable[..., Any]) -> None:
