@@ -23,6 +23,8 @@ _NESTED: Final = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda, ast.ClassDe
 _COMPREHENSIONS: Final = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
 #: What is no Python, and IPython reads all the same.
 _MAGIC: Final = re.compile(r"^[%!?]|=\s*[%!]|\?$")
+#: How Python refuses what only an asynchronous function does.
+_AWAITS: Final = re.compile("await|async")
 #: What ends a block, so that nothing after it runs.
 _ENDS: Final = (ast.Raise, ast.Continue, ast.Break)
 
@@ -174,7 +176,14 @@ def _parsed(name: str, text: str, filename: str) -> list[ast.stmt]:
         # As a module: `return` and `await` are no part of a cell.
         compile(tree, filename, "exec", dont_inherit=True)
     except SyntaxError as problem:
-        line = (problem.text or "").strip()
+        lines = below.splitlines()
+        line = lines[min(problem.lineno or 1, len(lines)) - 1].strip()
+        if _AWAITS.search(problem.msg):
+            raise CellError(
+                name,
+                f"it awaits something ({line})",
+                "Await that in a cell of its own, or put @checkpoint above an `async def`.",
+            ) from None
         if _MAGIC.search(line):
             raise CellError(
                 name,
@@ -240,7 +249,7 @@ def _output(
             )
         return stated, last
     if last is not None:
-        return (_name_of(last) if _name_of(last) in flow.ever else ""), None
+        return _name_of(last), None
     candidates = list(dict.fromkeys(each for each in flow.stated if each[0] != "_"))
     if len(candidates) == 1:
         return candidates[0], None
@@ -272,12 +281,14 @@ class _Flow:
         ever: Every name that is bound.
         stated: The targets of plain assignments, in order.
         early: The names that are read where they may not be bound.
+        is_class: Whether it is the body of a class.
     """
 
     bound: set[str] | None = field(default_factory=set)
     ever: set[str] = field(default_factory=set)
     stated: list[str] = field(default_factory=list)
     early: set[str] = field(default_factory=set)
+    is_class: bool = False
 
     @classmethod
     def of(cls, body: Iterable[ast.stmt]) -> _Flow:
@@ -369,32 +380,31 @@ class _Flow:
             case _:
                 self.children(node)
 
-    def children(self, node: ast.AST) -> None:
+    def children(self, node: ast.AST, skip: Sequence[ast.AST] = ()) -> None:
         for name in _bound_by(node):
             self.bind(name)
         for child in ast.iter_child_nodes(node):
-            if isinstance(child, ast.stmt):
+            if child in skip:
+                continue
+            if isinstance(child, ast.arguments):
+                self.children(child, skip)
+            elif isinstance(child, ast.stmt):
                 self.statement(child)
             else:
                 self.expression(child)
 
     def nested(self, node: ast.AST) -> None:
         """Look into a definition, which may be called at once."""
-        name = getattr(node, "name", "")
-        if name:
-            self.bind(name)
-        inner = _Flow()
-        if isinstance(node, ast.ClassDef):
-            inner.block(node.body)
-        else:
-            inner.children(node)
-            # Its own names are its own, wherever it binds them.
-            inner.early -= inner.ever
-        self.take(inner.early)
-        for around in getattr(node, "decorator_list", []):
-            self.expression(around)
-        for base in (*getattr(node, "bases", ()), *getattr(node, "keywords", ())):
-            self.expression(base)
+        # What stands around it is read before its name is bound.
+        around = _around(node)
+        for each in around:
+            self.expression(each)
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
+            self.bind(node.name)
+        inner = _Flow(is_class=isinstance(node, ast.ClassDef))
+        inner.children(node, skip=around)
+        # The names of a function are its own, wherever it binds them.
+        self.take(inner.early if inner.is_class else inner.early - inner.ever)
 
     def comprehension(self, node: ast.AST) -> None:
         inner = _Flow()
@@ -412,6 +422,9 @@ class _Flow:
         self.stated += inner.stated
 
     def take(self, names: Iterable[str]) -> None:
+        """Load what a scope inside reads, which does not see the names of a class."""
+        if self.is_class:
+            self.early |= set(names)
         for name in names:
             self.load(name)
 
@@ -428,6 +441,15 @@ class _Flow:
         self.ever.add(name)
         if self.bound is not None:
             self.bound.add(name)
+
+
+def _around(node: ast.AST) -> list[ast.AST]:
+    """Return what of a definition is read where it stands: decorators, defaults and bases."""
+    found = [*getattr(node, "decorator_list", ())]
+    if isinstance(node, ast.ClassDef):
+        return [*found, *node.bases, *node.keywords]
+    defaults = (*node.args.defaults, *node.args.kw_defaults) if hasattr(node, "args") else ()
+    return [*found, *(each for each in defaults if each is not None)]
 
 
 def _takes_all(case: ast.match_case) -> bool:
