@@ -353,13 +353,17 @@ def test_a_max_age_lets_it_expire(notebook: Notebook) -> None:
     assert "expired" in explained(notebook, expired)
 
 
-def test_autoreload_counts(notebook: Notebook, tmp_path: Path) -> None:
+@pytest.mark.parametrize("place", ["project", "elsewhere"])
+def test_autoreload_counts(
+    notebook: Notebook, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, place: str
+) -> None:
     """An edit of a module that `%autoreload` loads anew is a miss, its first form a hit."""
-    module = tmp_path / "cleaning.py"
+    folder = tmp_path if place == "project" else tmp_path_factory.mktemp("code")
+    module = folder / "cleaning.py"
     body = "def clean(name):\n    return name.{}()\n"
     cell = "%%checkpoint names\npl.DataFrame({'name': [cleaning.clean('ush2a')]})"
     module.write_text(body.format("upper"))
-    notebook.run(f"sys.path.insert(0, {str(tmp_path)!r})")
+    notebook.run(f"sys.path.insert(0, {str(folder)!r})")
     notebook.run("%load_ext autoreload\n%autoreload 2\nimport cleaning")
     notebook.run(cell)
     module.write_text(body.format("capitalize"))
@@ -370,7 +374,7 @@ def test_autoreload_counts(notebook: Notebook, tmp_path: Path) -> None:
     module.write_text(body.format("upper") + "# As before.\n")
     assert explained(notebook, cell).startswith("hit: ")
     notebook.run(
-        f"%autoreload 0\nsys.path.remove({str(tmp_path)!r})\ndel sys.modules['cleaning']"
+        f"%autoreload 0\nsys.path.remove({str(folder)!r})\ndel sys.modules['cleaning']"
     )
 
 

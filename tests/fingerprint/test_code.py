@@ -1595,6 +1595,31 @@ def test_what_a_function_asks_of_the_world_is_named(
     assert any(label.startswith(what) for label in _graph(load(text).f).untracked)
 
 
+@pytest.mark.parametrize("is_installed", [False, True])
+def test_code_on_the_search_path_is_of_the_user_unless_it_is_installed(
+    load: Callable[..., Any],
+    tmp_path_factory: pytest.TempPathFactory,
+    monkeypatch: pytest.MonkeyPatch,
+    is_installed: bool,  # noqa: FBT001 - a case
+) -> None:
+    """A folder beside the project counts; one that distributions were put into does not."""
+    folder = tmp_path_factory.mktemp("code")
+    if is_installed:
+        (folder / "genetools-1.0.dist-info").mkdir()
+    package = folder / "genetools"
+    package.mkdir()
+    monkeypatch.syspath_prepend(str(folder))
+    digests = set()
+    for number in (1, 2):
+        (package / "__init__.py").write_text(f"def clean(): return 'text' * {number}\n")
+        sys.modules.pop("genetools", None)
+        importlib.invalidate_caches()
+        module = load("import genetools\ndef f(): return genetools.clean()", "asking")
+        digests.add(_graph(module.f).digest)
+    sys.modules.pop("genetools", None)
+    assert len(digests) == (1 if is_installed else 2)
+
+
 def test_lambdas_of_one_line_are_told_apart(load: Callable[..., Any]) -> None:
     """Also on Python 3.12, which gives no columns to those that return a constant."""
     module = load("A = [lambda s: 1, lambda s: 2, lambda s: 1]")
