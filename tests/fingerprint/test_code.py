@@ -1422,6 +1422,15 @@ MEANINGS: Final = {
         """,
         ("return 5", "return 6"),
     ),
+    "a function put into a module of a library": (
+        """
+        import os.path
+        def zork(): return 5
+        os.path.zork = zork
+        def f(): return os.path.zork()
+        """,
+        ("return 5", "return 6"),
+    ),
     "a table named by a query in a constant": (
         """
         T = [1]

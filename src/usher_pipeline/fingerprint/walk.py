@@ -488,6 +488,8 @@ class _Walk:
             node.feed(name, module.__name__)
             if module.__name__ == "duckdb" and uses.uses_own_connection(name):
                 self.untracked(f"tables of DuckDB's own connection in {node.label}")
+            for chain in sorted(chain for chain in uses.chains if chain[0] == name):
+                self.follow_put(node, chain, module)
             return
         chains = sorted(chain for chain in uses.chains if chain[0] == name)
         if name in uses.bare or not chains:
@@ -495,6 +497,20 @@ class _Walk:
             self.edge(node, name, module)
         for chain in chains:
             self.follow_chain(node, chain, module)
+
+    def follow_put(self, node: _Node, chain: tuple[str, ...], found: Any) -> None:
+        """Follow code of the user's that somebody put into a module of a library."""
+        for depth, step in enumerate(chain[1:], 2):
+            # Asking the module itself might make it import something.
+            value = vars(found).get(step)
+            if isinstance(value, (types.FunctionType, type)) and is_owned(
+                value, self.ownership
+            ):
+                self.watch(found, step, value)
+                self.edge(node, ".".join(chain[:depth]), value)
+            if not isinstance(value, types.ModuleType):
+                return
+            found = value
 
     def follow_chain(self, node: _Node, chain: tuple[str, ...], module: Any) -> None:
         found = module
