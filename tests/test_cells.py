@@ -47,6 +47,11 @@ OUTPUTS: Final = [
     ("for a in x: ...", "a", "a", False),
     ("(a := f()).head()", "a", "a", False),
     ("a = 1\n'a remark'", "", "a", False),
+    ("a = 1\na;", "", "a", False),
+    ("a = 1\n(a) ;  # quiet", "", "a", False),
+    ("f(x, 'é');", "", "", False),
+    ("a = 1\na  # loud;", "", "a", True),
+    ("a = 1\n(\n    a\n)  # loud;", "", "a", True),
 ]
 
 

@@ -39,7 +39,8 @@ class Cell:
         body: What is run on a miss.
         output: The name that it assigns its result to; empty for the value of its last
             expression.
-        look: An expression at its end that only shows something; None if there is none.
+        look: An expression at its end that only shows something; None if there is none, or
+            a semicolon says that nothing is shown.
         shows: Whether the result is shown, as the value of a last expression is.
         reads: The names that it reads and does not bind before, in any scope.
         both: Those of them that it binds as well, somewhere.
@@ -115,6 +116,7 @@ def read(name: str, text: str, output: str = "", filename: str = "<cell>") -> Ce
     last = body[-1].value if body and isinstance(body[-1], ast.Expr) else None
     if last is not None and _is_remark(last):
         last = None
+    is_quiet = last is not None and _is_quiet(text, last)
     whole = _Flow.of(body)
     found, look = _output(name, output, last, whole)
     if last is not None:
@@ -130,8 +132,8 @@ def read(name: str, text: str, output: str = "", filename: str = "<cell>") -> Ce
         imports=imports,
         body=(*body, ast.fix_missing_locations(result)),
         output=found,
-        look=None if look is None else ast.Expression(look),
-        shows=last is not None and look is None,
+        look=None if look is None or is_quiet else ast.Expression(look),
+        shows=last is not None and look is None and not is_quiet,
         reads=frozenset(flow.early),
         both=frozenset(flow.early & flow.ever),
         leaves=tuple(dict.fromkeys(leaves)),
@@ -176,7 +178,7 @@ def _parsed(name: str, text: str, filename: str) -> list[ast.stmt]:
         # As a module: `return` and `await` are no part of a cell.
         compile(tree, filename, "exec", dont_inherit=True)
     except SyntaxError as problem:
-        lines = below.splitlines()
+        lines = below.split("\n")
         line = lines[min(problem.lineno or 1, len(lines)) - 1].strip()
         if _AWAITS.search(problem.msg):
             raise CellError(
@@ -260,6 +262,15 @@ def _output(
         else "End it with the frame as an expression, or assign it to a name."
     )
     raise CellError(name, f"{what}, and one frame is kept", cure)
+
+
+def _is_quiet(text: str, last: ast.expr) -> bool:
+    """Tell whether a semicolon behind the last expression keeps it from being shown."""
+    if last.end_lineno is None or last.end_col_offset is None:
+        return False
+    # The line of the magic command stands above it, and columns are those of bytes.
+    line = text.split("\n")[last.end_lineno - 2].encode()
+    return line[last.end_col_offset :].lstrip(b" )\t").startswith(b";")
 
 
 def _name_of(value: ast.expr) -> str:

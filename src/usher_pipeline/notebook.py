@@ -157,8 +157,6 @@ class CellMagic:
             return frame
         if taken.output:
             self.shell.user_ns[taken.output] = frame
-        if cell.rstrip().endswith(";"):
-            return None
         if taken.look is not None:
             return self.shell.ev(ast.unparse(taken.look))  # type: ignore[no-untyped-call]
         return frame if taken.shows else None
