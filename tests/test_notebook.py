@@ -99,6 +99,17 @@ def test_a_cell_that_is_run_again_is_a_hit(notebook: Notebook) -> None:
     assert notebook.run("print(load('genes')['n'].to_list())") == "[2, 4]"
 
 
+def test_what_a_cell_did_is_said_each_time(notebook: Notebook) -> None:
+    """Whoever runs a cell again sees that it was answered from the store, again."""
+    notebook.run(HELPER)
+    lines = [
+        "".join(o["text"] for o in notebook.outputs(GENES) if o.get("name") == "stderr")
+        for _ in range(3)
+    ]
+    assert ["genes · computed" in line for line in lines] == [True, False, False]
+    assert ["genes · hit" in line for line in lines] == [False, True, True]
+
+
 SAME: Final = {
     "comment": GENES.replace("import json", "import json  # for later\n\n\n# Rows."),
     "formatting": GENES.replace("(1, 2)", "(1,\n    2,)"),
@@ -522,10 +533,11 @@ def test_records_have_a_view(notebook: Notebook, kind: str) -> None:
 
 
 def test_decisions_have_a_view(notebook: Notebook) -> None:
-    """What a cell would do is shown as HTML."""
+    """What a cell would do is shown as HTML, and as a line where there is none."""
     notebook.run(HELPER)
     for verb in ("miss", "hit"):
         cell = GENES.replace("checkpoint genes", "checkpoint genes --explain")
         (output,) = notebook.outputs(cell)
         assert f"<strong>{verb}</strong>" in output["data"]["text/html"]
+        assert output["data"]["text/plain"].startswith(f"{verb}: ")
         notebook.run(GENES)

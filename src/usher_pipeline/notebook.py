@@ -33,7 +33,7 @@ from usher_pipeline.fingerprint.syntax import texts_within, words_of_queries
 from usher_pipeline.frames import adapter_for, is_frame
 from usher_pipeline.planning import CodePolicy
 from usher_pipeline.records import Bypass, Miss
-from usher_pipeline.saying import listening
+from usher_pipeline.saying import listening, voice
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -179,6 +179,7 @@ class CellMagic:
         with self._shown_alone(taken, inputs) as is_hidden, _told(taken.name) as told:
             try:
                 wrapped = self._wrapped(taken, inputs, filename, stated)
+                voice.say_anew(taken.name)
                 if stated.explain:
                     return wrapped.explain(**inputs)
                 frame = wrapped.refresh(**inputs) if stated.refresh else wrapped(**inputs)

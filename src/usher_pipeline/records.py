@@ -789,6 +789,9 @@ class Hit:
     def _repr_html_(self) -> str:
         return _view_of(self)
 
+    def _repr_pretty_(self, printer: Any, _is_cycle: bool) -> None:  # noqa: FBT001 - IPython's
+        printer.text(str(self))
+
 
 @dataclass(frozen=True, slots=True)
 class Miss:
@@ -808,6 +811,9 @@ class Miss:
 
     def _repr_html_(self) -> str:
         return _view_of(self)
+
+    def _repr_pretty_(self, printer: Any, _is_cycle: bool) -> None:  # noqa: FBT001 - IPython's
+        printer.text(str(self))
 
 
 @dataclass(frozen=True, slots=True)
@@ -839,6 +845,9 @@ class Blocked:
     def _repr_html_(self) -> str:
         return _view_of(self)
 
+    def _repr_pretty_(self, printer: Any, _is_cycle: bool) -> None:  # noqa: FBT001 - IPython's
+        printer.text(str(self))
+
 
 @dataclass(frozen=True, slots=True)
 class Bypass:
@@ -852,6 +861,9 @@ class Bypass:
 
     def _repr_html_(self) -> str:
         return _view_of(self)
+
+    def _repr_pretty_(self, printer: Any, _is_cycle: bool) -> None:  # noqa: FBT001 - IPython's
+        printer.text(str(self))
 
 
 Decision: TypeAlias = Hit | Miss | Blocked | Bypass
