@@ -162,7 +162,8 @@ def as_function(cell: Cell, inputs: Sequence[str]) -> ast.Module:
     function.args.args = [ast.arg(each) for each in sorted(set(inputs))]
     function.body = list(cell.body)
     first = cell.body[0]
-    function.lineno = function.end_lineno = first.lineno
+    # It begins with the line of the magic command.
+    function.lineno, function.end_lineno = 1, first.lineno
     for each in function.args.args:
         ast.copy_location(each, function)
     futures = [s for s in cell.imports if _is_future(s)]

@@ -143,13 +143,15 @@ class CellMagic:
             UsageError: The cell or an option can not be; nothing was run.
             UsherError: What the decorator and the call raise.
         """
+        __tracebackhide__ = True  # IPython's: the way through here helps nobody
         try:
             stated = _parser().parse_args(shlex.split(line))
         except ValueError as problem:
             raise UsageError(f"%%{_MAGIC}: {problem}. Nothing was run.") from None
-        filename = self.shell.compile.cache(
-            f"%%{_MAGIC} {line}\n{cell}", self.shell.execution_count
-        )
+        # What shows an error reads the text as Python; and it names the cell that runs now.
+        history = self.shell.history_manager
+        number = len(history.input_hist_raw) - 1 if history is not None else 0
+        filename = self.shell.compile.cache(f"# %%{_MAGIC} {line}\n{cell}", number)
         taken, inputs = self._taken(stated, cell, filename)
         self._warn(taken.remark(self.shell.user_ns), filename)
         frame = self._answer(taken, inputs, filename, stated)
@@ -176,6 +178,7 @@ class CellMagic:
         self, taken: Cell, inputs: Mapping[str, Any], filename: str, stated: Any
     ) -> Any:
         """Return the frame of a cell, or the decision that was asked for."""
+        __tracebackhide__ = True
         with self._shown_alone(taken, inputs) as is_hidden, _told(taken.name) as told:
             try:
                 wrapped = self._wrapped(taken, inputs, filename, stated)
@@ -210,6 +213,8 @@ class CellMagic:
         module = cells.as_function(taken, list(inputs))
         compiled = compile(module, filename, "exec", dont_inherit=True)
         code = next(each for each in compiled.co_consts if isinstance(each, CodeType))
+        # Who shows an error looks for a `def`, unless the text is that of a module.
+        code = code.replace(co_name="<module>")
         tree = module.body[-1]
         if isinstance(tree, ast.FunctionDef):
             syntax.remember(code, tree)
