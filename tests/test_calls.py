@@ -8,6 +8,7 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
@@ -702,6 +703,26 @@ def test_a_frame_in_a_global_is_an_input() -> None:
     @checkpoint(name="holding")
     def holding() -> pl.DataFrame:
         return held * 2
+
+    holding()
+    assert [read.name for read in holding.entries()[0].inputs] == ["held_part"]
+
+
+@pytest.mark.parametrize("how", ["list", "mapping", "object"])
+def test_a_frame_in_what_a_global_holds_is_an_input(how: str) -> None:
+    """So does one in a collection or an object that the code holds, however deep."""
+
+    @checkpoint(name="held_part")
+    def part() -> pl.DataFrame:
+        return pl.DataFrame({"a": [1]})
+
+    frame = part()
+    within = {"list": [[frame]], "mapping": {"a": {"b": frame}}, "object": None}[how]
+    held = within or SimpleNamespace(inner=SimpleNamespace(frame=frame))
+
+    @checkpoint(name="holding")
+    def holding() -> pl.DataFrame:
+        return pl.DataFrame({"a": [len(str(held))]})
 
     holding()
     assert [read.name for read in holding.entries()[0].inputs] == ["held_part"]

@@ -38,7 +38,8 @@ OUTPUTS: Final = [
     ("a = 1\nb = 2", "a", "a", False),
     ("a = 1\nb = 2\nb", "", "b", True),
     ("a, b = 1, 2\nb", "", "b", True),
-    ("x", "", "", True),
+    ("x", "", "x", True),
+    ("x['n'] = 1\nx", "", "x", True),
     ("f(x)", "", "", True),
     ("a = 1\nf(a)", "", "", True),
     ("a = 1\na", "a", "a", True),
@@ -46,6 +47,11 @@ OUTPUTS: Final = [
     ("for a in x: ...", "a", "a", False),
     ("(a := f()).head()", "a", "a", False),
     ("a = 1\n'a remark'", "", "a", False),
+    ("a = 1\na;", "", "a", False),
+    ("a = 1\n(a) ;  # quiet", "", "a", False),
+    ("f(x, 'é');", "", "", False),
+    ("a = 1\na  # loud;", "", "a", True),
+    ("a = 1\n(\n    a\n)  # loud;", "", "a", True),
 ]
 
 
@@ -73,6 +79,8 @@ REFUSED: Final = [
     ("a = !ls", "", "line for the shell"),
     ("!ls", "", "line for the shell"),
     ("f?", "", "magic command"),
+    ("a = await f()", "", r"it awaits something \(a = await f\(\)\)"),
+    ("a = 1\nasync with f: ...", "", "it awaits something"),
 ]
 
 
@@ -83,7 +91,7 @@ def test_what_can_not_be_kept_is_refused(text: str, output: str, problem: str) -
         read(text, output)
 
 
-@pytest.mark.parametrize("text", ["return 1", "await f()", "yield 1", "a = ", "break"])
+@pytest.mark.parametrize("text", ["return 1", "yield 1", "a = ", "break"])
 def test_what_is_no_cell_is_no_function_either(text: str) -> None:
     """What Python refuses in a cell is a syntax error, at the line that it has there."""
     with pytest.raises(SyntaxError, match=r"\w") as caught:
@@ -105,6 +113,7 @@ RESULTS: Final = [
     ("try:\n    y = 1 / x\nexcept ZeroDivisionError:\n    pass\ny", {"x": 0, "y": 3}, 3),
     ("class K:\n    v = y\ny = K.v", {"y": 4}, 4),
     ("'what it is'\na = 'b'", {}, "b"),
+    ("x = (lambda x=x: x + 1)()\na = x", {"x": 1}, 2),
     ('a = """one\n  two"""', {}, "one\n  two"),
 ]
 
@@ -139,6 +148,11 @@ READS: Final = [
     ("def f(x, y=z):\n    w = x\n    return w + v\na = f(1)", {"z", "v"}, set()),
     ("@deco\nclass K(Base):\n    x = 1\n    y = x\na = K", {"deco", "Base"}, set()),
     ("a = lambda x: x + y", {"y"}, set()),
+    ("a = lambda x=x: x", {"x"}, set()),
+    ("def f(n, *, x=x): ...\na = f(1)", {"x"}, set()),
+    ("@f\ndef f(): ...\na = f()", {"f"}, {"f"}),
+    ("class K:\n    x = 1\n    def f(self):\n        return x\na = K", {"x"}, set()),
+    ("class K:\n    x = 1\n    y = x\na = K", set(), set()),
     ("x = 1\ndel x\na = x", {"x"}, {"x"}),
     ("match s:\n    case [x, *y]:\n        z = x\n    case _:\n        z = 0\na = z",
      {"s"}, set()),

@@ -57,6 +57,10 @@ def test_names_of_other_things(name: str) -> None:
         f"a:b:c=token={SECRET}",
         f"options='token={SECRET}'",
         "x" * 50 + f"https://me:{SECRET}@host/x",
+        f"https://b.s3.amazonaws.com/x?X-Amz-Expires=60&X-Amz-Signature={SECRET * 3}",
+        f"https://host/x?X-Goog-Signature={SECRET * 3}",
+        f"https://a.blob.core.windows.net/x?sp=r&sig={SECRET}%2B{SECRET}%3D",
+        f"https://d.cloudfront.net/x?Signature={SECRET}-{SECRET}__&Key-Pair-Id=K",
     ],
 )
 @pytest.mark.parametrize("wrap", [lambda t: t, lambda t: [t], lambda t: {"a": (t, 1)}])
@@ -82,6 +86,8 @@ def test_a_pair_whose_first_is_the_name() -> None:
         "gene: USH2A",
         "chr1:1000-2000",
         "https://host/x?q=1",
+        "https://host/x?signature=SBS96&sig=0.05",
+        "signature=HALLMARK_INTERFERON_ALPHA_RESPONSE",
         "a = 1",
         "12:30",
         "me@x.org",

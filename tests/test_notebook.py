@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Final
 
 import pytest
@@ -99,6 +100,17 @@ def test_a_cell_that_is_run_again_is_a_hit(notebook: Notebook) -> None:
     assert notebook.run("print(load('genes')['n'].to_list())") == "[2, 4]"
 
 
+def test_what_a_cell_did_is_said_each_time(notebook: Notebook) -> None:
+    """Whoever runs a cell again sees that it was answered from the store, again."""
+    notebook.run(HELPER)
+    lines = [
+        "".join(o["text"] for o in notebook.outputs(GENES) if o.get("name") == "stderr")
+        for _ in range(3)
+    ]
+    assert ["genes · computed" in line for line in lines] == [True, False, False]
+    assert ["genes · hit" in line for line in lines] == [False, True, True]
+
+
 SAME: Final = {
     "comment": GENES.replace("import json", "import json  # for later\n\n\n# Rows."),
     "formatting": GENES.replace("(1, 2)", "(1,\n    2,)"),
@@ -163,6 +175,109 @@ def test_frames_of_the_notebook_are_inputs(notebook: Notebook) -> None:
     assert explained(notebook, RANKED) == "miss: LIMIT in cell ranked() changed: 1 → 2"
 
 
+def test_frames_that_queries_name_are_inputs(notebook: Notebook) -> None:
+    """A frame that SQL in a cell names is an argument, so that not only code changed."""
+    notebook.run("import duckdb\ngenes = pl.DataFrame({'n': [2, 4]})")
+    cell = "%%checkpoint some\nduckdb.sql('FROM genes').pl()"
+    notebook.run(cell)
+    notebook.run("genes = pl.DataFrame({'n': [2, 5]})")
+    assert explained(notebook, cell).startswith("miss: genes: column n changed")
+
+
+def test_frames_in_a_collection_are_inputs(notebook: Notebook) -> None:
+    """A dict of frames that a cell names is an argument, and it is known where it is from."""
+    notebook.run(HELPER)
+    notebook.run(GENES)
+    notebook.run("parts = {'all': genes, 'none': genes.clear()}")
+    cell = "%%checkpoint some\nparts['all'].head(1)"
+    notebook.run(cell)
+    found = "print([r.name for r in entries('some')[0].inputs])"
+    assert notebook.run(found) == "['genes']"
+    notebook.run("parts['none'] = genes")
+    reason = explained(notebook, cell)
+    assert reason.startswith("miss: parts")
+    assert "in cell" not in reason
+
+
+def test_what_a_declared_query_names_counts(notebook: Notebook) -> None:
+    """A query that is an argument makes one of each name in it, as the cell looks it up."""
+    notebook.run("import pandas as pd\nframe = pd.DataFrame({'n': [1, 2, 3]})")
+    notebook.run("least = 1\nwhere = 'n > @least'")
+    cell = "%%checkpoint some --inputs where\nframe.query(where)"
+    notebook.run(cell)
+    notebook.run("least = 2")
+    assert explained(notebook, cell) == "miss: least: 1 → 2"
+
+
+QUERIES: Final = {
+    "lazy": "made = pl.DataFrame({'n': [1]}).lazy()",
+    "relation": "import duckdb\nmade = duckdb.sql('select 1 as n')",
+    "collection": "made = {'a': pl.DataFrame({'n': [1]}).lazy()}",
+}
+
+
+@pytest.mark.parametrize("case", QUERIES)
+def test_a_query_of_the_notebook_is_refused(notebook: Notebook, case: str) -> None:
+    """What a query of another cell gives is not known before it runs, so it is no input."""
+    notebook.run(QUERIES[case])
+    said = failed(notebook, "%%checkpoint some\nprint(made)\npl.DataFrame({'n': [1]})")
+    assert "it reads made, whose rows are not there yet" in said
+    notebook.run("made = pl.DataFrame({'n': [1]})")
+    notebook.run("%%checkpoint some\nmade.lazy()")
+
+
+def test_what_can_not_be_watched_is_told_once(notebook: Notebook) -> None:
+    """A value that a hit can not tell from another is warned of, on a hit as well."""
+    notebook.run("import random\ndice = random.Random(1)\nclient = object()")
+    cell = "%%checkpoint some\n{}pl.DataFrame({{'n': [dice.random()]}})"
+    assert "some reaches what can not be watched: dice (random.Random)" in warned(
+        notebook, cell.format("")
+    )
+    assert warned(notebook, cell.format("")) == ""
+    said = warned(notebook, cell.format("client; "))
+    assert "client (builtins.object) in cell some()" in said
+    notebook.run("%reload_ext usher_pipeline")
+    assert "dice (random.Random)" in warned(notebook, cell.format("client; "))
+    assert warned(notebook, "%%checkpoint other\npl.DataFrame({'n': [1]})") == ""
+
+
+CHANGING: Final = {
+    "argument": ("frame", "import pandas as pd\nframe = pd.DataFrame({'n': [1]})", "['m'] = 2"),
+    "constant": ("rows", "rows = [1]", ".append(2)"),
+    "declared": ("table", "table = {'a': 1}", "['b'] = dice"),
+}
+
+
+@pytest.mark.parametrize("case", CHANGING)
+def test_what_a_cell_changes_in_place_is_told(notebook: Notebook, case: str) -> None:
+    """What a hit would not change again is warned of when the cell has run."""
+    name, first, change = CHANGING[case]
+    notebook.run(f"import random\ndice = random.Random(1)\n{first}")
+    option = f"--inputs {name} " if case == "declared" else ""
+    text = f"{name}{change}\nmade = pl.DataFrame({{'n': [1]}})"
+    said = warned(notebook, f"%%checkpoint some {option}--output made\n{text}")
+    assert f"some changed {name} in place" in said
+    assert notebook.run("print(made.height)") == "1"
+    notebook.run(first)
+    cell = f"%%checkpoint some {option}--output made\n{text}"
+    assert "in place" not in warned(notebook, cell)
+    assert notebook.run(f"print(len({name}))") == "1"
+
+
+def test_a_frame_that_is_changed_and_named_at_the_end_is_the_output(
+    notebook: Notebook,
+) -> None:
+    """A last line that is a name is assigned, whatever the cell did to make it so."""
+    first = "import pandas as pd\nframe = pd.DataFrame({'n': [1]})"
+    cell = "%%checkpoint some\nframe['m'] = 2\nframe"
+    for _ in range(2):
+        notebook.run(first)
+        assert warned(notebook, cell) == ""
+        assert notebook.run("print(list(frame))") == "['n', 'm']"
+    notebook.run(first)
+    assert explained(notebook, cell).startswith("hit: ")
+
+
 def test_a_frame_that_a_cell_imports_is_an_input_at_once(
     notebook: Notebook, tmp_path: Path
 ) -> None:
@@ -211,6 +326,8 @@ def test_a_cell_does_not_see_its_own_output(notebook: Notebook) -> None:
     notebook.run("def seen():\n    return n.head()")
     cell = "%%checkpoint m {}--output n\nn = seen()"
     assert "`--inputs n` hands that in" in failed(notebook, cell.format(""))
+    asking = "%%checkpoint k --output n\nimport duckdb\nn = duckdb.sql('FROM n').pl()"
+    assert "`--inputs n` hands that in" in failed(notebook, asking)
     # What was there is there again.
     assert notebook.run("print(n.height)") == "1"
     notebook.run(cell.format("--inputs n "))
@@ -248,13 +365,17 @@ def test_a_max_age_lets_it_expire(notebook: Notebook) -> None:
     assert "expired" in explained(notebook, expired)
 
 
-def test_autoreload_counts(notebook: Notebook, tmp_path: Path) -> None:
+@pytest.mark.parametrize("place", ["project", "elsewhere"])
+def test_autoreload_counts(
+    notebook: Notebook, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, place: str
+) -> None:
     """An edit of a module that `%autoreload` loads anew is a miss, its first form a hit."""
-    module = tmp_path / "cleaning.py"
+    folder = tmp_path if place == "project" else tmp_path_factory.mktemp("code")
+    module = folder / "cleaning.py"
     body = "def clean(name):\n    return name.{}()\n"
     cell = "%%checkpoint names\npl.DataFrame({'name': [cleaning.clean('ush2a')]})"
     module.write_text(body.format("upper"))
-    notebook.run(f"sys.path.insert(0, {str(tmp_path)!r})")
+    notebook.run(f"sys.path.insert(0, {str(folder)!r})")
     notebook.run("%load_ext autoreload\n%autoreload 2\nimport cleaning")
     notebook.run(cell)
     module.write_text(body.format("capitalize"))
@@ -265,7 +386,7 @@ def test_autoreload_counts(notebook: Notebook, tmp_path: Path) -> None:
     module.write_text(body.format("upper") + "# As before.\n")
     assert explained(notebook, cell).startswith("hit: ")
     notebook.run(
-        f"%autoreload 0\nsys.path.remove({str(tmp_path)!r})\ndel sys.modules['cleaning']"
+        f"%autoreload 0\nsys.path.remove({str(folder)!r})\ndel sys.modules['cleaning']"
     )
 
 
@@ -333,6 +454,8 @@ USAGE: Final = {
     "%%checkpoint 'a\nx": "No closing quotation",
     "%%checkpoint a\nx = 1\ny = 2": "it assigns x, y, and one frame is kept",
     "%%checkpoint a --inputs nope\nx": "--inputs names nope, which the notebook does not have",
+    "%%checkpoint a --sources b=\nx": "--sources states a name without a version",
+    "%%checkpoint a\nx = await y": "it awaits something (x = await y)",
     "%%checkpoint a\n%time x = 1": "a magic command or a line for the shell",
 }
 
@@ -348,11 +471,16 @@ def test_what_can_not_be_kept_is_one_line(notebook: Notebook, cell: str) -> None
 
 def test_an_error_in_a_cell_shows_its_line(notebook: Notebook) -> None:
     """A cell that fails is shown where it fails, without the way through the library."""
-    said = failed(notebook, "%%checkpoint bad\nx = 1\n\ny = x / 0  # here\ny")
-    assert "line 4" in said
-    assert "# here" in said
-    assert "calls.py" not in said
-    assert "ZeroDivisionError" in said
+    cell = "%%checkpoint bad\nx = 1\n\nfor y in 'ab':\n    z = x / 0  # here\nz"
+    said = failed(notebook, cell)
+    # Above stands the cell as it is.
+    trace = re.sub(r"\x1b\[[0-9;]*m", "", said.partition("Traceback (most recent")[2])
+    outer, inner = re.findall(r"Cell In\[(\d+)\], line", trace)
+    assert outer == inner
+    assert "line 5" in trace
+    assert "----> 5     z = x / 0  # here" in trace
+    assert "usher_pipeline/" not in trace
+    assert "ZeroDivisionError" in trace
 
 
 def test_an_error_of_the_library_is_short(notebook: Notebook) -> None:
@@ -411,10 +539,11 @@ def test_records_have_a_view(notebook: Notebook, kind: str) -> None:
 
 
 def test_decisions_have_a_view(notebook: Notebook) -> None:
-    """What a cell would do is shown as HTML."""
+    """What a cell would do is shown as HTML, and as a line where there is none."""
     notebook.run(HELPER)
     for verb in ("miss", "hit"):
         cell = GENES.replace("checkpoint genes", "checkpoint genes --explain")
         (output,) = notebook.outputs(cell)
         assert f"<strong>{verb}</strong>" in output["data"]["text/html"]
+        assert output["data"]["text/plain"].startswith(f"{verb}: ")
         notebook.run(GENES)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from html.parser import HTMLParser
@@ -211,3 +212,13 @@ def test_a_store_has_a_view(entry: Entry) -> None:
     assert texts_in(store._repr_html_()) == [
         *("store.duckdb", " · closed", "place", "store.duckdb"),
     ]
+
+
+def test_a_long_word_is_no_reason_to_hide_what_stands_beside_it() -> None:
+    """A long text is broken anywhere, a short one nowhere, and what is left over scrolls."""
+    shown = view("title", {"made by": "x" * 100}, [Table(("a", "b"), [("y" * 100, "1 kB")])])
+    (box, *_) = re.findall('style="([^"]*)"', shown)
+    assert {"overflow-x:auto", "overflow-wrap:anywhere"} <= set(box.split(";"))
+    styles = {text: style for style, text in re.findall('style="([^"]*)">([^<]+)<', shown)}
+    broken = {text for text, style in styles.items() if "white-space:nowrap" not in style}
+    assert broken == {"x" * 100, "y" * 100}

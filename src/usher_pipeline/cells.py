@@ -23,6 +23,8 @@ _NESTED: Final = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda, ast.ClassDe
 _COMPREHENSIONS: Final = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
 #: What is no Python, and IPython reads all the same.
 _MAGIC: Final = re.compile(r"^[%!?]|=\s*[%!]|\?$")
+#: How Python refuses what only an asynchronous function does.
+_AWAITS: Final = re.compile("await|async")
 #: What ends a block, so that nothing after it runs.
 _ENDS: Final = (ast.Raise, ast.Continue, ast.Break)
 
@@ -37,7 +39,8 @@ class Cell:
         body: What is run on a miss.
         output: The name that it assigns its result to; empty for the value of its last
             expression.
-        look: An expression at its end that only shows something; None if there is none.
+        look: An expression at its end that only shows something; None if there is none, or
+            a semicolon says that nothing is shown.
         shows: Whether the result is shown, as the value of a last expression is.
         reads: The names that it reads and does not bind before, in any scope.
         both: Those of them that it binds as well, somewhere.
@@ -113,6 +116,7 @@ def read(name: str, text: str, output: str = "", filename: str = "<cell>") -> Ce
     last = body[-1].value if body and isinstance(body[-1], ast.Expr) else None
     if last is not None and _is_remark(last):
         last = None
+    is_quiet = last is not None and _is_quiet(text, last)
     whole = _Flow.of(body)
     found, look = _output(name, output, last, whole)
     if last is not None:
@@ -128,8 +132,8 @@ def read(name: str, text: str, output: str = "", filename: str = "<cell>") -> Ce
         imports=imports,
         body=(*body, ast.fix_missing_locations(result)),
         output=found,
-        look=None if look is None else ast.Expression(look),
-        shows=last is not None and look is None,
+        look=None if look is None or is_quiet else ast.Expression(look),
+        shows=last is not None and look is None and not is_quiet,
         reads=frozenset(flow.early),
         both=frozenset(flow.early & flow.ever),
         leaves=tuple(dict.fromkeys(leaves)),
@@ -158,7 +162,8 @@ def as_function(cell: Cell, inputs: Sequence[str]) -> ast.Module:
     function.args.args = [ast.arg(each) for each in sorted(set(inputs))]
     function.body = list(cell.body)
     first = cell.body[0]
-    function.lineno = function.end_lineno = first.lineno
+    # It begins with the line of the magic command.
+    function.lineno, function.end_lineno = 1, first.lineno
     for each in function.args.args:
         ast.copy_location(each, function)
     futures = [s for s in cell.imports if _is_future(s)]
@@ -174,7 +179,14 @@ def _parsed(name: str, text: str, filename: str) -> list[ast.stmt]:
         # As a module: `return` and `await` are no part of a cell.
         compile(tree, filename, "exec", dont_inherit=True)
     except SyntaxError as problem:
-        line = (problem.text or "").strip()
+        lines = below.split("\n")
+        line = lines[min(problem.lineno or 1, len(lines)) - 1].strip()
+        if _AWAITS.search(problem.msg):
+            raise CellError(
+                name,
+                f"it awaits something ({line})",
+                "Await that in a cell of its own, or put @checkpoint above an `async def`.",
+            ) from None
         if _MAGIC.search(line):
             raise CellError(
                 name,
@@ -240,7 +252,7 @@ def _output(
             )
         return stated, last
     if last is not None:
-        return (_name_of(last) if _name_of(last) in flow.ever else ""), None
+        return _name_of(last), None
     candidates = list(dict.fromkeys(each for each in flow.stated if each[0] != "_"))
     if len(candidates) == 1:
         return candidates[0], None
@@ -251,6 +263,15 @@ def _output(
         else "End it with the frame as an expression, or assign it to a name."
     )
     raise CellError(name, f"{what}, and one frame is kept", cure)
+
+
+def _is_quiet(text: str, last: ast.expr) -> bool:
+    """Tell whether a semicolon behind the last expression keeps it from being shown."""
+    if last.end_lineno is None or last.end_col_offset is None:
+        return False
+    # The line of the magic command stands above it, and columns are those of bytes.
+    line = text.split("\n")[last.end_lineno - 2].encode()
+    return line[last.end_col_offset :].lstrip(b" )\t").startswith(b";")
 
 
 def _name_of(value: ast.expr) -> str:
@@ -272,12 +293,14 @@ class _Flow:
         ever: Every name that is bound.
         stated: The targets of plain assignments, in order.
         early: The names that are read where they may not be bound.
+        is_class: Whether it is the body of a class.
     """
 
     bound: set[str] | None = field(default_factory=set)
     ever: set[str] = field(default_factory=set)
     stated: list[str] = field(default_factory=list)
     early: set[str] = field(default_factory=set)
+    is_class: bool = False
 
     @classmethod
     def of(cls, body: Iterable[ast.stmt]) -> _Flow:
@@ -369,32 +392,31 @@ class _Flow:
             case _:
                 self.children(node)
 
-    def children(self, node: ast.AST) -> None:
+    def children(self, node: ast.AST, skip: Sequence[ast.AST] = ()) -> None:
         for name in _bound_by(node):
             self.bind(name)
         for child in ast.iter_child_nodes(node):
-            if isinstance(child, ast.stmt):
+            if child in skip:
+                continue
+            if isinstance(child, ast.arguments):
+                self.children(child, skip)
+            elif isinstance(child, ast.stmt):
                 self.statement(child)
             else:
                 self.expression(child)
 
     def nested(self, node: ast.AST) -> None:
         """Look into a definition, which may be called at once."""
-        name = getattr(node, "name", "")
-        if name:
-            self.bind(name)
-        inner = _Flow()
-        if isinstance(node, ast.ClassDef):
-            inner.block(node.body)
-        else:
-            inner.children(node)
-            # Its own names are its own, wherever it binds them.
-            inner.early -= inner.ever
-        self.take(inner.early)
-        for around in getattr(node, "decorator_list", []):
-            self.expression(around)
-        for base in (*getattr(node, "bases", ()), *getattr(node, "keywords", ())):
-            self.expression(base)
+        # What stands around it is read before its name is bound.
+        around = _around(node)
+        for each in around:
+            self.expression(each)
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
+            self.bind(node.name)
+        inner = _Flow(is_class=isinstance(node, ast.ClassDef))
+        inner.children(node, skip=around)
+        # The names of a function are its own, wherever it binds them.
+        self.take(inner.early if inner.is_class else inner.early - inner.ever)
 
     def comprehension(self, node: ast.AST) -> None:
         inner = _Flow()
@@ -412,6 +434,9 @@ class _Flow:
         self.stated += inner.stated
 
     def take(self, names: Iterable[str]) -> None:
+        """Load what a scope inside reads, which does not see the names of a class."""
+        if self.is_class:
+            self.early |= set(names)
         for name in names:
             self.load(name)
 
@@ -428,6 +453,15 @@ class _Flow:
         self.ever.add(name)
         if self.bound is not None:
             self.bound.add(name)
+
+
+def _around(node: ast.AST) -> list[ast.AST]:
+    """Return what of a definition is read where it stands: decorators, defaults and bases."""
+    found = [*getattr(node, "decorator_list", ())]
+    if isinstance(node, ast.ClassDef):
+        return [*found, *node.bases, *node.keywords]
+    defaults = (*node.args.defaults, *node.args.kw_defaults) if hasattr(node, "args") else ()
+    return [*found, *(each for each in defaults if each is not None)]
 
 
 def _takes_all(case: ast.match_case) -> bool:

@@ -40,6 +40,8 @@ _USER: Final = re.compile(r"(?P<scheme>\b[a-z][a-z0-9+.-]*://)[^/\s@'\"]+@", re.
 _SCHEME: Final = re.compile(r"\b(?P<scheme>bearer|basic)\s+[\w.~+/=-]{6,}", re.IGNORECASE)
 #: What has a name within a text: the query of a URL, a DSN, a header, an assignment.
 _NAMED: Final = re.compile(r"(?P<name>[A-Za-z][\w.-]*)\s*[=:]\s*(?!//)")
+#: What signs a URL, so that whoever has it may use it (AWS, Google, CloudFront, Azure).
+_SIGNATURE: Final = re.compile(r"(?:[\w-]+-)?sig(?:nature)?=[\w%+/=-]{20,}", re.IGNORECASE)
 _VALUE: Final = re.compile(r"\"[^\"]*\"|'[^']*'|[^&\s;,'\"]+")
 
 
@@ -115,8 +117,14 @@ def _without_named(text: str) -> str:
     What another name stands before may itself begin with a name, as in ``error: token=...``.
     """
     pieces, end = [], 0
+
+    def is_signed(found: re.Match[str]) -> bool:
+        # Elsewhere a signature is one of genes, and `sig` a level of significance.
+        return bool(_SIGNATURE.match(text, found.start())) and "://" in text[: found.start()]
+
     while (found := _NAMED.search(text, end)) is not None:
-        value = _VALUE.match(text, found.end()) if is_credential(found["name"]) else None
+        is_hidden = is_credential(found["name"]) or is_signed(found)
+        value = _VALUE.match(text, found.end()) if is_hidden else None
         pieces += [text[end : found.end()], HIDDEN if value is not None else ""]
         end = found.end() if value is None else value.end()
     return "".join(pieces) + text[end:]

@@ -9,14 +9,18 @@ from __future__ import annotations
 
 import os
 import warnings
+from collections import deque
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import FunctionType, ModuleType
 from typing import TYPE_CHECKING, Any, Final, assert_never
 
 from usher_pipeline import registry, stored
 from usher_pipeline.errors import UsherWarning
 from usher_pipeline.facts import InForce
 from usher_pipeline.fingerprint.files import path_digest, stamp
+from usher_pipeline.fingerprint.graph import held
 from usher_pipeline.fingerprint.key import files_of, standing_of, stated_now
 from usher_pipeline.frames import is_frame
 from usher_pipeline.freshness import is_too_old
@@ -26,7 +30,7 @@ from usher_pipeline.planning import still_answers
 from usher_pipeline.records import EXPIRED, Hit, Read
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
     from usher_pipeline.calls import Planned
     from usher_pipeline.fingerprint.binding import Declaration
@@ -246,11 +250,44 @@ def record_look(planned: Planned) -> None:
 
 
 def frames_held(planned: Planned) -> dict[str, Any]:
-    """Return the frames that a function finds in globals and the like, each with a name."""
+    """Return the frames that a function finds in globals and the like, each with a name.
+
+    They may be in lists, mappings and objects of the user's.
+    """
     graph = planned.measured.context.graph
-    held = (state.value for state in graph.states) if graph is not None else ()
-    frames = [value for value in held if is_frame(value)]
-    return {f"a frame held by the code ({n})": frame for n, frame in enumerate(frames, 1)}
+    values = [state.value for state in graph.states] if graph is not None else []
+    frames = enumerate(_frames_within(values), 1)
+    return {f"a frame held by the code ({n})": frame for n, frame in frames}
+
+
+#: So many values are looked through for frames.
+_MOST_VALUES: Final = 10_000
+#: What has more items than these holds data, and no frames.
+_MANY: Final = 1000
+
+
+def _frames_within(values: list[Any]) -> Iterator[Any]:
+    queue, seen = deque(values), set[int]()
+    while queue and len(seen) < _MOST_VALUES:
+        each = queue.popleft()
+        if id(each) in seen:
+            continue
+        seen.add(id(each))
+        if is_frame(each):
+            yield each
+        else:
+            inner = _items(each)
+            queue += inner if len(inner) <= _MANY else ()
+
+
+def _items(value: Any) -> list[Any]:
+    """Return what a collection or an object holds; of code there are other ways to it."""
+    if isinstance(value, (list, tuple)):
+        return list(value)
+    if isinstance(value, (type, ModuleType, FunctionType)):
+        return []
+    inside = value if isinstance(value, Mapping) else held(value, "__dict__")
+    return list(inside.values()) if isinstance(inside, Mapping) else []
 
 
 # --- what changed meanwhile -------------------------------------------------------------

@@ -825,6 +825,9 @@ class Hit:
     def _repr_html_(self) -> str:
         return _view_of(self)
 
+    def _repr_pretty_(self, printer: Any, _is_cycle: bool) -> None:  # noqa: FBT001 - IPython's
+        printer.text(str(self))
+
 
 @dataclass(frozen=True, slots=True)
 class Miss:
@@ -844,6 +847,9 @@ class Miss:
 
     def _repr_html_(self) -> str:
         return _view_of(self)
+
+    def _repr_pretty_(self, printer: Any, _is_cycle: bool) -> None:  # noqa: FBT001 - IPython's
+        printer.text(str(self))
 
 
 @dataclass(frozen=True, slots=True)
@@ -875,6 +881,9 @@ class Blocked:
     def _repr_html_(self) -> str:
         return _view_of(self)
 
+    def _repr_pretty_(self, printer: Any, _is_cycle: bool) -> None:  # noqa: FBT001 - IPython's
+        printer.text(str(self))
+
 
 @dataclass(frozen=True, slots=True)
 class Bypass:
@@ -888,6 +897,9 @@ class Bypass:
 
     def _repr_html_(self) -> str:
         return _view_of(self)
+
+    def _repr_pretty_(self, printer: Any, _is_cycle: bool) -> None:  # noqa: FBT001 - IPython's
+        printer.text(str(self))
 
 
 Decision: TypeAlias = Hit | Miss | Blocked | Bypass

@@ -29,7 +29,10 @@ _SHORT: Final = 24
 #: A longer text is cut.
 _LONGEST: Final = 500
 
-_BOX: Final = "border-left:3px solid {edge};padding:2px 0 2px 10px;margin:4px 0;max-width:70em"
+_BOX: Final = (
+    "border-left:3px solid {edge};padding:2px 0 2px 10px;margin:4px 0;max-width:70em;"
+    "overflow-x:auto;overflow-wrap:anywhere"
+)
 _CELL: Final = "text-align:left;vertical-align:top;padding:1px 14px 1px 0;border:0"
 _PLAIN: Final = "#8a8a8a"
 #: What the edge of a box looks like; its first word says the same.
@@ -74,7 +77,7 @@ def view(
     head = f"<div><strong>{_text(title)}</strong>{f' · {_text(note)}' if note else ''}</div>"
     shown = {name: text for name, text in (facts or {}).items() if text}
     rows = "".join(
-        f'<tr><th style="{_CELL};font-weight:normal;opacity:.7">{_text(name)}</th>'
+        f'<tr><th style="{_style(name)};font-weight:normal;opacity:.7">{_text(name)}</th>'
         f'<td style="{_CELL}">{_text(text)}</td></tr>'
         for name, text in shown.items()
     )
@@ -104,8 +107,8 @@ def _row(kind: str, texts: Iterable[str]) -> str:
 
 
 def _style(text: str) -> str:
-    """Return the style of a cell: a number is not parted from its unit."""
-    return f"{_CELL};white-space:nowrap" if len(text) <= _SHORT else _CELL
+    """Return the style of a cell: a number is not parted from its unit, a text is broken."""
+    return f"{_CELL};{'white-space:nowrap' if len(text) <= _SHORT else 'min-width:12em'}"
 
 
 def _count(number: int, what: str) -> str:

@@ -1422,6 +1422,15 @@ MEANINGS: Final = {
         """,
         ("return 5", "return 6"),
     ),
+    "a function put into a module of a library": (
+        """
+        import os.path
+        def zork(): return 5
+        os.path.zork = zork
+        def f(): return os.path.zork()
+        """,
+        ("return 5", "return 6"),
+    ),
     "a table named by a query in a constant": (
         """
         T = [1]
@@ -1445,6 +1454,33 @@ MEANINGS: Final = {
         def f(): return g()
         """,
         ("[1]", "[2]"),
+    ),
+    "a table named by a query in an attribute of a class": (
+        """
+        T = [1]
+        class Q: top = "select a from T"
+        def f(): return run(Q.top)
+        """,
+        ("[1]", "[2]"),
+    ),
+    "a table named by a query in an object": (
+        """
+        T = [1]
+        class Q:
+            def __init__(self, text): self.texts = {"a": {"b": {"c": text}}}
+        Q = Q("from T")
+        def f(): return run(Q)
+        """,
+        ("[1]", "[2]"),
+    ),
+    "a variable that an expression in an object marks": (
+        """
+        import types
+        T = 1
+        Q = types.SimpleNamespace(where="depth > @T")
+        def f(): return table().query(Q.where)
+        """,
+        ("T = 1", "T = 2"),
     ),
     "a dataclass made by a call": (
         """
@@ -1486,6 +1522,37 @@ def test_what_counts_wherever_it_is_held(name: str, load: Callable[..., Any]) ->
     assert _graph(load(text.replace(old, new), "held_one").f).digest != before
 
 
+@pytest.mark.parametrize(
+    ("helper", "call"),
+    [
+        ("def asked(run): return run('select * from T')", "queries.asked(run)"),
+        ("SQL = 'select * from T'", "run(queries.SQL)"),
+    ],
+)
+def test_a_query_of_another_module_names_globals_of_the_function(
+    helper: str, call: str, load: Callable[..., Any]
+) -> None:
+    """What runs a query looks its names up where it is called from."""
+    load(helper, "queries")
+    module = load(f"import queries\nT = [1]\ndef f(): return {call}", "asking")
+    before = _graph(module.f).digest
+    module.T[0] = 2
+    assert _graph(module.f).digest != before
+    module.T[0] = 1
+    assert _graph(module.f).digest == before
+
+
+def test_a_text_of_another_module_that_is_no_query_names_nothing(
+    load: Callable[..., Any],
+) -> None:
+    """Else the loop of a script would be an edit of whatever its helpers say."""
+    load("def told(): print('of each page, the gene')", "telling")
+    module = load("import telling\npage = 1\ndef f(): return telling.told()", "script")
+    before = _graph(module.f).digest
+    module.page = 2
+    assert _graph(module.f).digest == before
+
+
 SPELLINGS: Final = {
     "pass and a docstring": ("class E(Exception): pass", 'class E(Exception): "Text."'),
     "another decorator above a checkpoint": (
@@ -1525,6 +1592,7 @@ def around(function):
         ("def f(): return sql(\"from 'd.csv'\")", "files that it opens"),
         ("import uuid\ndef f(): return uuid.uuid4()", "random numbers"),
         ("import time\ndef f(): return time.perf_counter()", "the time"),
+        ("import duckdb as d\ndef f(): return d.sql('from t')", "tables of DuckDB's own"),
         ("import os\ndef f(): return os.path.expandvars('$X')", "where it runs"),
         ("import inspect\ndef f(): return inspect.signature(f)", "how code is written"),
     ],
@@ -1534,6 +1602,31 @@ def test_what_a_function_asks_of_the_world_is_named(
 ) -> None:
     """Under whatever name the asking function goes."""
     assert any(label.startswith(what) for label in _graph(load(text).f).untracked)
+
+
+@pytest.mark.parametrize("is_installed", [False, True])
+def test_code_on_the_search_path_is_of_the_user_unless_it_is_installed(
+    load: Callable[..., Any],
+    tmp_path_factory: pytest.TempPathFactory,
+    monkeypatch: pytest.MonkeyPatch,
+    is_installed: bool,  # noqa: FBT001 - a case
+) -> None:
+    """A folder beside the project counts; one that distributions were put into does not."""
+    folder = tmp_path_factory.mktemp("code")
+    if is_installed:
+        (folder / "genetools-1.0.dist-info").mkdir()
+    package = folder / "genetools"
+    package.mkdir()
+    monkeypatch.syspath_prepend(str(folder))
+    digests = set()
+    for number in (1, 2):
+        (package / "__init__.py").write_text(f"def clean(): return 'text' * {number}\n")
+        sys.modules.pop("genetools", None)
+        importlib.invalidate_caches()
+        module = load("import genetools\ndef f(): return genetools.clean()", "asking")
+        digests.add(_graph(module.f).digest)
+    sys.modules.pop("genetools", None)
+    assert len(digests) == (1 if is_installed else 2)
 
 
 def test_lambdas_of_one_line_are_told_apart(load: Callable[..., Any]) -> None:
@@ -1687,6 +1780,26 @@ def test_work_of_another_function_counts(load: Callable[..., Any]) -> None:
     with _graph(module.setup).at_work():
         module.setup()
     assert _graph(module.user).digest != before
+
+
+def test_a_new_function_in_the_place_of_a_gone_one_is_another(
+    load: Callable[..., Any],
+) -> None:
+    """What a function changed that is gone is no work of one that got its address."""
+    module = load("seen = []\ndef worker(): seen.append(1)\ndef user(): return seen", "gone")
+    before = _graph(module.user).digest
+    worker, place = module.worker, id(module.worker)
+    with _graph(worker).at_work():
+        worker()
+    del worker, module.worker
+    gc.collect()
+    tried = []
+    for _ in range(100_000):
+        tried.append(types.FunctionType(module.user.__code__, vars(module)))
+        if id(tried[-1]) == place:
+            break
+    assert id(tried[-1]) == place
+    assert _graph(tried[-1]).digest != before
 
 
 def test_calls_in_threads_are_one_function_at_work(load: Callable[..., Any]) -> None:

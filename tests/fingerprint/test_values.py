@@ -36,6 +36,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import numpy as np
 import pandas as pd
 import polars as pl
+import polars.selectors as cs
 import pyarrow as pa
 import pydantic
 import pytest
@@ -290,6 +291,8 @@ _autumn: Final = dt.datetime(2025, 10, 26, 2, 30, tzinfo=BERLIN)
 SAME: Final[dict[str, tuple[Any, Any]]] = {
     "a derived list equals its copy": (_list_of(1), _list_of(1)),
     "a derived dict equals its copy": (Table(a=[1]), Table(a=[1])),
+    "a selector equals itself": (cs.numeric() - cs.by_name("a"), cs.numeric() - cs.by_name("a")),
+    "a condition equals itself": (pl.when(pl.col("a")).then(1), pl.when(pl.col("a")).then(1)),
     "an expression equals itself": (pl.col("loeuf") < 0.35, pl.col("loeuf") < 0.35),
     "a schema equals itself": (pl.Schema({"a": pl.Int8}), pl.Schema({"a": pl.Int8})),
     "an int equals itself": (1, int("1")),
@@ -424,6 +427,12 @@ DIFFERENT: Final[dict[str, tuple[Any, Any]]] = {
     "a derived dict counts by its order": (Table(a=1, b=2), Table(b=2, a=1)),
     "an expression counts": (pl.col("loeuf") < 0.35, pl.col("loeuf") < 0.5),
     "expressions count by name": (pl.col("a") + 1, pl.col("b") + 1),
+    "a selector counts": (cs.numeric(), cs.string()),
+    "a condition counts": (pl.when(pl.col("a")).then(1), pl.when(pl.col("a")).then(2)),
+    "a condition counts by all of it": (
+        pl.when(pl.col("a")).then(1).when(pl.col("b")).then(2),
+        pl.when(pl.col("a")).then(1).when(pl.col("b")).then(3),
+    ),
     "a schema counts by type": (pl.Schema({"a": pl.Int8}), pl.Schema({"a": pl.Int16})),
     "an address counts": (ipaddress.ip_address("::1"), ipaddress.ip_address("::2")),
     "a namespace of arguments counts": (argparse.Namespace(a=1), argparse.Namespace(a=2)),

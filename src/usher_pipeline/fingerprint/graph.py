@@ -29,6 +29,8 @@ MISSING: Final = object()
 
 #: What identifies a value in this process, or a name in its space.
 _Place: TypeAlias = "int | tuple[int, str]"
+#: Identity → what has it, while that is alive: afterwards something else may get it.
+_Holders: TypeAlias = "dict[int, weakref.ref[Any]]"
 #: A name that was followed: where it was looked up, its spelling, and what it meant.
 _Binding: TypeAlias = tuple[Any, str, Any]
 
@@ -129,7 +131,8 @@ class CodeGraph:
         work: The calls of the function that are at work; the same for all graphs of it, of
             which a later one replaces an earlier.
         stores: The names that the code itself gives other meanings.
-        holders: The functions and classes that hold a name or a value, by their identity.
+        holders: The functions, classes and modules that hold a name or a value, by their
+            identity, so that none of them is kept.
         counted: What a name stood for in the digest, where that was not what it is now.
     """
 
@@ -145,8 +148,12 @@ class CodeGraph:
     caches: list[Any] = field(default_factory=list)
     work: Work = field(default_factory=Work)
     stores: set[str] = field(default_factory=set)
-    holders: dict[_Place, set[int]] = field(default_factory=dict)
+    holders: dict[_Place, _Holders] = field(default_factory=dict)
     counted: dict[_Place, Any] = field(default_factory=dict)
+
+    def hold(self, place: _Place, holder: Any) -> None:
+        """Note that a function, class or module holds a name or a value."""
+        self.holders.setdefault(place, {})[id(holder)] = weakref.ref(holder)
 
     def is_current(self) -> bool:
         """Tell whether every name still means what it meant and nothing changed in place."""
@@ -241,7 +248,7 @@ class CodeGraph:
         """Remember for other graphs what the work of this function made of something."""
         mark = _marks.get(place)
         before = mark.counted if mark is not None else counted
-        holders = self.holders.get(place, set()) | (mark.holders if mark is not None else set())
+        holders = self.holders.get(place, {}) | (mark.holders if mark is not None else {})
         _marks[place] = _Mark(owner, before, now, holders)
 
     def as_counted(self) -> dict[_Place, Any]:
@@ -252,17 +259,17 @@ class CodeGraph:
         """
         if not _marks:
             return {}
-        here = set().union(*self.holders.values()) | {id(_alive(f[0])) for f in self.functions}
+        here = {id(_alive(f[0])) for f in self.functions}.union(*self.holders.values())
         found: dict[_Place, Any] = {}
         for space, name, meant in (*self.names, *self.attributes):
             mark = _marks.get((id(space), name))
-            if mark is None or mark.now[0] is not meant or not mark.holders <= here:
+            if mark is None or mark.now[0] is not meant or not mark.is_work_of(here):
                 continue
             if mark.now[1] == live_digest(meant):
                 found[id(space), name] = mark.counted
         for state in self.states:
             mark = _marks.get(id(state.value))
-            if not isinstance(state, State) or mark is None or not mark.holders <= here:
+            if not isinstance(state, State) or mark is None or not mark.is_work_of(here):
                 continue
             if mark.now == state.digest:
                 found[id(state.value)] = mark.counted
@@ -306,7 +313,13 @@ class _Mark:
     owner: Any
     counted: Any
     now: Any
-    holders: set[int]
+    holders: _Holders
+
+    def is_work_of(self, here: set[int]) -> bool:
+        """Tell whether all that may have changed it is among some things that are alive."""
+        return all(
+            place in here and holder() is not None for place, holder in self.holders.items()
+        )
 
 
 _marks: Final[dict[_Place, _Mark]] = {}

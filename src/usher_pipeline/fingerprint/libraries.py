@@ -245,6 +245,11 @@ def _polars_expr(encoder: Encoder, expr: Any) -> None:
     encoder.framed(b"`", data)
 
 
+def _is_expression(kind: type) -> bool:
+    """Tell whether a class is one of polars' expressions: also selectors, and `when`."""
+    return belongs_to(kind, "polars", "Expr") and kind.__module__.partition(".")[0] == "polars"
+
+
 # --- models -----------------------------------------------------------------------------
 
 
@@ -291,7 +296,7 @@ RULES: Final[list[tuple[Callable[[type], bool], Encode]]] = [
     (_is_exactly("polars", "Series"), _polars_series),
     (_is_one_of("polars", "DataType"), _polars_dtype),
     (_is_exactly("polars", "Schema"), _polars_schema),
-    (_is_exactly("polars", "Expr"), _polars_expr),
+    (_is_expression, _polars_expr),
     (_is_one_of("pandas", "DataFrame"), _frame),
     (_is_exactly("pandas", "Series"), _pandas_series),
     (_is_one_of("pandas", "Index"), _pandas_index),

@@ -1,8 +1,9 @@
 """Which code is first-party: the code whose edits have to count.
 
 First-party is the top-level package that defines the function, wherever it is
-installed; whatever lies in the project of the function or of the working folder,
-outside virtual environments; and the packages that the user names.
+installed; whatever lies in the project of the function or of the working folder, or
+elsewhere, outside virtual environments and beside no distribution; and the packages that
+the user names.
 """
 
 from __future__ import annotations
@@ -82,10 +83,12 @@ class Ownership:
         return file is not None and self.owns_file(file)
 
     def owns_file(self, file: str) -> bool:
-        """Tell whether a file lies in one of the projects, outside environments."""
+        """Tell whether a file lies in one of the projects, or where nobody installs any."""
         path = os.path.abspath(file)
+        if _is_installed(path):
+            return False
         inside = any(path.startswith(root.rstrip(os.sep) + os.sep) for root in self.roots)
-        return inside and not _is_installed(path)
+        return inside or _is_loose(path)
 
     def owns(self, thing: Any) -> bool:
         """Tell whether a function or class is first-party."""
@@ -139,6 +142,27 @@ def _is_installed(path: str) -> bool:
         return True
     standard = sysconfig.get_paths()["stdlib"] + os.sep
     return path.startswith(standard) or _in_environment(os.path.dirname(path))
+
+
+@lru_cache(maxsize=4096)
+def _is_loose(path: str) -> bool:
+    """Tell whether a file is a source that no installer put there.
+
+    Somebody put its folder on the search path, as notebooks do with the code beside them.
+    """
+    return os.path.isfile(path) and not _has_distributions(os.path.dirname(path))
+
+
+@lru_cache(maxsize=4096)
+def _has_distributions(folder: str) -> bool:
+    """Tell whether distributions are installed into a folder, or into one around it."""
+    try:
+        if any(name.endswith(".dist-info") for name in os.listdir(folder)):
+            return True
+    except OSError:
+        return True
+    parent = os.path.dirname(folder)
+    return parent != folder and _has_distributions(parent)
 
 
 @lru_cache(maxsize=4096)

@@ -17,6 +17,7 @@ import os
 import re
 import threading
 import weakref
+from collections import deque
 from contextlib import suppress
 from dataclasses import dataclass, field, fields
 from functools import lru_cache
@@ -37,6 +38,10 @@ __all__ = [
     "names_of_code",
     "read_hint",
     "remember",
+    "texts_in",
+    "texts_within",
+    "unseen_by",
+    "words_of_queries",
 ]
 
 Function: TypeAlias = ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda
@@ -107,7 +112,20 @@ class Names:
         texts = (*self.texts, *more)
         return {word for text in texts for word in _WORD.findall(text[:_LONGEST_TEXT])}
 
+    def uses_own_connection(self, name: str) -> bool:
+        """Tell whether DuckDB is asked through its module, which has a connection itself.
 
+        Args:
+            name: What the module is called.
+        """
+        asked = {chain[1] for chain in self.chains if chain[0] == name}
+        return not asked.isdisjoint(_ASKING)
+
+
+#: The functions of DuckDB's module that read tables of its own connection.
+_ASKING: Final = frozenset(
+    ("sql", "query", "execute", "executemany", "table", "view", "from_query", "query_df")
+)
 _FILES: Final = "files that it opens"
 #: A file named in SQL.
 _NAMES_FILE: Final = re.compile(
@@ -199,8 +217,61 @@ def texts_in(values: Iterable[Any], depth: int = 2) -> Iterator[str]:
             yield from texts_in(tuple(value.values()), depth - 1)
 
 
+def words_of_queries(texts: Iterable[str]) -> set[str]:
+    """Return what could be the names of variables in those of some texts that are queries.
+
+    Args:
+        texts: The texts; in others than SQL only what an ``@`` marks is a name.
+
+    >>> sorted(words_of_queries(["FROM genes", "depth > @cutoff", "no page came from the API"]))
+    ['FROM', 'cutoff', 'genes']
+    """
+    found = set[str]()
+    for text in texts:
+        start = text[:_LONGEST_TEXT]
+        found.update((_WORD if _SQL.search(start) else _MARKED).findall(start))
+    return found
+
+
+#: SQL, also where it begins with the table, or a further piece of it.
+_SQL: Final = re.compile(
+    r"\bselect\b.*\bfrom\b|^[\s(]*(?:from|select|with|pivot|unpivot|describe|summarize|"
+    r"(?:[a-z]+\s+)?(?:[a-z]+\s+)?join)\b",
+    re.IGNORECASE | re.DOTALL,
+)
+#: How `DataFrame.query` marks a variable.
+_MARKED: Final = re.compile(r"@([^\W\d]\w*)")
+
+
+def texts_within(value: Any, fields_of: Callable[[Any], Iterable[Any]]) -> Iterator[str]:
+    """Yield the texts in a value, however deep, up to a number of them.
+
+    Args:
+        value: The value.
+        fields_of: Returns what an object holds that is no plain collection.
+    """
+    queue, seen, left = deque([value]), set[int](), _MOST_VALUES
+    while queue and left:
+        each, left = queue.popleft(), left - 1
+        if type(each) is str:
+            yield each
+            continue
+        if id(each) in seen or isinstance(each, _FLAT):
+            continue
+        seen.add(id(each))
+        if type(each) in (list, tuple, set, frozenset, dict):
+            inner = each.values() if type(each) is dict else each
+            queue += inner if len(each) <= _MANY else ()
+        else:
+            queue += fields_of(each)
+
+
 #: A collection of more texts than these is data, and no queries.
 _MANY: Final = 1000
+#: So many values are looked through for texts.
+_MOST_VALUES: Final = 10_000
+#: What holds no texts.
+_FLAT: Final = (int, float, complex, bytes, type(None))
 
 
 # --- the canonical walk -----------------------------------------------------------------

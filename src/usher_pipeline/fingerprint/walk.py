@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ast
 import builtins
+import dataclasses
 import dis
 import enum
 import importlib
@@ -204,13 +205,15 @@ class _Walk:
         self.graph = CodeGraph()
         self.nodes: dict[Any, _Node] = {}
         self.queue: deque[_Node] = deque()
+        #: Words of queries that were reached, and were not yet looked up.
+        self.words: set[str] = set()
 
     def run(self, function: Any) -> CodeGraph:
         self.root = self.holder = function
         self.graph.loaded = len(sys.modules)
         name = getattr(function, "__qualname__", type(function).__qualname__)
         self.reach(function, name if isinstance(function, type) else f"{name}()")
-        while self.queue:
+        while self.queue or self.follow_queries():
             self.holder = self.queue.popleft().thing
             self.visit(self.nodes[id(self.holder)])
         total = xxhash.xxh3_128()
@@ -273,6 +276,7 @@ class _Walk:
             uses, names = syntax.names_of_code(function.__code__), called
         else:
             uses, names = self.feed_tree(node, found, called)
+        self.words |= syntax.words_of_queries(uses.texts)
         if self.with_defaults or not is_root:
             self.follow_defaults(node, function)
         self.follow_closure(node, function)
@@ -330,6 +334,31 @@ class _Walk:
         return {
             w for w in found if not isinstance(space[w], types.ModuleType) and w[:2] != "__"
         }
+
+    def follow_queries(self) -> bool:
+        """Follow the globals of the function itself that queries name, wherever those lie.
+
+        A query may be put together anywhere; what runs it looks names up where it is called
+        from, and that is mostly the function.
+
+        Returns:
+            Whether that led to anything that is still to be visited.
+        """
+        words, self.words = self.words, set()
+        if not isinstance(self.root, types.FunctionType):
+            return False
+        space = self.root.__globals__
+        followed = {name for where, name, _ in self.graph.names if where is space}
+        found = {
+            word
+            for word in words - followed
+            if word[:2] != "__" and not isinstance(space.get(word, None), types.ModuleType)
+        }
+        self.holder = self.root
+        self.follow_names(
+            self.nodes[id(self.root)], found & space.keys(), syntax.Names(), space
+        )
+        return bool(self.queue) or (bool(self.words) and self.follow_queries())
 
     def counting_decorators(self, tree: Any, function: Any, *, is_root: bool) -> list[Any]:
         """Return the decorators that belong to the meaning: not ours, nor those around it."""
@@ -457,6 +486,10 @@ class _Walk:
     ) -> None:
         if not self.ownership.owns_loaded(module):
             node.feed(name, module.__name__)
+            if module.__name__ == "duckdb" and uses.uses_own_connection(name):
+                self.untracked(f"tables of DuckDB's own connection in {node.label}")
+            for chain in sorted(chain for chain in uses.chains if chain[0] == name):
+                self.follow_put(node, chain, module)
             return
         chains = sorted(chain for chain in uses.chains if chain[0] == name)
         if name in uses.bare or not chains:
@@ -464,6 +497,20 @@ class _Walk:
             self.edge(node, name, module)
         for chain in chains:
             self.follow_chain(node, chain, module)
+
+    def follow_put(self, node: _Node, chain: tuple[str, ...], found: Any) -> None:
+        """Follow code of the user's that somebody put into a module of a library."""
+        for depth, step in enumerate(chain[1:], 2):
+            # Asking the module itself might make it import something.
+            value = vars(found).get(step)
+            if isinstance(value, (types.FunctionType, type)) and is_owned(
+                value, self.ownership
+            ):
+                self.watch(found, step, value)
+                self.edge(node, ".".join(chain[:depth]), value)
+            if not isinstance(value, types.ModuleType):
+                return
+            found = value
 
     def follow_chain(self, node: _Node, chain: tuple[str, ...], module: Any) -> None:
         found = module
@@ -574,7 +621,9 @@ class _Walk:
         rest = [statement for statement in tree.body if id(statement) not in functions]
         hints = [syntax.read_hint(s.annotation) for s in rest if isinstance(s, ast.AnnAssign)]
         around = (*tree.decorator_list, *tree.bases, *tree.keywords)
-        return syntax.names_of([*around, *rest, *hints])
+        uses = syntax.names_of([*around, *rest, *hints])
+        self.words |= syntax.words_of_queries(uses.texts)
+        return uses
 
     def class_attribute(self, node: _Node, name: str, value: Any) -> None:
         functions = list(classes.functions_in(value))
@@ -708,10 +757,12 @@ class _Walk:
             return
         node.targets += reached
         held.tell()
+        texts = syntax.texts_within(value, self.fields_of)
+        self.words |= syntax.words_of_queries(texts)
         if not _is_fixed(value):
             digest = self.graph.counted.get(id(value), digest)
             self.graph.states.append(State.of(value, f"{name} in {node.label}", digest))
-            self.graph.holders.setdefault(id(value), set()).add(id(self.holder))
+            self.graph.hold(id(value), self.holder)
         if isinstance(value, types.BuiltinFunctionType):
             self.tell_unseen(node, value)
             owner = value.__self__
@@ -719,6 +770,14 @@ class _Walk:
             node.feed(name, digest, classes.compiled_in(owner) if is_own else "")
         else:
             self.constant(node, name, digest, "(hidden)" if secret else display.preview(value))
+
+    def fields_of(self, value: Any) -> Iterable[Any]:
+        """Return what an object holds that is of a class of the user's, or plain data."""
+        is_plain = isinstance(value, types.SimpleNamespace) or dataclasses.is_dataclass(value)
+        return values.own_fields(value).values() if is_plain or self.owns_class(value) else ()
+
+    def owns_class(self, value: Any) -> bool:
+        return not isinstance(value, type) and is_owned(type(value), self.ownership)
 
     def code_in_value(self, node: _Node, reached: list[int], thing: Any) -> bytes:
         self.tell_unseen(node, thing)
@@ -746,7 +805,7 @@ class _Walk:
         return self.graph.counted.get((id(space), name), found)
 
     def watch(self, space: Any, name: str, meant: Any) -> None:
-        self.graph.holders.setdefault((id(space), name), set()).add(id(self.holder))
+        self.graph.hold((id(space), name), self.holder)
         watched = self.graph.names if type(space) is dict else self.graph.attributes
         watched.append((space, name, meant))
 
