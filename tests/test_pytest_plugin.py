@@ -512,7 +512,7 @@ def test_a_further_attempt_begins_like_the_first(project: Project) -> None:
 STATED: Final = """\
 import pytest
 from pipeline import genes
-from usher_pipeline import current_run
+from usher_pipeline import current_run, entries
 from usher_pipeline.testing import assert_hit, assert_recomputed, temporary_store
 
 
@@ -526,6 +526,30 @@ def test_one(store):
     assert_recomputed(genes, 4.0, reason="first call")
 
 
+def test_alone(request):
+    is_of_project = current_run().store.value.parent.name == ".usher"
+    assert is_of_project == (request.config.getini("usher_store") == "project")
+    assert not [each for each in entries() if "4.0" in str(each.key.parts)]
+
+
+class TestClass:
+    @classmethod
+    def setup_class(cls):
+        cls.block = temporary_store()
+        cls.store = cls.block.__enter__()
+
+    @classmethod
+    def teardown_class(cls):
+        cls.block.__exit__(None, None, None)
+
+    def test_first(self):
+        assert_recomputed(genes, 4.0, reason="first call")
+
+    def test_second(self, store):
+        assert current_run().store.value == self.store.db_path
+        assert_hit(genes, 4.0)
+
+
 def test_other(store):
     assert_hit(genes, 4.0)
     assert current_run().store.value == store.db_path
@@ -534,10 +558,10 @@ def test_other(store):
 
 @pytest.mark.parametrize("choice", ["temporary", "project"])
 def test_a_fixture_may_state_a_store_for_several_tests(project: Project, choice: str) -> None:
-    """What a fixture opens with `temporary_store` is in force until it is closed."""
+    """What a fixture opens is in force for the tests that ask for it, and for no other."""
     project.write({"test_it.py": STATED})
     before = project.contents()
-    assert project.tested("-o", f"usher_store={choice}") == {"passed": 2}
+    assert project.tested("-o", f"usher_store={choice}") == {"passed": 5}
     assert project.contents() == before
 
 

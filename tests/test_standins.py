@@ -16,7 +16,7 @@ import pytest
 
 from usher_pipeline import run
 from usher_pipeline.errors import UsherError
-from usher_pipeline.standins import StandIn, standing_in, stands_in
+from usher_pipeline.standins import StandIn, layers, standing_in, stands_in
 
 AMONG_TEMPORARY: Final = Path(tempfile.gettempdir())
 PROJECT: Final = AMONG_TEMPORARY / "project"
@@ -118,17 +118,21 @@ def test_blocks_may_end_in_any_order(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_block_may_lie_beneath_one_that_is_open(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is stated right above a block gives way to what was open in that already."""
+    """What is open already stays in force where it is said to go before a new block."""
     monkeypatch.delenv("USHER_OFFLINE", raising=False)
-    with standing_in(STAND_IN) as floor:
-        stated = ExitStack()
+    with ExitStack() as outer, ExitStack() as stated:
+        outer.enter_context(standing_in(STAND_IN))
         stated.enter_context(standing_in(OTHER))
-        with standing_in(None, {"USHER_STORE": None, "USHER_OFFLINE": "1"}, above=floor):
+        (_, other) = layers()
+        outer.enter_context(standing_in(None))
+        variables = {"USHER_STORE": None, "USHER_OFFLINE": "1"}
+        with standing_in(None, variables, beneath=[other]):
             assert in_force() == (OTHER, OTHER.store)
             assert os.environ["USHER_OFFLINE"] == "1"
             stated.close()
             assert in_force() == (None, None)
-        assert in_force() == (STAND_IN, STAND_IN.store)
+        assert in_force() == (None, None)
+    assert in_force() == (None, None)
     assert "USHER_OFFLINE" not in os.environ
 
 

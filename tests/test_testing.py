@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import polars as pl
 import pytest
@@ -401,9 +401,16 @@ def test_asynchronous_calls_can_be_required() -> None:
     asyncio.run(told())
 
 
+def test_what_is_to_be_awaited_bears_the_name_of_what_the_test_requires() -> None:
+    """Where it is not awaited, and so nothing required, Python names what was forgotten."""
+    waiting: Any = assert_recomputed(awaited, "USH2A")
+    assert waiting.__qualname__ == "assert_recomputed(testing_awaited)"
+    asyncio.run(waiting)
+
+
 def test_a_call_of_no_checkpoint_is_found_out() -> None:
     """A test that asks nothing of a checkpoint does not pass."""
-    told = "the call did not do .* got no call of a checkpoint"
+    told = "the call did not do .* got no call of a checkpoint.* Give it the checkpoint that"
     with pytest.raises(UnexpectedDecisionError, match=told) as caught:
         assert_hit(lambda: None)
     assert caught.value.decision is None

@@ -22,7 +22,7 @@ import pytest
 from usher_pipeline import standins
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterator, Mapping
+    from collections.abc import Generator, Iterable, Iterator, Mapping
 
     from usher_pipeline.persistence.duckdb_store import PipelineStore
 
@@ -32,6 +32,7 @@ __all__ = [
     "pytest_collection_modifyitems",
     "pytest_configure",
     "pytest_configure_node",
+    "pytest_fixture_setup",
     "pytest_load_initial_conftests",
     "pytest_runtest_protocol",
     "pytest_runtest_setup",
@@ -63,7 +64,6 @@ class _Stores:
     """
 
     def __init__(self, config: pytest.Config) -> None:
-        self.config = config
         self.chosen: str = config.getini(_MARKER)
         _require_choice(self.chosen, f"the ini option {_MARKER}")
         names = (standins.VARIABLE, standins.TOLD, _DISABLE)
@@ -72,24 +72,33 @@ class _Stores:
         self._folder: Path | None = None
         self._process = os.getpid()
         self._paths: dict[object, Path] = {}
+        self._root = str(config.rootpath)
+        # Not the config itself: what is kept until the process ends should be little.
+        self._options = config.option
         self._guarded = _guarded(config)
-        self._floor: standins.Layer | None = None
         self._at_exit = ExitStack()
         config.add_cleanup(self._remove)
         stack = ExitStack()
         config.add_cleanup(stack.close)
         # What modules call while they are imported has a store of its own.
-        self._floor = stack.enter_context(self.in_force(self.chosen, "collection"))
+        stack.enter_context(self.in_force(self.chosen, "collection"))
         stack.enter_context(self._apart())
 
     @contextmanager
-    def in_force(self, choice: str, place: object, label: str = "") -> Iterator[standins.Layer]:
+    def in_force(
+        self,
+        choice: str,
+        place: object,
+        label: str = "",
+        beneath: Iterable[standins.Layer] = (),
+    ) -> Iterator[None]:
         """Have a store for a while.
 
         Args:
             choice: Which one.
             place: Under what it is found again.
             label: What its folder is called.
+            beneath: What goes before it.
         """
         stand_in, said = self.before, {}
         if choice != "project":
@@ -100,8 +109,8 @@ class _Stores:
             said[_DISABLE] = "1"
         elif self.chosen == "off":
             said[_DISABLE] = self.outside[_DISABLE]
-        with standins.standing_in(stand_in, said, above=self._floor) as layer:
-            yield layer
+        with standins.standing_in(stand_in, said, beneath=beneath):
+            yield
 
     @contextmanager
     def of_test(self, item: pytest.Item) -> Iterator[None]:
@@ -111,7 +120,9 @@ class _Stores:
             item: The test.
         """
         choice, place, label = _wanted(item, self.chosen)
-        with self.in_force(choice, place, label), _run_apart(choice):
+        asked = getattr(item, "fixturenames", ())
+        stated = [each for each in standins.layers() if each.owner in asked]
+        with self.in_force(choice, place, label, stated), _run_apart(choice):
             yield
 
     @contextmanager
@@ -145,7 +156,9 @@ class _Stores:
         self._leave_stores()
         if self._folder is not None:
             shutil.rmtree(self._folder, ignore_errors=True)
-            if _RUNS in sys.modules and self.chosen != "project":
+            if _RUNS not in sys.modules:
+                atexit.unregister(self._erase)
+            elif self.chosen != "project":
                 atexit.register(self._stand_at_exit, self._stand_in(self._path("exit", "")))
 
     def _stand_at_exit(self, stand_in: standins.StandIn) -> None:
@@ -174,7 +187,8 @@ class _Stores:
         own = str(self._folder)
         named = self.outside[standins.VARIABLE]
         guarded = (*self._guarded, *([named] if named else []))
-        kept = _spared(str(self.config.rootpath), self.config.getoption("basetemp", None))
+        basetemp = getattr(self._options, "basetemp", None)
+        kept = _spared(self._root, basetemp, os.environ.get("PYTEST_DEBUG_TEMPROOT"))
         return standins.StandIn(str(path), f"{own}/state", guarded, (own, *kept))
 
 
@@ -195,12 +209,17 @@ def _project_of(folder: Path) -> Path:
 
 
 @lru_cache
-def _spared(root: str, basetemp: object) -> tuple[str, ...]:
-    """Return where tests keep their files, unless that is among temporary files anyway."""
+def _spared(root: str, *named: object) -> tuple[str, ...]:
+    """Return where tests keep their files, unless that is among temporary files anyway.
+
+    Args:
+        root: The project. What it lies in itself is no folder for the files of its tests.
+        *named: Folders that are named for them; None where none is.
+    """
     inside = f"{root}{os.sep}"
     temporary = os.path.realpath(tempfile.gettempdir())
     places = [temporary] if temporary.startswith(inside) else []
-    for place in (basetemp, os.environ.get("PYTEST_DEBUG_TEMPROOT")):
+    for place in named:
         folder = os.path.realpath(str(place)) if place else ""
         if folder and not inside.startswith(f"{folder}{os.sep}"):
             places.append(folder)
@@ -314,6 +333,17 @@ def pytest_runtest_protocol(
         item.stash[_OPEN] = stack
         item.stash[_IS_BEGUN] = False
         return (yield)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_fixture_setup(fixturedef: Any) -> Generator[None, object, object]:
+    """Note which fixture states a store, so that all tests have it that ask for that."""
+    before = standins.layers()
+    try:
+        return (yield)
+    finally:
+        for layer in standins.layers()[len(before) :]:
+            layer.owner = layer.owner or fixturedef.argname
 
 
 @pytest.hookimpl(tryfirst=True)

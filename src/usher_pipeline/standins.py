@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
 __all__ = [
     "TOLD",
@@ -27,6 +27,7 @@ __all__ = [
     "Layer",
     "StandIn",
     "carry",
+    "layers",
     "standing_in",
     "stands_in",
 ]
@@ -131,11 +132,13 @@ class Layer:
         stand_in: The store; None for those that the program names.
         said: What the environment says meanwhile; None for what is not set.
         before: What it says where this layer is gone.
+        owner: The fixture that holds the block open, if one does.
     """
 
     stand_in: StandIn | None
     said: dict[str, str | None]
     before: dict[str, str | None] = field(default_factory=dict)
+    owner: str = ""
 
 
 #: Innermost last.
@@ -175,6 +178,11 @@ def carry(begin: Callable[[], object], ask: Callable[[], StandIn | None]) -> Non
         begin()
 
 
+def layers() -> tuple[Layer, ...]:
+    """Return the blocks that are open, the one in force last."""
+    return tuple(_layers)
+
+
 def stands_in() -> StandIn | None:
     """Return what stands in for the stores of the program at present, if anything.
 
@@ -192,53 +200,65 @@ def standing_in(
     stand_in: StandIn | None,
     variables: Mapping[str, str | None] | None = None,
     *,
-    above: Layer | None = None,
-) -> Iterator[Layer]:
+    beneath: Iterable[Layer] = (),
+) -> Iterator[None]:
     """Let a store stand in for others while a block runs; or none, within such a block.
 
     Blocks may end in any order, as those of fixtures of different scopes do.
 
     Args:
-        stand_in: The store; None for those that the program names.
+        stand_in: The store; None for those that the program names, with the environment as
+            it was outside of all blocks.
         variables: What the environment says meanwhile besides; None for what is not set.
-        above: The block right above which this one is, so that others which are open in
-            that go before it; the innermost unless given.
-
-    Yields:
-        What the block says, to be stated as `above`.
+        beneath: Blocks that are open already and nevertheless go before this one.
     """
-    said: dict[str, str | None] = {}
+    said = _outside()
     if stand_in is not None:
         said = {VARIABLE: stand_in.store, TOLD: stand_in.to_text()}
     layer = Layer(stand_in, said | dict(variables or {}))
     _process.has_stood = True
     if _process.begin is not None:
         _process.begin()
-    at = len(_layers) if above is None else _layers.index(above) + 1
-    for name, value in layer.said.items():
-        over = _nearest(name, at)
-        layer.before[name] = os.environ.get(name) if over is None else over.before[name]
-        _say(name, value, over)
-    _layers.insert(at, layer)
+    _lay(layer)
+    for each in beneath:
+        _lift(each)
+        _lay(each)
     try:
-        yield layer
+        yield
     finally:
-        at = _layers.index(layer)
-        del _layers[at]
-        for name, value in layer.before.items():
-            _say(name, value, _nearest(name, at))
+        _lift(layer)
 
 
-def _nearest(name: str, at: int) -> Layer | None:
-    """Return the lowest layer from a place upwards that says a variable."""
-    return next((each for each in _layers[at:] if name in each.said), None)
+def _outside() -> dict[str, str | None]:
+    """Return what the environment said before the blocks that are open."""
+    said: dict[str, str | None] = {}
+    for layer in reversed(_layers):
+        said |= layer.before
+    return said
 
 
-def _say(name: str, value: str | None, over: Layer | None) -> None:
-    """Say a variable, or have it said once the layer that covers it is gone."""
-    if over is not None:
-        over.before[name] = value
-    elif value is None:
+def _lay(layer: Layer) -> None:
+    """Put a layer on top of the others."""
+    for name, value in layer.said.items():
+        layer.before[name] = os.environ.get(name)
+        _say(name, value)
+    _layers.append(layer)
+
+
+def _lift(layer: Layer) -> None:
+    """Take a layer away, from between others as well."""
+    at = _layers.index(layer)
+    del _layers[at]
+    for name, value in layer.before.items():
+        over = next((each for each in _layers[at:] if name in each.said), None)
+        if over is None:
+            _say(name, value)
+        else:
+            over.before[name] = value
+
+
+def _say(name: str, value: str | None) -> None:
+    if value is None:
         os.environ.pop(name, None)
     else:
         os.environ[name] = value

@@ -292,7 +292,10 @@ def _required(expected: _Expected, call: Callable[..., R], args: Any, kwargs: An
     with recorded_decisions() as decisions:
         result = call(*args, **kwargs)
     if inspect.isawaitable(result):
-        return _awaited(expected, result)  # type: ignore[return-value]
+        waiting: Any = _awaited(expected, result)
+        # What Python says of one that is dropped: nothing was required then.
+        waiting.__qualname__ = f"{expected.verb}({expected.name})"
+        return waiting  # type: ignore[no-any-return]
     expected.check(decisions)
     return result
 
