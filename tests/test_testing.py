@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import polars as pl
 import pytest
@@ -244,6 +244,21 @@ def test_processes_use_it(project: Path) -> None:
     assert contents(project) == before
 
 
+def test_processes_use_it_whatever_they_name(project: Path) -> None:
+    """What a process names that is started in the block is replaced there as well."""
+    program = (
+        CHILD.removesuffix("of_child()\n")
+        + "from usher_pipeline import configure, run\n"
+        + "with run(store='named.duckdb'):\n    of_child()\n"
+        + "configure(store='configured.duckdb')\nof_child()\n"
+    )
+    before = contents(project)
+    with temporary_store() as store:
+        subprocess.run([sys.executable, "-c", program], check=True)
+        assert store.has_checkpoint("of_child")
+    assert contents(project) == before
+
+
 def test_the_secret_of_the_user_is_not_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     """Results of tests are sealed with a secret of their own, which goes with the store."""
     monkeypatch.setenv("XDG_STATE_HOME", str(Path("state").resolve()))
@@ -327,7 +342,7 @@ def test_a_hit_is_what_a_test_can_require() -> None:
     assert assert_hit(depths, 30.0)["depth"].to_list() == [30.0]
     assert assert_hit(depths, min_depth=30.0).height == 1
     told = (
-        r"testing_depths did not do what the test expects - expected a hit, got it computed "
+        r"testing_depths did not do what the test expects - expected hit, got computed "
         r"\(min_depth: 30.0 → 20.0\)"
     )
     with pytest.raises(UnexpectedDecisionError, match=told) as caught:
@@ -342,9 +357,9 @@ def test_a_recomputation_is_what_a_test_can_require() -> None:
     assert assert_recomputed(depths, 30.0, reason="first call").height == 1
     assert_recomputed(depths, 20.0, reason="min_depth")
     assert_recomputed(depths, min_depth=10.0)
-    with pytest.raises(UnexpectedDecisionError, match=r"got a hit \(a stored result matches\)"):
+    with pytest.raises(UnexpectedDecisionError, match=r"expected computed, got hit\."):
         assert_recomputed(depths, 30.0)
-    told = r"expected it to be computed since 'source', got it computed \(min_depth: .* 5.0\)"
+    told = r"expected computed \(source\), got computed \(min_depth: .* 5.0\)"
     with pytest.raises(UnexpectedDecisionError, match=told):
         assert_recomputed(depths, 5.0, reason="source")
 
@@ -380,15 +395,22 @@ def test_asynchronous_calls_can_be_required() -> None:
         frame = await assert_recomputed(awaited, "USH2A", reason="first call")
         assert frame["gene"].to_list() == ["USH2A"]
         await assert_hit(awaited, "USH2A")
-        with pytest.raises(UnexpectedDecisionError, match="expected a hit"):
+        with pytest.raises(UnexpectedDecisionError, match="expected hit, got computed"):
             await assert_hit(awaited, "MYO7A")
 
     asyncio.run(told())
 
 
+def test_what_is_to_be_awaited_bears_the_name_of_what_the_test_requires() -> None:
+    """Where it is not awaited, and so nothing required, Python names what was forgotten."""
+    waiting: Any = assert_recomputed(awaited, "USH2A")
+    assert waiting.__qualname__ == "assert_recomputed(testing_awaited)"
+    asyncio.run(waiting)
+
+
 def test_a_call_of_no_checkpoint_is_found_out() -> None:
     """A test that asks nothing of a checkpoint does not pass."""
-    told = "the call did not do .* got no call of a checkpoint"
+    told = "the call did not do .* got no call of a checkpoint.* Give it the checkpoint that"
     with pytest.raises(UnexpectedDecisionError, match=told) as caught:
         assert_hit(lambda: None)
     assert caught.value.decision is None
@@ -404,7 +426,7 @@ def test_a_call_that_was_made_already_is_found_out() -> None:
 def test_a_call_without_the_store_is_neither(monkeypatch: pytest.MonkeyPatch) -> None:
     """A function that runs past the store was not asked for, and is no recomputation."""
     monkeypatch.setenv("USHER_DISABLE", "1")
-    told = r"got it run without the store \(USHER_DISABLE is set\)"
+    told = r"got not stored \(USHER_DISABLE is set\)"
     with pytest.raises(UnexpectedDecisionError, match=told) as caught:
         assert_recomputed(depths)
     assert isinstance(caught.value.decision, Bypass)
@@ -429,6 +451,6 @@ def test_a_stale_result_is_no_hit() -> None:
     server["is_down"] = True
     with (
         pytest.warns(StaleResultWarning, match="testing_stale"),
-        pytest.raises(UnexpectedDecisionError, match="got a stale result"),
+        pytest.raises(UnexpectedDecisionError, match="expected hit, got stale"),
     ):
         assert_hit(fetched)

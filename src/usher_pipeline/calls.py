@@ -19,6 +19,7 @@ from usher_pipeline import (
     recall,
     registry,
     runs,
+    standins,
 )
 from usher_pipeline.config.environment import is_set, variable
 from usher_pipeline.errors import (
@@ -422,6 +423,10 @@ def _require_online(planned: Planned) -> None:
     reason = decision.reason if isinstance(decision, (Miss, Blocked)) else _LOST
     nearest = ", ".join(e.key.digest[:12] for e in planned.backend.recent(planned.key.name)[:3])
     stored = f"; nearest stored: {nearest}" if nearest else ""
+    stand_in = standins.stands_in()
+    if stand_in is not None and stand_in.path == planned.backend.path:
+        # What was fetched for the project is not there, which looks like a wrong key.
+        stored += "; the store is that of a test, and not the project's"
     raise CheckpointMissError(planned.key.name, f"USHER_OFFLINE is set, and {reason}{stored}")
 
 

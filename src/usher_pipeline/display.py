@@ -33,6 +33,7 @@ __all__ = [
     "duration",
     "fields_of",
     "is_credential",
+    "outcome",
     "preview",
     "progress_line",
     "size",
@@ -335,7 +336,7 @@ def call_line(name: str, decision: Decision, entry: Entry | None, elapsed_s: flo
         entry: The entry that was used or made, if any.
         elapsed_s: How long the call took, in seconds.
     """
-    facts = [name, _verb(decision)]
+    facts = [name, outcome(decision)]
     if entry is not None:
         facts.append(entry.extent)
     if isinstance(decision, Hit):
@@ -348,6 +349,27 @@ def call_line(name: str, decision: Decision, entry: Entry | None, elapsed_s: flo
     else:
         facts.append(f"took {duration(elapsed_s)}")
     return " · ".join(facts)
+
+
+def outcome(decision: Decision) -> str:
+    """Return what a call did and why, in a few words.
+
+    Args:
+        decision: What was decided for it.
+    """
+    match decision:
+        case Hit(stale=Reason() as why):
+            return f"stale ({why})"
+        case Hit(_, accepts, renews):
+            return "hit (accepted)" if accepts else "hit (renewed)" if renews else "hit"
+        case Miss(reason):
+            return f"computed ({reason})"
+        case Bypass(reason):
+            return f"not stored ({reason})"
+        case Blocked(reason):
+            return f"blocked ({reason})"
+        case _:
+            assert_never(decision)
 
 
 def waiting_line(name: str, holder: object | None, waited_s: float) -> str:
@@ -505,19 +527,3 @@ def _time_left(seconds: float) -> str:
 _STALL_ITEMS: Final = 5
 #: What takes longer than ten years is not foreseen.
 _FORESEEN_S: Final = 3650 * _DAY_S
-
-
-def _verb(decision: Decision) -> str:
-    match decision:
-        case Hit(stale=Reason() as why):
-            return f"stale ({why})"
-        case Hit(_, accepts, renews):
-            return "hit (accepted)" if accepts else "hit (renewed)" if renews else "hit"
-        case Miss(reason):
-            return f"computed ({reason})"
-        case Bypass(reason):
-            return f"not stored ({reason})"
-        case Blocked(reason):
-            return f"blocked ({reason})"
-        case _:
-            assert_never(decision)

@@ -610,10 +610,15 @@ class UnexpectedDecisionError(UsherError, AssertionError):
         self.expected = expected
         self.decision = decision
         subject = name or "the call"
+        cure = "Give it the checkpoint that is meant and its arguments."
+        if decision is not None:
+            cure = (
+                "Make the call mean what is stored, or expect what it does; explain(...) of "
+                "the checkpoint says what would be done."
+            )
         super().__init__(
             f"{subject} did not do what the test expects - expected {expected}, got "
-            f"{happened}. What it returned was dropped. Make the call mean what is stored, or "
-            "expect what it does; explain(...) of the checkpoint says what would be done."
+            f"{happened}. What it returned was dropped. {cure}"
         )
 
 

@@ -14,9 +14,13 @@ from contextvars import ContextVar
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
+from usher_pipeline import standins
+
 if TYPE_CHECKING:
     from collections.abc import Callable
     from contextvars import Token
+
+    from usher_pipeline.standins import StandIn
 
 __all__ = ["Inherited", "inherit", "is_foreign", "start_apart"]
 
@@ -60,6 +64,19 @@ class Inherited(Generic[T]):
 
 
 _all: Final[list[Inherited[Any]]] = []
+
+
+class _StandIns(Inherited["StandIn"]):
+    """What stands in for the stores of the program, as tests need it."""
+
+    def get(self) -> StandIn | None:
+        """Return what stands in now; it is the process's, and no context has its own."""
+        return standins.stands_in()
+
+    def carried(self) -> StandIn | None:
+        """Return what stood in where the present thread was started."""
+        held: dict[Any, StandIn] = threading.current_thread().__dict__.get(_PLACE, {})
+        return held.get(self)
 
 
 def is_foreign() -> bool:
@@ -122,3 +139,7 @@ def _run_within(
         return task(*args, **kwargs)
     finally:
         thread[_PLACE] = before
+
+
+_stand_ins: Final = _StandIns("usher_stand_in")
+standins.carry(_open_doors, _stand_ins.carried)

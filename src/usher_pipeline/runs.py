@@ -56,15 +56,17 @@ if TYPE_CHECKING:
 
     from usher_pipeline.config.settings import Choice, ConfigView, Project
     from usher_pipeline.records import Entry
+    from usher_pipeline.standins import StandIn
 
 __all__ = [
     "Run",
     "active_runs",
     "configure",
-    "configured_store",
+    "configured",
     "current_run",
+    "end_process_run",
     "process_run",
-    "restore_configured_store",
+    "restore_configured",
     "run",
 ]
 
@@ -269,10 +271,16 @@ class Run:
     def _store_within(self, within: Project, config: ConfigView) -> Choice:
         choice = settings.store_in_force(self._store, _configured.store, config, within)
         stand_in = standins.stands_in()
-        if stand_in is None or not stand_in.replaces(str(choice.value), self):
+        if stand_in is None or not self._is_replaced(choice, within, stand_in):
             return choice
         named = ((choice.origin, str(choice.value)), *choice.considered)
         return replace(choice, value=stand_in.path, origin="a test", considered=named)
+
+    def _is_replaced(self, choice: Choice, within: Project, stand_in: StandIn) -> bool:
+        if stand_in.replaces(str(choice.value), self):
+            return True
+        # What a project says of its store is said of the project's, wherever that lies.
+        return choice.origin == settings.IN_TABLE and stand_in.replaces(within.place)
 
     @property
     def backend(self) -> LocalBackend:
@@ -364,7 +372,22 @@ class Run:
         is_process = self._is_process
         with self._lock:
             self._begin()
-        self._is_process = is_process
+            self._is_process = is_process
+
+    def facts(self) -> dict[str, Any]:
+        """Return all that it knows, for `take_up`."""
+        with self._lock:
+            return {name: fact for name, fact in vars(self).items() if name != "_lock"}
+
+    def take_up(self, facts: Mapping[str, Any]) -> None:
+        """Be the run again that knew this.
+
+        Args:
+            facts: What `facts` returned, before the run started over.
+        """
+        with self._lock:
+            vars(self).update(facts)
+            self.forget_choices()
 
     def get(self, path: str) -> Any:
         """Return a config value by its dotted path.
@@ -736,23 +759,23 @@ def process_run() -> Run:
     return _implicit
 
 
-def configured_store() -> str | os.PathLike[str] | None:
-    """Return which store `configure(...)` named, if any."""
-    return _configured.store
+def configured() -> dict[str, Any]:
+    """Return what `configure(...)` set, for `restore_configured`."""
+    return dict(vars(_configured))
 
 
-def restore_configured_store(store: str | os.PathLike[str] | None) -> None:
-    """Have the store that `configured_store` returned named again, or none.
+def restore_configured(options: Mapping[str, Any] | None) -> None:
+    """Have options again as they were, whatever `configure(...)` said meanwhile.
 
     Args:
-        store: Its DuckDB file; None if none was named.
+        options: All or some of what `configured` returned; None for a process that begins.
     """
-    _configured.store = store
+    vars(_configured).update(vars(_Configured()) if options is None else options)
     _implicit.forget_choices()
 
 
 @atexit.register
-def _end_process() -> None:
+def end_process_run() -> None:
     """Keep what the process did outside of blocks, as a block does when it ends."""
     if _implicit._meant:  # noqa: SLF001 - this module's own
         with suppress(OSError, UsherError):

@@ -10,7 +10,7 @@ import tempfile
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, ParamSpec, TypeVar, assert_never, overload
+from typing import TYPE_CHECKING, Any, Final, ParamSpec, TypeVar, overload
 
 from usher_pipeline import display, runs, standins
 from usher_pipeline.config import settings
@@ -19,7 +19,7 @@ from usher_pipeline.errors import OptionError, UnexpectedDecisionError
 from usher_pipeline.mapping import Mapped
 from usher_pipeline.persistence import publisher
 from usher_pipeline.persistence.duckdb_store import PipelineStore
-from usher_pipeline.records import Blocked, Bypass, Hit, Miss
+from usher_pipeline.records import Hit, Miss
 from usher_pipeline.saying import listening
 
 if TYPE_CHECKING:
@@ -50,9 +50,9 @@ def temporary_store() -> Iterator[PipelineStore]:
     """Keep the results of a block in an empty store, which is gone behind it.
 
     Whatever the program says of its store, by `run(...)`, `configure(...)`, a config or the
-    environment, this one is used instead. Only a store that the block itself names in a
-    folder for temporary files stays what it is. The processes that it starts inherit the
-    store as ``USHER_STORE``.
+    environment, this one is used instead, and in the processes that the block starts as
+    well. Only a store that the block itself names in a folder for temporary files stays what
+    it is.
 
     Yields:
         The store. Frames that came out of it can be used behind the block, queries can not.
@@ -70,13 +70,13 @@ def temporary_store() -> Iterator[PipelineStore]:
     with tempfile.TemporaryDirectory(prefix="usher-", ignore_cleanup_errors=True) as made:
         folder = Path(made).resolve()
         path = folder / "store.duckdb"
-        configured = runs.configured_store()
-        runs.restore_configured_store(None)
+        configured = runs.configured()["store"]
+        runs.restore_configured({"store": None})
         try:
             with standins.standing_in(_stand_in(path)), PipelineStore(path) as store:
                 yield store
         finally:
-            runs.restore_configured_store(configured)
+            runs.restore_configured({"store": configured})
             publisher.wait(path, _PATIENCE_S)
             for run in (runs.process_run(), *runs.active_runs()):
                 run.leave(path)
@@ -190,6 +190,7 @@ def assert_hit(call: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
     ...     assert_hit(panel, "v4")["release"].item()
     'v4'
     """
+    __tracebackhide__ = True
     return _required(_Expected("assert_hit", _name_of(call)), call, args, kwargs)
 
 
@@ -227,6 +228,7 @@ def assert_recomputed(call: Callable[..., R], /, *args: Any, **kwargs: Any) -> R
     ...     _ = assert_recomputed(tested, 30.0, reason="first call")
     ...     _ = assert_recomputed(tested, 20.0, reason="min_depth: 30.0 → 20.0")
     """
+    __tracebackhide__ = True
     reason = kwargs.pop("reason", "")
     expected = _Expected("assert_recomputed", _name_of(call), reason)
     return _required(expected, call, args, kwargs)
@@ -249,11 +251,12 @@ class _Expected:
     @property
     def words(self) -> str:
         if self.verb == "assert_hit":
-            return "a hit"
-        return "it to be computed" + (f" since {self.reason!r}" if self.reason else "")
+            return "hit"
+        return f"computed ({self.reason})" if self.reason else "computed"
 
     def check(self, decisions: Sequence[RecordedDecision]) -> None:
         """Raise unless the call did what is expected of it."""
+        __tracebackhide__ = True
         of_call = [each for each in decisions if self.name in {"", each.name}]
         if not of_call:
             others = ", ".join(dict.fromkeys(each.name for each in decisions))
@@ -261,29 +264,13 @@ class _Expected:
             raise UnexpectedDecisionError(self.name, self.words, None, happened)
         last = of_call[-1]
         if not self._is_met(last):
-            words = _in_words(last.decision)
-            raise UnexpectedDecisionError(last.name, self.words, last.decision, words)
+            happened = display.outcome(last.decision)
+            raise UnexpectedDecisionError(last.name, self.words, last.decision, happened)
 
     def _is_met(self, did: RecordedDecision) -> bool:
         if self.verb == "assert_hit":
             return did.is_hit
         return did.is_recomputed and self.reason in did.reason
-
-
-def _in_words(decision: Decision) -> str:
-    match decision:
-        case Hit(stale=None):
-            return f"a hit ({decision.reason})"
-        case Hit():
-            return f"a stale result ({decision.reason})"
-        case Miss(reason):
-            return f"it computed ({reason})"
-        case Bypass(reason):
-            return f"it run without the store ({reason})"
-        case Blocked(reason):
-            return f"it blocked ({reason})"
-        case _:
-            assert_never(decision)
 
 
 def _name_of(call: object) -> str:
@@ -293,6 +280,8 @@ def _name_of(call: object) -> str:
 
 
 def _required(expected: _Expected, call: Callable[..., R], args: Any, kwargs: Any) -> R:
+    # pytest shows of a failure the line of the test then, and none of these.
+    __tracebackhide__ = True
     if not callable(call):
         raise OptionError(
             expected.verb,
@@ -303,12 +292,16 @@ def _required(expected: _Expected, call: Callable[..., R], args: Any, kwargs: An
     with recorded_decisions() as decisions:
         result = call(*args, **kwargs)
     if inspect.isawaitable(result):
-        return _awaited(expected, result)  # type: ignore[return-value]
+        waiting: Any = _awaited(expected, result)
+        # What Python says of one that is dropped: nothing was required then.
+        waiting.__qualname__ = f"{expected.verb}({expected.name})"
+        return waiting  # type: ignore[no-any-return]
     expected.check(decisions)
     return result
 
 
 async def _awaited(expected: _Expected, call: Any) -> Any:
+    __tracebackhide__ = True
     with recorded_decisions() as decisions:
         result = await call
     expected.check(decisions)

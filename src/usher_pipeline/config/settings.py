@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from usher_pipeline.fingerprint.files import Signature
 
 __all__ = [
+    "IN_TABLE",
     "REQUIRED",
     "Choice",
     "ConfigView",
@@ -46,7 +47,8 @@ __all__ = [
 StrPath = str | os.PathLike[str]
 
 _PYPROJECT: Final = "pyproject.toml"
-_IN_TABLE: Final = "[tool.usher] in pyproject.toml"
+#: Which source a choice has that the project itself states.
+IN_TABLE: Final = "[tool.usher] in pyproject.toml"
 #: What the table may hold; any other name is a slip, and would do nothing.
 _KNOWN: Final = ("config", "first_party", "store")
 _MARKS: Final = (_PYPROJECT, ".git")
@@ -372,7 +374,7 @@ def _candidates(
         ("run(...)", _given("run", what, run)),
         ("configure(...)", _given("configure", what, configured)),
         (named, _text(variable(named))),
-        (_IN_TABLE, _text(stated, root)),
+        (IN_TABLE, _text(stated, root)),
     )
 
 
