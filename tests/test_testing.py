@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import os
+import statistics
 import subprocess
 import sys
 import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
+from unittest import mock
 
 import polars as pl
 import pytest
@@ -454,3 +456,104 @@ def test_a_stale_result_is_no_hit() -> None:
         pytest.raises(UnexpectedDecisionError, match="expected hit, got stale"),
     ):
         assert_hit(fetched)
+
+
+# --- mocks ------------------------------------------------------------------------------
+
+
+def fetched() -> int:
+    """Return what a server says."""
+    return 0
+
+
+@checkpoint
+def asked() -> pl.DataFrame:
+    """Return what a function of one's own says."""
+    return pl.DataFrame({"n": [fetched()]})
+
+
+@checkpoint
+def averaged() -> pl.DataFrame:
+    """Return what a function of a library says."""
+    return pl.DataFrame({"n": [statistics.mean([0, 0])]})
+
+
+@checkpoint
+def requested(client: Any) -> pl.DataFrame:
+    """Return what an argument says."""
+    return pl.DataFrame({"n": [client.get("genes").json()["n"]]})
+
+
+PLACES: Final[dict[str, tuple[Any, str, dict[str, Any]]]] = {
+    "a function": (asked, f"{__name__}.fetched", {}),
+    "a function, with its signature": (asked, f"{__name__}.fetched", {"autospec": True}),
+    "a function of a library": (averaged, "statistics.mean", {}),
+    "the same with its signature": (averaged, "statistics.mean", {"autospec": True}),
+}
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_a_mock_counts_as_itself(place: str) -> None:
+    """The same mock is a hit and is called once; another one in its place is a miss."""
+    call, target, options = PLACES[place]
+    with temporary_store():
+        assert assert_recomputed(call).item() == 0
+        for number in (1, 2):
+            with mock.patch(target, **options) as standing:
+                standing.return_value = number
+                assert assert_recomputed(call).item() == number
+                assert assert_hit(call).item() == number
+                standing.assert_called_once()
+        assert assert_hit(call).item() == 0
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_what_a_mock_is_told_to_answer_counts(place: str) -> None:
+    """Told something else, the same mock is a miss; told what it was told before, a hit."""
+    call, target, options = PLACES[place]
+    with temporary_store(), mock.patch(target, **options) as standing:
+        for number, check in ((1, assert_recomputed), (2, assert_recomputed), (1, assert_hit)):
+            standing.return_value = number
+            assert check(call).item() == number
+        standing.side_effect = lambda *_: 3
+        assert assert_recomputed(call).item() == 3
+
+
+def test_mocks_within_a_mock_count() -> None:
+    """What they answer counts, however deep, and nothing that a call makes of them does."""
+    client = mock.MagicMock()
+    with temporary_store():
+        for number in (1, 2):
+            client.get.return_value.json.return_value = {"n": number}
+            assert assert_recomputed(requested, client).item() == number
+            len(client.get("genes"))
+            str(client.other.thing())
+            assert assert_hit(requested, client).item() == number
+        other = mock.MagicMock()
+        other.get.return_value = client.get.return_value
+        assert_recomputed(requested, other)
+
+
+def test_a_mock_is_not_asked_for_its_key() -> None:
+    """Nobody finds a call in a mock that the test did not make."""
+    client = mock.MagicMock()
+    client.get.return_value.json.return_value = {"n": 1}
+    with temporary_store():
+        requested.explain(client)
+        assert client.mock_calls == []
+        requested(client)
+        assert client.mock_calls == [mock.call.get("genes"), mock.call.get().json()]
+
+
+def test_what_is_put_into_a_library_later_counts() -> None:
+    """A function of one's own in the place of a library's is noticed, and so is its end."""
+
+    def seven(_: list[int]) -> int:
+        return 7
+
+    with temporary_store():
+        assert assert_recomputed(averaged).item() == 0
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(statistics, "mean", seven)
+            assert assert_recomputed(averaged).item() == 7
+        assert assert_hit(averaged).item() == 0

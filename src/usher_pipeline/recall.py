@@ -175,14 +175,12 @@ def _place(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> _Place | None:
     kinds = tuple(map(type, values))
     if not _PLAIN.issuperset(kinds):
         return None
-    if float in kinds and not all(map(_is_told_apart, values)):
-        return None
+    if float in kinds:
+        for value in values:
+            # A number has to equal itself and no other of its type; zeros have signs.
+            if value.__class__ is float and (value != value or value == 0):  # noqa: PLR0124
+                return None
     return kinds, values, tuple(kwargs)
-
-
-def _is_told_apart(value: Any) -> bool:
-    """Tell whether a number equals itself and no other of its type; zeros have signs."""
-    return type(value) is not float or (value == value and value != 0)  # noqa: PLR0124
 
 
 def _state(folder: str) -> _FolderState | None:

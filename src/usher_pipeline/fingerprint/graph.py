@@ -159,7 +159,10 @@ class CodeGraph:
         """Tell whether every name still means what it meant and nothing changed in place."""
         # This is on the way of every call: loops without a call for each name.
         for space, name, meant in self.names:
-            now = space.get(name, MISSING)
+            try:
+                now = space[name]
+            except KeyError:
+                now = MISSING
             if now is not meant and self._counts_now(name, now, meant):
                 return False
         for function, code, defaults, kwdefaults, held_count in self.functions:

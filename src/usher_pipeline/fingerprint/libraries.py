@@ -7,7 +7,10 @@ from __future__ import annotations
 
 import datetime as dt
 import sys
+import types
+import weakref
 from typing import TYPE_CHECKING, Any, Final
+from uuid import uuid4
 
 import xxhash
 
@@ -16,11 +19,11 @@ from usher_pipeline.fingerprint.encoder import UnencodableError, importable_name
 from usher_pipeline.frames import adapter_for
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
 
     from usher_pipeline.fingerprint.encoder import Encode, Encoder
 
-__all__ = ["RULES", "belongs_to"]
+__all__ = ["RULES", "belongs_to", "mock_behind"]
 
 
 def belongs_to(kind: type, module: str, *names: str) -> bool:
@@ -262,6 +265,77 @@ def _url(encoder: Encoder, url: Any) -> None:
     encoder.text(b"s", str(url))
 
 
+# --- mocks ------------------------------------------------------------------------------
+
+#: Identity → a mock that is alive, and what stands for it in this process.
+_MOCKS: Final[dict[int, tuple[weakref.ref[Any], str]]] = {}
+
+
+def _mock(encoder: Encoder, mock: Any) -> None:
+    """Write which mock it is, and what it was told to answer; calls of it change nothing.
+
+    What it stands for can be anything, so that no two of them are equal.
+    """
+    encoder.text(b"v", type_name(type(mock).__bases__[0]))
+    encoder.text(b"s", _identity_of(mock))
+    told = list(_told(mock, "", set()))
+    encoder.count(b"", len(told))
+    for path, _ in told:
+        encoder.text(b"s", path)
+    encoder.nested(mock, told)
+
+
+def mock_behind(value: Any) -> Any:
+    """Return the mock that something is, or that a function stands for; None if there is none.
+
+    Args:
+        value: Anything; such functions are what ``autospec=True`` makes.
+    """
+    found = vars(value).get("mock") if type(value) is types.FunctionType else value
+    return found if belongs_to(type(found), "unittest.mock", "NonCallableMock") else None
+
+
+def _identity_of(mock: Any) -> str:
+    known = _MOCKS.get(id(mock))
+    if known is None or known[0]() is not mock:
+        # Another one may get its place in memory, but not its name.
+        place, name = id(mock), uuid4().hex
+        known = _MOCKS[place] = (weakref.ref(mock, lambda _: _MOCKS.pop(place, None)), name)
+    return known[1]
+
+
+def _told(mock: Any, path: str, seen: set[int]) -> Iterator[tuple[str, Any]]:
+    """Yield what somebody told a mock to answer, and those that it answers with.
+
+    It is read from where mocks keep it, since whoever asks a mock makes it answer. Methods
+    such as ``__len__`` are left out: a mock tells these to itself when it is used.
+    """
+    if id(mock) in seen:
+        return
+    seen.add(id(mock))
+    own = vars(mock)
+    delegate = own.get("_mock_delegate")
+    answers = {
+        "return_value": own.get("_mock_return_value"),
+        "side_effect": own.get("_mock_side_effect"),
+        **(vars(delegate) if isinstance(delegate, types.FunctionType) else {}),
+    }
+    plain = {name: value for name, value in own.items() if name[0] != "_"}
+    within = {
+        **{name: child for name, child in own.get("_mock_children", {}).items() if name},
+        **{name: value for name, value in plain.items() if name != "method_calls"},
+        "return_value": answers["return_value"],
+        "side_effect": answers["side_effect"],
+        "wraps": own.get("_mock_wraps"),
+    }
+    for name, value in sorted(within.items()):
+        if belongs_to(type(value), "unittest.mock", "NonCallableMock"):
+            if name[:2] != "__":
+                yield from _told(value, f"{path}.{name}", seen)
+        elif value is not None and type(value).__module__ != "unittest.mock":
+            yield f"{path}.{name}", value
+
+
 # --- zones ------------------------------------------------------------------------------
 
 
@@ -326,6 +400,7 @@ RULES: Final[list[tuple[Callable[[type], bool], Encode]]] = [
         _is_one_of("pyarrow", "DataType"),
         lambda encoder, value: encoder.text(b"&", str(value)),
     ),
+    (_is_one_of("unittest.mock", "NonCallableMock"), _mock),
     (_is_one_of("pydantic", "SecretStr", "SecretBytes", "Secret"), _secret),
     (_is_one_of("pydantic", "AnyUrl"), _url),
     (_is_one_of("zoneinfo", "ZoneInfo"), _zone_info),

@@ -36,6 +36,7 @@ from usher_pipeline.fingerprint.graph import (
     held,
     look_up,
 )
+from usher_pipeline.fingerprint.libraries import mock_behind
 from usher_pipeline.records import Part
 
 if TYPE_CHECKING:
@@ -205,6 +206,8 @@ class _Walk:
         self.graph = CodeGraph()
         self.nodes: dict[Any, _Node] = {}
         self.queue: deque[_Node] = deque()
+        #: The names that are watched, each in its space, which the graph keeps alive.
+        self.watched: set[tuple[int, str]] = set()
         #: Words of queries that were reached, and were not yet looked up.
         self.words: set[str] = set()
 
@@ -471,7 +474,7 @@ class _Walk:
             found = look_up(space, name)
             self.watch(space, name, found)
             found = self.stands_for(space, name, found)
-            if isinstance(found, types.ModuleType):
+            if isinstance(found, types.ModuleType) and mock_behind(found) is None:
                 self.follow_module(node, name, found, uses)
             elif found is MISSING and hasattr(builtins, name):
                 # Python moves its own functions between modules; the name says enough.
@@ -499,15 +502,18 @@ class _Walk:
             self.follow_chain(node, chain, module)
 
     def follow_put(self, node: _Node, chain: tuple[str, ...], found: Any) -> None:
-        """Follow code of the user's that somebody put into a module of a library."""
+        """Follow code of the user's, or a mock, that was put into a module of a library."""
         for depth, step in enumerate(chain[1:], 2):
             # Asking the module itself might make it import something.
-            value = vars(found).get(step)
-            if isinstance(value, (types.FunctionType, type)) and is_owned(
-                value, self.ownership
-            ):
-                self.watch(found, step, value)
+            value = vars(found).get(step, MISSING)
+            if value is MISSING:
+                return
+            # Somebody may put something there later.
+            self.watch(vars(found), step, value)
+            is_code = isinstance(value, (types.FunctionType, type))
+            if mock_behind(value) is not None or (is_code and is_owned(value, self.ownership)):
                 self.edge(node, ".".join(chain[:depth]), value)
+                return
             if not isinstance(value, types.ModuleType):
                 return
             found = value
@@ -654,7 +660,11 @@ class _Walk:
         checkpoint = None if isinstance(value, types.ModuleType) else checkpoint_in(value)
         if checkpoint is not None:
             value = self.in_checkpoint(node, name, checkpoint)
-        if isinstance(value, types.MethodType):
+        mock = mock_behind(value)
+        if mock is not None:
+            # One with a `spec` says that it is whatever that is.
+            self.value(node, name, mock)
+        elif isinstance(value, types.MethodType):
             self.edge(node, name, value.__func__)
             self.edge(node, f"{name}.self", value.__self__)
         elif isinstance(value, partial):
@@ -807,7 +817,9 @@ class _Walk:
     def watch(self, space: Any, name: str, meant: Any) -> None:
         self.graph.hold((id(space), name), self.holder)
         watched = self.graph.names if type(space) is dict else self.graph.attributes
-        watched.append((space, name, meant))
+        if (id(space), name) not in self.watched:
+            self.watched.add((id(space), name))
+            watched.append((space, name, meant))
 
     def untracked(self, what: str) -> None:
         if what not in self.graph.untracked:
