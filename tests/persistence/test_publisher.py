@@ -480,3 +480,66 @@ def test_a_handler_of_the_end_starts_no_thread() -> None:
     command = [sys.executable, "-W", "error", "-c", AT_THE_END]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (0, "[]\n", "")
+
+
+#: Ends while something is published, which takes until somebody presses Ctrl-C.
+ENDING: Final = """
+import signal, sys, time
+import polars as pl
+from usher_pipeline import checkpoint
+from usher_pipeline.persistence import publisher
+from usher_pipeline.persistence.local import LocalBackend
+
+def publish(self, *args):
+    deadline_s = time.monotonic() + 30
+    while signal.getsignal(signal.SIGINT) is not publisher._hurry:
+        assert time.monotonic() < deadline_s
+        time.sleep(0.01)
+    print("ending", flush=True)
+    while not publisher._publisher.is_hurried and time.monotonic() < deadline_s:
+        time.sleep(0.01)
+    print("hurried" if publisher._publisher.is_hurried else "waited", flush=True)
+    return True
+
+LocalBackend.publish = publish
+
+@checkpoint(version="1")
+def big():
+    return pl.DataFrame({"n": range(1_000_000)})
+
+big()
+"""
+
+
+def test_ctrl_c_while_the_interpreter_ends_hurries_what_is_published() -> None:
+    """Nobody sees a traceback of threads, nothing aborts, and the result is stored."""
+    ended = subprocess.Popen(
+        [sys.executable, "-c", ENDING],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "USHER_STORE": str(STORE.resolve()), "USHER_QUIET": "1"},
+    )
+    assert ended.stdout is not None
+    assert ended.stdout.readline() == "ending\n"
+    ended.send_signal(signal.SIGINT)
+    out, err = ended.communicate(timeout=60)
+    assert (out, err, ended.returncode) == ("hurried\n", "", 0)
+    assert len(pending()) == 1
+    assert big().height == ROWS
+    assert publisher.wait(resolved(STORE), 30)
+    assert published() == ROWS
+
+
+def test_a_handler_of_ctrl_c_that_somebody_set_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    """At the end only what Python itself would do is replaced."""
+    monkeypatch.setattr(publisher._publisher, "thread", threading.current_thread())
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        publisher._expect_hurry()
+        assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        publisher._expect_hurry()
+        assert signal.getsignal(signal.SIGINT) is publisher._hurry
+    finally:
+        signal.signal(signal.SIGINT, before)

@@ -3,9 +3,9 @@
 What is to be published is marked on disk before anybody is told of a result, so nothing
 depends on this thread: what it does not get to is done by the next one who opens the store.
 When the main thread ends the interpreter waits for this one, which has a few seconds, and
-more for what is large; then its statement is interrupted and rolled back. At the end of an
-interpreter there is no later moment: before its own exit handlers run, DuckDB is told that
-it may call Python no more.
+more for what is large; then its statement is interrupted and rolled back, as it is at once
+when somebody presses Ctrl-C meanwhile. At the end of an interpreter there is no later moment:
+before its own exit handlers run, DuckDB is told that it may call Python no more.
 
 When there is nothing to publish it runs errands, such as sealing again what only a table
 still had: nobody has to wait for these, and those that are left at the end are dropped.
@@ -15,8 +15,10 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import threading
 import time
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
@@ -56,6 +58,7 @@ class _Publisher:
         self.on_errand: Path | None = None
         self.is_pausing = False
         self.is_ending = False
+        self.is_hurried = False
         self.size_bytes = 0
         self.thread: threading.Thread | None = None
 
@@ -85,6 +88,7 @@ class _Publisher:
             return False
         # The interpreter waits for both, as it does for any thread that is no daemon: one
         # that comes back from DuckDB when the interpreter is gone ends the whole process.
+        _see_to_the_end()
         self.thread = threading.Thread(target=self._work, name="usher-publisher")
         guard = threading.Thread(target=self._guard, args=[self.thread], name="usher-guard")
         try:
@@ -170,12 +174,11 @@ class _Publisher:
     def _end(self, thread: threading.Thread) -> None:
         """Let the thread finish within some seconds, else have its work rolled back."""
         with self.changed:
-            if not self.is_pausing:
-                patience_s = max(_AT_EXIT_S, _AT_EXIT_S_PER_GB * self.size_bytes / 1e9)
-                self.changed.wait_for(
-                    lambda: self.thread is None or self.is_pausing,
-                    min(patience_s, _LONGEST_AT_EXIT_S),
-                )
+            patience_s = max(_AT_EXIT_S, _AT_EXIT_S_PER_GB * self.size_bytes / 1e9)
+            ends = time.monotonic() + min(patience_s, _LONGEST_AT_EXIT_S)
+            while self._may_finish() and time.monotonic() < ends:
+                # Whoever hurries it can not take the lock: that is a handler of a signal.
+                self.changed.wait(_LOOK_EVERY_S)
             self.is_ending = True
             self.changed.notify_all()
         while thread.is_alive():
@@ -183,8 +186,49 @@ class _Publisher:
                 engine.interrupt(self.current)
             thread.join(_LOOK_EVERY_S)
 
+    def _may_finish(self) -> bool:
+        return self.thread is not None and not (self.is_pausing or self.is_hurried)
+
 
 _publisher = _Publisher()
+
+
+# --- the end of the interpreter ---------------------------------------------------------
+
+_is_seen_to = False
+
+
+def _see_to_the_end() -> None:
+    """Have Ctrl-C handled while the interpreter waits for the thread at its end, once."""
+    global _is_seen_to  # noqa: PLW0603 - it concerns the whole process
+    # It is what `concurrent.futures` uses; handlers of `atexit` come after the waiting.
+    register = getattr(threading, "_register_atexit", None)
+    if register is not None and not _is_seen_to:
+        _is_seen_to = True
+        # Where the end has begun there is nothing to see to.
+        with suppress(RuntimeError):
+            register(_expect_hurry)
+
+
+def _expect_hurry() -> None:
+    """Let Ctrl-C end the waiting instead of being raised where nobody can catch it.
+
+    It would leave the thread to come back from DuckDB when there is no interpreter any more.
+    """
+    if _publisher.thread is None or signal.getsignal(signal.SIGINT) is not _RAISES:
+        return
+    # Some other thread may end the interpreter, which may not say what signals do.
+    with suppress(ValueError):
+        signal.signal(signal.SIGINT, _hurry)
+
+
+_RAISES: Final = signal.default_int_handler
+
+
+def _hurry(*_: object) -> None:
+    _publisher.is_hurried = True
+    # Whoever presses it again wants the process to be gone, which harms no store.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def _start_again() -> None:
