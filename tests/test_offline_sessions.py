@@ -10,11 +10,14 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
 import usher_pipeline
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 ROOT: Final = Path(__file__).parents[1]
 
@@ -97,6 +100,29 @@ def bench(session):
 """,
 }
 
+LOOK: Final = {
+    "nbformat": 4,
+    "nbformat_minor": 5,
+    "metadata": {},
+    "cells": [
+        {
+            "cell_type": "code",
+            "id": f"look-{number}",
+            "metadata": {},
+            "execution_count": None,
+            "outputs": [],
+            "source": source,
+        }
+        for number, source in enumerate(
+            (
+                "import importlib.util\nimportlib.util.find_spec('genekit') is not None",
+                "from usher_pipeline import entries, load\nload('deep_genes')",
+                "sorted(entry.name for entry in entries())",
+            )
+        )
+    ],
+}
+
 FETCH: Final = "from genekit.tables import deep_genes; deep_genes()"
 
 
@@ -135,6 +161,13 @@ def project(tmp_path: Path) -> Path:
     return tmp_path / "project"
 
 
+def fetch(project: Path) -> None:
+    """Compute all tables of a project from its sources."""
+    places = (str(project / "src"), str(Path(usher_pipeline.__file__).parents[1]))
+    fetched = done_in(project, "-c", FETCH, PYTHONPATH=os.pathsep.join(places))
+    assert fetched.returncode == 0, fetched.stderr
+
+
 def test_what_was_fetched_serves_an_offline_session(project: Path) -> None:
     """A session with wheels and USHER_OFFLINE only hits what was computed from the sources."""
     variables = {"BENCH_PYTHON": other_python(), "LIBRARY": str(ROOT)}
@@ -147,10 +180,7 @@ def test_what_was_fetched_serves_an_offline_session(project: Path) -> None:
     assert before.returncode != 0
     assert "USHER_OFFLINE is set, and first call" in before.stdout + before.stderr
 
-    places = (str(project / "src"), str(Path(usher_pipeline.__file__).parents[1]))
-    fetched = done_in(project, "-c", FETCH, PYTHONPATH=os.pathsep.join(places))
-    assert fetched.returncode == 0, fetched.stderr
-
+    fetch(project)
     after = done_in(project, "-m", "nox", "-R", "-s", "bench", **session)
     assert after.returncode == 0, after.stdout + after.stderr
     facts: dict[str, Any] = json.loads((project / "facts.json").read_text())
@@ -160,3 +190,19 @@ def test_what_was_fetched_serves_an_offline_session(project: Path) -> None:
     program = "import sys; print(list(sys.version_info[:2]))"
     answer = subprocess.check_output([variables["BENCH_PYTHON"], "-c", program], text=True)
     assert facts["python"] == json.loads(answer)
+
+
+def test_a_notebook_without_the_package_loads_by_name(
+    project: Path,
+    executed: Callable[[Path], list[dict[str, Any]]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Whoever has the store needs neither the functions that filled it nor their package."""
+    fetch(project)
+    (project / "look.ipynb").write_text(json.dumps(LOOK), "utf-8")
+    monkeypatch.chdir(project)
+    monkeypatch.setenv("USHER_OFFLINE", "1")
+    is_there, genes, names = executed(project / "look.ipynb")
+    assert is_there["outputs"][0]["data"]["text/plain"] == "False"
+    assert "USH2A" in genes["outputs"][-1]["data"]["text/plain"]
+    assert names["outputs"][-1]["data"]["text/plain"] == "['deep_genes', 'genes']"
