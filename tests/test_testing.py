@@ -466,19 +466,19 @@ def fetched() -> int:
     return 0
 
 
-@checkpoint
+@checkpoint(name="testing_asked")
 def asked() -> pl.DataFrame:
     """Return what a function of one's own says."""
     return pl.DataFrame({"n": [fetched()]})
 
 
-@checkpoint
+@checkpoint(name="testing_averaged")
 def averaged() -> pl.DataFrame:
     """Return what a function of a library says."""
     return pl.DataFrame({"n": [statistics.mean([0, 0])]})
 
 
-@checkpoint
+@checkpoint(name="testing_requested")
 def requested(client: Any) -> pl.DataFrame:
     """Return what an argument says."""
     return pl.DataFrame({"n": [client.get("genes").json()["n"]]})

@@ -53,8 +53,10 @@ def _runner() -> CliRunner:
 
 
 @pytest.fixture
-def call() -> Call:
+def call(monkeypatch: pytest.MonkeyPatch) -> Call:
     """Return what runs the command inside this process."""
+    # Commands that import a module look for it in its folder; a process has nothing else.
+    monkeypatch.setattr(sys, "path", [*sys.path])
 
     def call(*arguments: object, answer: str | None = None) -> Result:
         return _runner().invoke(usher, [str(argument) for argument in arguments], answer)
