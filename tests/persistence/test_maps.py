@@ -516,7 +516,7 @@ def test_parts_that_were_read_last_are_held_within_bounds(
         reader.rows([each])
         assert reader._held_bytes == sum(held.table.nbytes for held in reader._held.values())
         assert reader._held_bytes <= 2 * one
-    assert list(reader._held) == ["00000003-00000003", "00000004-00000004"]
+    assert [stem for stem, _ in reader._held] == ["00000003-00000003", "00000004-00000004"]
     assert fetched(reader, answers).equals(rows_of(answers))
 
 
@@ -583,8 +583,50 @@ def test_of_what_was_put_together_nothing_is_held(stored: StoredMap) -> None:
     commit(stored, answer(1, 1, row_count=1))
     commit(stored, answer(2, 2, row_count=1))
     stored.tidy()
-    assert list(stored._held) == ["00000001-00000002"]
-    assert stored._held_bytes == stored._held["00000001-00000002"].table.nbytes
+    ((stem, _),) = stored._held
+    assert stem == "00000001-00000002"
+    assert stored._held_bytes == sum(held.table.nbytes for held in stored._held.values())
+
+
+@pytest.mark.parametrize("soon", [0, 1 << 18])
+@pytest.mark.parametrize("removing", ["a part", "the map"])
+def test_rows_of_a_part_that_was_removed_are_those_of_no_later_one(
+    stored: StoredMap, monkeypatch: pytest.MonkeyPatch, removing: str, soon: int
+) -> None:
+    """Whatever others remove while a map is written, each answer has its own rows."""
+    monkeypatch.setattr(maps, "_SOON_BYTES", soon)
+    commit(stored, answer(1, 1, row_count=3))
+    (first,) = every_answer(stored)
+    assert fetched(stored, [first]).height == 3
+    if removing == "a part":
+        again(stored).set_aside(first.part)
+    else:
+        again(stored).discard()
+        stored.begin(KEY, "gene", AT)
+    commit(stored, answer(2, 2, row_count=2))
+    (second,) = every_answer(stored)
+    assert second.part != first.part
+    assert fetched(stored, [second]).equals(rows_of([second]))
+    assert fetched(again(stored), every_answer(again(stored))).equals(rows_of([second]))
+    with pytest.raises(DamagedRows, match=first.part):
+        stored.rows([first])
+
+
+def test_a_part_that_has_the_name_of_another_one_has_rows_of_its_own(
+    stored: StoredMap,
+) -> None:
+    """Who knows a map from before it was removed is given none of what is there now."""
+    commit(stored, answer(1, 1, row_count=2))
+    (first,) = every_answer(stored)
+    other = again(stored)
+    other.discard()
+    other = again(stored)
+    other.begin(KEY, "gene", AT)
+    commit(other, answer(2, 2, row_count=2))
+    with pytest.raises(DamagedRows, match=first.part):
+        again(stored).rows([first])
+    # Who has the rows in memory has the right ones.
+    assert fetched(stored, [first]).equals(rows_of([first]))
 
 
 def test_what_was_put_together_meanwhile_is_looked_for_again(stored: StoredMap) -> None:

@@ -49,7 +49,7 @@ from usher_pipeline.persistence.spools import sync
 from usher_pipeline.records import Acceptance, Key, utc_from_text
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from datetime import datetime
     from pathlib import Path
 
@@ -168,9 +168,13 @@ class StoredMap:
         self.digest = digest
         self.folder = segments.folder / _MAPS / safe_name(name) / digest
         #: The frames of the parts that were read last.
-        self._held: OrderedDict[str, Packed] = OrderedDict()
+        self._held: OrderedDict[tuple[str, str], Packed] = OrderedDict()
         self._held_bytes = 0
         self._parts: dict[str, MapPart | None] = {}
+        #: Where the rows of answers begin in the parts that were read.
+        self._known: dict[str, tuple[MapPart, dict[tuple[str, int], int]]] = {}
+        #: The last number that was given to a part.
+        self._latest = 0
 
     @property
     def statement(self) -> MapStatement | None:
@@ -229,7 +233,7 @@ class StoredMap:
         """
         for _ in range(_LOOKS):
             try:
-                return self._all_rows(answers)
+                return [self.rows(block) for block in self.blocks(answers)]
             except DamagedRows as damage:
                 # One that others stand for may not be unlinked yet.
                 is_there = any(part.stem == damage.stem for part in self._whole())
@@ -238,11 +242,7 @@ class StoredMap:
                 # Who holds the map put parts together: the rows lie elsewhere.
                 now = self.index().answers
                 answers = [now.get(a.item, {}).get(a.code, a) for a in answers]
-        return self._all_rows(answers)
-
-    def _all_rows(self, answers: Sequence[Answer]) -> list[Packed]:
-        stems = {answer.part for answer in answers}
-        return [self.rows(block, stems) for block in self.blocks(answers)]
+        return [self.rows(block) for block in self.blocks(answers)]
 
     def blocks(self, answers: Sequence[Answer]) -> list[list[Answer]]:
         """Return answers with rows in their order, as many at a time as memory is for.
@@ -266,34 +266,36 @@ class StoredMap:
             size_bytes += sizes.get(answer.part, 0.0) * answer.row_count
         return found
 
-    def rows(self, block: Sequence[Answer], beside: Collection[str] = ()) -> Packed:
+    def rows(self, block: Sequence[Answer]) -> Packed:
         """Return the rows of some answers in their order.
 
         Args:
             block: One of `blocks`; of an empty one the columns alone.
-            beside: The parts of all answers that they will stand with, which know the types
-                of columns that have no values in these.
 
         Raises:
             DamagedRows: They are not those that were committed.
         """
         parts = {part.stem: part for part in self._whole()}
         for answer in block:
-            if answer.part not in parts:
+            part = parts.get(answer.part)
+            # Where a map was removed meanwhile, another part may have the name of one.
+            if part is None or self._places(part).get((answer.item, answer.at)) != answer.start:
                 raise DamagedRows(answer.part)
-        return self._block(block, parts, beside) if block else self._nothing(parts)
+        return self._block(block, parts) if block else self._nothing(parts)
 
-    def _block(
-        self,
-        answers: Sequence[Answer],
-        parts: Mapping[str, MapPart],
-        beside: Collection[str] = (),
-    ) -> Packed:
+    def _places(self, part: MapPart) -> dict[tuple[str, int], int]:
+        """Return where in a part the rows of each of its answers begin."""
+        known = self._known.get(part.stem)
+        if known is None or known[0] is not part:
+            places = {(answer.item, answer.at): answer.start for answer in part.answers}
+            known = self._known[part.stem] = part, places
+        return known[1]
+
+    def _block(self, answers: Sequence[Answer], parts: Mapping[str, MapPart]) -> Packed:
         from usher_pipeline.frames.streams import appended, taken
 
         stems = list(dict.fromkeys(answer.part for answer in answers))
-        known = [parts[stem] for stem in {*stems, *beside} if stem in parts]
-        packs = [self._typed(parts[stem], known) for stem in stems]
+        packs = [self._packed(parts[stem]) for stem in stems]
         offsets, offset = {}, 0
         for stem, packed in zip(stems, packs, strict=True):
             offsets[stem] = offset
@@ -314,57 +316,43 @@ class StoredMap:
         if not shown:
             raise DamagedRows("")
         widest = max(shown, key=lambda part: len(part.schema["sql_names"]))
-        return taken(self._typed(widest, shown), ())
-
-    def _typed(self, part: MapPart, others: Iterable[MapPart]) -> Packed:
-        """Return the rows of a part; a column without values has the type of others."""
-        from usher_pipeline.frames.streams import typed, untyped
-
-        packed = self._packed(part)
-        for other in sorted(others, key=lambda each: each.last, reverse=True):
-            lacking = set(untyped(packed)) if part.untyped else set()
-            if not lacking:
-                break
-            if other.columns == part.columns and lacking - set(other.untyped):
-                with suppress(DamagedRows):
-                    packed = typed(packed, self._packed(other))
-        return packed
+        return taken(self._packed(widest), ())
 
     def example(self, answers: Iterable[Answer]) -> Packed | None:
         """Return the columns that the rows of answers have, without rows; None if none came.
 
         Args:
-            answers: What is known of some items, of which the last one tells; where it has
-                no values the others do.
+            answers: What is known of some items, of which the last one tells.
         """
         from usher_pipeline.frames.streams import taken
 
-        with_rows = [answer for answer in answers if answer.row_count]
+        with_rows = (answer for answer in answers if answer.row_count)
         last = max(with_rows, key=lambda answer: answer.at, default=None)
-        stems = {answer.part for answer in with_rows}
-        parts = {part.stem: part for part in self._whole() if part.stem in stems}
-        if last is None or last.part not in parts:
-            return None
-        with suppress(DamagedRows):
-            return taken(self._typed(parts[last.part], parts.values()), ())
+        for part in self._whole():
+            if last is not None and part.stem == last.part:
+                with suppress(DamagedRows):
+                    return taken(self._packed(part), ())
         return None
 
     def _packed(self, part: MapPart) -> Packed:
-        held = self._held.get(part.stem)
+        # Another part may have its name by now, and has other rows.
+        place = part.stem, part.content
+        held = self._held.get(place)
         if held is None:
             held = self._read_rows(part)
-            self._hold(part.stem, held)
-        self._held.move_to_end(part.stem)
+            self._hold(place, held)
+        self._held.move_to_end(place)
         return held
 
-    def _hold(self, stem: str, packed: Packed) -> None:
-        self._held[stem] = packed
+    def _hold(self, place: tuple[str, str], packed: Packed) -> None:
+        self._drop(place)
+        self._held[place] = packed
         self._held_bytes += packed.table.nbytes
         while len(self._held) > 1 and self._held_bytes > _HELD_BYTES:
             self._drop(next(iter(self._held)))
 
-    def _drop(self, stem: str) -> None:
-        dropped = self._held.pop(stem, None)
+    def _drop(self, place: tuple[str, str]) -> None:
+        dropped = self._held.pop(place, None)
         if dropped is not None:
             self._held_bytes -= dropped.table.nbytes
 
@@ -587,7 +575,10 @@ class StoredMap:
         number = (whole[-1].last if whole else 0) + 1
         # What is damaged has a number as well, and so has what a killed writer left: who
         # sweeps that may be about to unlink it.
-        number = max([number, *(last + 1 for last in self._last_numbers())])
+        number = max([number, self._latest + 1, *(last + 1 for last in self._last_numbers())])
+        # Nor is one given twice, whatever is removed meanwhile: what was said of the first
+        # would be said of the second.
+        self._latest = number
         self._commit(packed, answers, number, number)
         with suppress(OSError):
             # It is committed, whether or not there is room to have it in fewer files.
@@ -602,7 +593,7 @@ class StoredMap:
         if packed is not None and part.nbytes <= _SOON_BYTES:
             # It is put together with others soon. There may be many of them, so that what
             # is larger is rather read again.
-            self._hold(part.stem, packed)
+            self._hold((part.stem, part.content), packed)
 
     def tidy(self) -> None:
         """Put the small parts at the end together, without what nobody asks for any more.
@@ -643,7 +634,8 @@ class StoredMap:
             for ending in PAIR:
                 (self.folder / f"{part.stem}{ending}").unlink(missing_ok=True)
             self._parts.pop(f"{part.stem}.items", None)
-            self._drop(part.stem)
+            self._drop((part.stem, part.content))
+            self._known.pop(part.stem, None)
         return True
 
     def _rows_of(self, answers: Sequence[Answer], tail: Sequence[MapPart]) -> Packed:
