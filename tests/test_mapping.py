@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
-import itertools
 import shutil
 import threading
 import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 import polars as pl
-import polars.testing
 import pyarrow as pa
 import pytest
 from hypothesis import given, settings
@@ -43,7 +41,7 @@ from usher_pipeline.errors import (
     UnsupportedFrameError,
     UsherWarning,
 )
-from usher_pipeline.persistence import PipelineStore, maps, publisher
+from usher_pipeline.persistence import PipelineStore, publisher
 from usher_pipeline.persistence.local import LocalBackend
 from usher_pipeline.persistence.maps import StoredMap
 from usher_pipeline.records import Blocked, Bypass, Hit, Miss, Reason
@@ -1576,59 +1574,17 @@ def test_rows_that_do_not_go_together_are_stored_and_told_of(api: Api) -> None:
     assert scan.refresh(["a", "b"]).columns == ["gene", "new", "year"]
 
 
-#: What items answer whose columns may be without values, as lists of JSON are read.
-SPARSE: Final = {
-    "none": {"gene": ["none"], "title": [None], "authors": [[]], "journal": [{"name": None}]},
-    "some": {"gene": ["some"], "title": ["Usher"], "authors": [[]], "journal": [{"name": "A"}]},
-    "all": {"gene": ["all"], "title": [None], "authors": [["X"]], "journal": [None]},
-}
+def test_a_column_without_values_is_told_how_to_have_a_type(api: Api) -> None:
+    """Polars gives it the type Null, with which no text goes together."""
 
+    def papers(gene: str) -> pl.DataFrame:
+        return pl.DataFrame({"gene": [gene], "title": [None if gene == "a" else "Usher"]})
 
-@pytest.mark.parametrize("genes", list(itertools.permutations(SPARSE)))
-@pytest.mark.parametrize("size", [1, 2, 3])
-@pytest.mark.parametrize("is_stored", [True, False])
-def test_a_column_without_values_has_the_type_of_the_others(
-    api: Api,
-    monkeypatch: pytest.MonkeyPatch,
-    genes: tuple[str, ...],
-    size: int,
-    *,
-    is_stored: bool,
-) -> None:
-    """Whatever came first, in one part, in several or in memory, they are put together."""
-    if not is_stored:
-        monkeypatch.setenv("USHER_DISABLE", "1")
-    monkeypatch.setattr(maps, "_SMALL_BYTES", 0)
-    api.papers = lambda gene: pl.DataFrame(SPARSE[gene])  # type: ignore[method-assign]
-    scan = papers_of(api).mapped(over="gene", workers=1)
-    scan(genes[:size])
-    frames = [pl.DataFrame(SPARSE[gene]) for gene in genes]
-    expected = pl.concat(frames, how="vertical_relaxed")
-    polars.testing.assert_frame_equal(scan(genes).drop("year"), expected)
-    again = scan(genes[::-1]).drop("year")
-    polars.testing.assert_frame_equal(again, pl.concat(expected[[n]] for n in (2, 1, 0)))
-
-
-def test_a_column_without_any_value_stays_without_a_type(api: Api) -> None:
-    """Where no item has a value nobody can know a type."""
-    api.papers = lambda gene: pl.DataFrame({"gene": [gene], "n": [None]})  # type: ignore[method-assign]
+    api.papers = papers  # type: ignore[method-assign]
     scan = papers_of(api).mapped(over="gene")
     scan(["a"])
-    assert scan(["a", "b"]).schema["n"] == pl.Null
-
-
-def test_a_refreshed_column_takes_no_type_of_what_it_replaces(api: Api) -> None:
-    """Types come from what stands in the result, and from nothing that was there before."""
-    value: Any = "two"
-    api.papers = lambda gene: pl.DataFrame(  # type: ignore[method-assign]
-        {"gene": [gene], "n": [value if gene == "b" else None]}
-    )
-    scan = papers_of(api).mapped(over="gene")
-    assert scan(["a", "b"]).schema["n"] == pl.String
-    value = 2
-    assert scan.refresh(["a", "b"])["n"].to_list() == [None, 2]
-    value = None
-    assert scan.refresh(["a", "b"]).schema["n"] == pl.Null
+    with pytest.raises(MapIncompleteError, match=r"state its type, as in pl\.DataFrame"):
+        scan(["a", "b"])
 
 
 def test_a_call_stops_where_no_rows_go_with_the_first(
@@ -1643,14 +1599,14 @@ def test_a_call_stops_where_no_rows_go_with_the_first(
         while len(api.asked) > 2 + stored_count() and time.monotonic() < deadline_s:
             # Each is committed before the next but one is asked.
             time.sleep(0.001)
-        return pl.DataFrame({"gene": [gene], "title": [1 if gene == "g0" else "Usher"]})
+        return pl.DataFrame({"gene": [gene], "title": [None if gene == "g0" else "Usher"]})
 
     def stored_count() -> int:
         return sum(pa.ipc.open_file(path).read_all().num_rows for path in MAPS.rglob("*.items"))
 
     api.papers = papers  # type: ignore[method-assign]
     scan = papers_of(api).mapped(over="gene")
-    with pytest.raises(UnsupportedFrameError, match="those before have Int64") as caught:
+    with pytest.raises(UnsupportedFrameError, match="state its type") as caught:
         scan([f"g{n}" for n in range(100)])
     assert any("papers stopped: " in note for note in caught.value.__notes__)
     assert len(api.asked) < 50

@@ -262,9 +262,8 @@ class Harvest:
         if not self._unsaved and self._stored is not None:
             while rest or not answers:
                 blocks = self._stored.blocks(rest)
-                stems = {answer.part for answer in self._spread.coverage.answers.values()}
                 try:
-                    packed = self._stored.rows(blocks[0], stems)
+                    packed = self._stored.rows(blocks[0])
                 except DamagedRows as damage:
                     rest = self._asked_again(damage, rest)
                     continue
@@ -286,44 +285,25 @@ class Harvest:
 
     def _mixed(self, answers: Sequence[Answer]) -> Iterator[Any]:
         """Yield rows of which some are in memory alone, item by item."""
-        from usher_pipeline.frames.streams import typed, untyped
-
         empty: list[Any] = []
         is_any = False
-        like = self._mixed_example(answers)
         for answer in answers:
             if answer.item in self._unsaved:
                 frame = self._unsaved[answer.item]
                 if not answer.row_count:
                     empty.append(frame)
                     continue
-                packed = _adapter(frame).to_arrow(frame)
             elif answer.row_count and self._stored is not None:
                 packed = self._stored.rows([answer])
+                frame = adapter_of_kind(packed.kind).from_arrow(packed.table, packed.schema)
             else:
                 continue
             is_any = True
-            if like is not None and untyped(packed):
-                packed = typed(packed, like)
-            yield adapter_of_kind(packed.kind).from_arrow(packed.table, packed.schema)
+            yield frame
         if not answers:
             raise self._no_items()
         if not is_any:
             yield max(empty, key=lambda frame: _adapter(frame).shape(frame)[1])
-
-    def _mixed_example(self, answers: Sequence[Answer]) -> Packed | None:
-        """Return the columns of rows that are in memory or stored, with all their types."""
-        from usher_pipeline.frames.streams import typed
-
-        like = None
-        if self._stored is not None:
-            like = self._stored.example(a for a in answers if a.item not in self._unsaved)
-        for answer in answers:
-            if answer.row_count and answer.item in self._unsaved:
-                frame = self._unsaved[answer.item]
-                head = _head(_adapter(frame).to_arrow(frame))
-                like = head if like is None else typed(like, head)
-        return like
 
     def _asked_again(self, damage: DamagedRows, rest: list[Answer]) -> list[Answer]:
         """Set damaged rows aside, ask for them again, and return what is still to come."""
@@ -721,23 +701,24 @@ class Harvest:
         return packed, answers
 
     def _packed(self) -> Packed | None:
-        from usher_pipeline.frames.streams import appended, typed, untyped
+        from usher_pipeline.frames.streams import appended
 
         frames = [waiting.frame for waiting in self._waiting if waiting.frame is not None]
         with_rows = [frame for frame in frames if _adapter(frame).shape(frame)[0]]
         if not with_rows:
             # The columns of what has no rows are better than none.
             return together(frames[:1]) if frames else None
-        packs = [_adapter(frame).to_arrow(frame) for frame in with_rows]
-        for each in packs:
-            _require_kind(each, (self._example or packs[0]).kind)
-        packed = appended(packs, _adapter(with_rows[0]))
+        packed = together(with_rows)
         _require_counted(packed)
         if self._example is not None:
-            packed = typed(packed, self._example)
+            _require_kind(packed, self._example.kind)
             appended([self._example, packed], adapter_of_kind(packed.kind))
-        if self._example is None or untyped(self._example):
-            self._example = _head(packed)
+        else:
+            self._example = replace(
+                packed,
+                table=packed.table.slice(0, 0),
+                schema=_emptied(packed.schema),
+            )
         return packed
 
     def _weed(self) -> None:
@@ -753,6 +734,9 @@ class Harvest:
                 of_it = [items[answer.item] for answer in waiting.answers]
                 self._counts["done"] -= len(of_it)
                 attempts = waiting.answers[0].attempts
+                if "Null" in problem.type_name:
+                    # It is all that polars can know of a column without values.
+                    problem = _with_null_told(problem)
                 self._unlike, self._unlike_count = problem, self._unlike_count + len(of_it)
                 waiting = _Waiting(None, self._failed(of_it, problem, attempts))  # noqa: PLW2901
             kept.append(waiting)
@@ -814,9 +798,12 @@ def _adapter(frame: Any) -> Any:
     return adapter
 
 
-def _head(packed: Packed) -> Packed:
-    """Return the columns of a packed frame, without rows."""
-    return replace(packed, table=packed.table.slice(0, 0), schema=_emptied(packed.schema))
+def _with_null_told(problem: UnsupportedFrameError) -> UnsupportedFrameError:
+    cure = (
+        "A column without any value has the type Null in polars: state its type, as in "
+        "pl.DataFrame(..., schema={...})."
+    )
+    return UnsupportedFrameError(problem.column, problem.type_name, cure)
 
 
 def _require_counted(packed: Packed) -> None:

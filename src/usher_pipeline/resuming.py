@@ -178,7 +178,7 @@ def stored_frame(unfinished: Unfinished) -> Any:
     Raises:
         CheckpointMissError: None are committed.
     """
-    packed = together(_committed(unfinished, unfinished.frame))
+    packed = together(_committed(unfinished, unfinished.frame), takes_types=True)
     return adapter_of_kind(packed.kind).from_arrow(packed.table, packed.schema)
 
 
@@ -409,9 +409,8 @@ def _joined(parts: Sequence[_Part]) -> Packed:
     packed = [part.frame for part in parts]
     if len(packed) == 1:
         return packed[0]  # type: ignore[no-any-return]
-    return together(
-        adapter_of_kind(each.kind).from_arrow(each.table, each.schema) for each in packed
-    )
+    frames = (adapter_of_kind(each.kind).from_arrow(each.table, each.schema) for each in packed)
+    return together(frames, takes_types=True)
 
 
 # --- what is there for a call -----------------------------------------------------------

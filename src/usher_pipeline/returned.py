@@ -193,7 +193,7 @@ class _Taken:
         if adapter.is_lazy:
             cure = "Yield frames with their values, or return the query itself."
             raise unsupported("frame 1", f"{adapter.kind}, a query", cure, first)
-        growing = Growing(adapter)
+        growing = Growing(adapter, takes_types=True)
 
         def alike() -> Iterator[Any]:
             yield first

@@ -3,7 +3,8 @@
 A query gives its rows in parts, and a generator yields frames. Each part is packed as a
 frame of its own; together they are the frame that one gets by putting them one below the
 other, and only what is told apart by rows may differ between them. A column of which a part
-has no value says nothing of its type, and takes that of the others.
+has no value says nothing of its type, and takes that of the parts before, where this is asked
+for.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
     from usher_pipeline.frames.contract import Adapter
 
-__all__ = ["Growing", "appended", "as_table", "coalesced", "taken", "typed", "untyped"]
+__all__ = ["Growing", "appended", "as_table", "coalesced", "taken"]
 
 #: Parts of fewer rows and bytes than these are put together before they are written.
 _ROWS: Final = 1 << 20
@@ -42,18 +43,27 @@ class Growing:
         adapter: That of the parts.
         kind: The kind of the whole; that of the parts unless given.
         tell_parts: Whether errors say which part it was, since somebody yielded them.
+        takes_types: Whether a column without values takes the type of the parts before.
 
     Attributes:
         described: Label and type of each column.
         last: The part that came last, if somebody yielded it.
     """
 
-    def __init__(self, adapter: Adapter, kind: str = "", *, tell_parts: bool = True) -> None:
+    def __init__(
+        self,
+        adapter: Adapter,
+        kind: str = "",
+        *,
+        tell_parts: bool = True,
+        takes_types: bool = False,
+    ) -> None:
         self.adapter = adapter
         self.kind = kind or adapter.kind
         self.described: tuple[tuple[str, str], ...] = ()
         self.last: tuple[Any, ...] = ()
         self._tell_parts = tell_parts
+        self._takes_types = takes_types
         self._count = 0
         self._row_count = 0
         self._schema: dict[str, Any] = {}
@@ -97,7 +107,7 @@ class Growing:
             packed = self.adapter.to_arrow(frame)
         except UnsupportedFrameError as problem:
             raise self._unsupported(problem.column, problem.type_name, problem.cure) from None
-        if self._count > 1:
+        if self._takes_types and self._count > 1:
             packed = _typed(packed, self._schema, self.arrow_schema)
         if self._count == 1:
             self._begin(packed)
@@ -165,7 +175,8 @@ class Growing:
                 had, has = types if is_told else ([first.type], [field.type])
                 what = f"{has[0]}, while those before have {had[0]}"
                 # What is written can not take a type any more.
-                cure = _STATE_IT if _is_open_to(first.type, field.type) else _CURE
+                is_told = self._takes_types and _is_open_to(first.type, field.type)
+                cure = _STATE_IT if is_told else _CURE
                 raise self._unsupported(f"column {names[position]!r}", what, cure)
         raise self._unsupported("its labels, index or attributes", "others than before", _CURE)
 
@@ -247,7 +258,6 @@ def appended(packs: Sequence[Packed], adapter: Adapter) -> Packed:
     """
     if len(packs) == 1:
         return packs[0]
-    packs = _alike(packs)
     first = packs[0]
     columns, arrow_schema = _of_columns(first.schema), first.table.schema
     is_alike = not any(has_dictionary(field.type) for field in arrow_schema) and all(
@@ -325,36 +335,6 @@ def _rows_alone(tables: list[pa.Table]) -> pa.Table:
 # --- columns without values -------------------------------------------------------------
 
 
-def untyped(packed: Packed) -> tuple[int, ...]:
-    """Return the places of the columns that no value gives a type, in full or in parts.
-
-    Of polars that is what has the type Null somewhere, as a list does that is always empty.
-    """
-    return tuple(
-        place for place, field in enumerate(packed.table.schema) if _is_untyped(field.type)
-    )
-
-
-def typed(packed: Packed, like: Packed) -> Packed:
-    """Return a packed frame, with types of another one where it has no values to give any.
-
-    Args:
-        packed: The frame.
-        like: One that may know more types of its columns.
-    """
-    return _typed(packed, like.schema, like.table.schema)
-
-
-def _alike(packs: Sequence[Packed]) -> Sequence[Packed]:
-    """Return packed frames, each with all types that the others know of its columns."""
-    if not any(map(untyped, packs)):
-        return packs
-    like = packs[0]
-    for packed in packs[1:]:
-        like = typed(like, packed)
-    return [like, *(typed(packed, like) for packed in packs[1:])]
-
-
 def _typed(packed: Packed, schema: Mapping[str, Any], arrow_schema: pa.Schema) -> Packed:
     dtypes = schema.get("dtypes", ())
     is_of_arrow = "table_schema" in schema
@@ -363,7 +343,9 @@ def _typed(packed: Packed, schema: Mapping[str, Any], arrow_schema: pa.Schema) -
         return packed
     columns, fields = list(packed.table.columns), list(packed.table.schema)
     stated = list(packed.schema.get("dtypes", ()))
-    for place in untyped(packed):
+    for place in range(len(fields)):
+        if not _is_untyped(fields[place].type):
+            continue
         wanted = arrow_schema.field(place)
         if wanted.type == fields[place].type or not _is_open_to(
             fields[place].type, wanted.type

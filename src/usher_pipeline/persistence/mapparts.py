@@ -125,7 +125,6 @@ class MapPart:
         row_count: How many there are.
         nbytes: How big they are in memory.
         size_bytes: How big their file is.
-        untyped: The places of columns that have no value that would give a type.
         answers: What is known of the items, in the order of the rows.
     """
 
@@ -137,7 +136,6 @@ class MapPart:
     row_count: int
     nbytes: int
     size_bytes: int
-    untyped: tuple[int, ...]
     answers: tuple[Answer, ...]
 
     @property
@@ -205,9 +203,8 @@ def commit_part(
         OSError: The folder can not be written; nothing was committed.
     """
     from usher_pipeline.fingerprint.frames import column_digests
-    from usher_pipeline.frames.streams import untyped
 
-    part = MapPart(first, last, "", {}, "", 0, 0, 0, (), ())
+    part = MapPart(first, last, "", {}, "", 0, 0, 0, ())
     if packed is not None:
         table, schema = packed.table, dict(packed.schema)
         part = replace(
@@ -217,7 +214,6 @@ def commit_part(
             content=combine(packed.kind, schema, column_digests(table)),
             nbytes=table.nbytes,
             size_bytes=_write(folder / f"{part.stem}{PAIR[1]}", table),
-            untyped=untyped(packed),
         )
     placed, start = [], 0
     for answer in answers:
@@ -230,8 +226,7 @@ def commit_part(
 
 def _about(part: MapPart) -> dict[str, Any]:
     names = ("kind", "schema", "content", "nbytes", "size_bytes")
-    plain = {name: getattr(part, name) for name in names}
-    return {**plain, "untyped": list(part.untyped), "rows": part.row_count}
+    return {**{name: getattr(part, name) for name in names}, "rows": part.row_count}
 
 
 def _write(path: Path, table: pa.Table) -> int:
@@ -334,7 +329,6 @@ def read_part(path: Path) -> MapPart | None:
         return MapPart(
             *(first, last, str(about["kind"]), dict(about["schema"]), str(about["content"])),
             *(int(about["rows"]), int(about["nbytes"]), int(about["size_bytes"])),
-            tuple(map(int, about["untyped"])),
             tuple(answers),
         )
     except (OSError, *ODD, MemoryError, RecursionError, pa.ArrowException):

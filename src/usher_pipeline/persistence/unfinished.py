@@ -308,7 +308,9 @@ class Unfinished:
             return parts
         elapsed_s = sum(part.reached.elapsed_s for part in tail)
         reached = replace(tail[-1].reached, elapsed_s=elapsed_s)
-        joined = self._commit(together(frames), reached, (tail[0].first, tail[-1].last))
+        joined = self._commit(
+            together(frames, takes_types=True), reached, (tail[0].first, tail[-1].last)
+        )
         for part in tail:
             # The pair that stands for it is committed; its own entry goes first.
             for ending in (".json", ".arrow"):
@@ -407,11 +409,12 @@ def _seal(spool: Spool, packed: Packed) -> None:
         raise spool.trouble
 
 
-def together(frames: Iterable[Any]) -> Packed:
+def together(frames: Iterable[Any], *, takes_types: bool = False) -> Packed:
     """Return frames of the same columns as one, the rows of one below those of the other.
 
     Args:
         frames: The frames; one at least.
+        takes_types: Whether a column without values takes the type of the frames before.
     """
     import pyarrow as pa
 
@@ -421,7 +424,7 @@ def together(frames: Iterable[Any]) -> Packed:
     first = next(each)
     adapter = adapter_for(first)
     assert adapter is not None  # noqa: S101 - whoever yielded it was asked
-    growing = Growing(adapter)
+    growing = Growing(adapter, takes_types=takes_types)
     tables: list[pa.Table] = [growing.add(first), *map(growing.add, each)]
     return Packed(pa.concat_tables(coalesced(tables)), growing.schema, growing.kind)
 
