@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
+import functools
 import os
 import statistics
 import subprocess
@@ -557,3 +559,121 @@ def test_what_is_put_into_a_library_later_counts() -> None:
             patch.setattr(statistics, "mean", seven)
             assert assert_recomputed(averaged).item() == 7
         assert assert_hit(averaged).item() == 0
+
+
+def test_special_methods_and_properties_of_a_mock_count() -> None:
+    """Whatever a mock is told in whatever way, and nothing that it tells itself."""
+    client = mock.MagicMock()
+    client.get.return_value.json.return_value = {"n": 1}
+    changes: dict[str, Callable[[], object]] = {
+        "a context": lambda: setattr(client.__enter__.return_value.get, "return_value", 2),
+        "a length": lambda: setattr(client.__len__, "return_value", 7),
+        "an item": lambda: setattr(client.__getitem__, "return_value", 8),
+        "a text": lambda: setattr(client.__str__, "return_value", "a client"),
+        "a private name": lambda: setattr(client, "_limit", 9),
+        "a property": lambda: setattr(type(client), "depth", mock.PropertyMock(return_value=1)),
+        "a sentinel": lambda: setattr(client.other, "return_value", mock.sentinel.other),
+        "an error": lambda: setattr(client.other, "side_effect", ValueError("x")),
+        "another error": lambda: setattr(client.other, "side_effect", ValueError("x")),
+        "answers in turn": lambda: setattr(client.other, "side_effect", [1, 2]),
+        "what is not there": lambda: delattr(client, "gone"),
+    }
+    with temporary_store():
+        assert_recomputed(requested, client)
+        for change in changes.values():
+            # What is used is no change.
+            len(client), str(client), bool(client), client == 1, hash(client), iter(client)
+            assert_hit(requested, client)
+            change()
+            assert_recomputed(requested, client)
+
+
+@pytest.mark.parametrize("spec", [dict, list, tuple, str, pl.DataFrame, Path])
+def test_a_mock_with_a_specification_is_a_mock(spec: type) -> None:
+    """It says that it is of the class that it stands for, and is none of it."""
+    client = mock.MagicMock(spec=spec)
+    with temporary_store():
+        given.explain(client)
+        assert_recomputed(given, client)
+        assert_hit(given, client)
+        assert client.mock_calls == []
+
+
+def lengthened(gene: str, count: int = 2) -> str:
+    """Return a longer name."""
+    return gene * count
+
+
+def test_a_mock_with_a_signature_is_an_argument() -> None:
+    """A function that stands for a mock is that mock, whatever defaults it seems to have."""
+    with temporary_store():
+        for number in (1, 2):
+            standing = mock.create_autospec(lengthened, return_value=number)
+            assert_recomputed(given, standing)
+            assert_hit(given, standing)
+
+
+@checkpoint(name="testing_given")
+def given(_: Any) -> pl.DataFrame:
+    """Return the same whatever it is given."""
+    return pl.DataFrame({"n": [1]})
+
+
+@checkpoint(name="testing_inside")
+def inside() -> pl.DataFrame:
+    """Return what a library says that the function itself imports."""
+    import statistics as figures
+    from statistics import median
+
+    return pl.DataFrame({"n": [figures.mean([0, 0]) + median([0])]})
+
+
+class Standing:
+    """Stands for a function of a library."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+
+    def __call__(self, _: list[int]) -> int:
+        """Return the number."""
+        return self.number
+
+    def method(self, _: list[int]) -> int:
+        """Return the number."""
+        return self.number
+
+
+PUT: Final[dict[str, Callable[[int], Any]]] = {
+    "a mock": lambda number: mock.Mock(return_value=number),
+    "an object": Standing,
+    "a method": lambda number: Standing(number).method,
+    "a partial": lambda number: functools.partial(Standing.method, Standing(number)),
+    "a lambda": lambda number: lambda _: number,
+}
+
+
+@pytest.mark.parametrize("name", ["mean", "median"])
+@pytest.mark.parametrize("what", PUT)
+def test_what_is_put_into_a_library_counts_within_a_function(what: str, name: str) -> None:
+    """Imports in the body of a function are looked through like those above it."""
+    with temporary_store():
+        assert assert_recomputed(inside).item() == 0
+        for number in (1, 2):
+            with mock.patch.object(statistics, name, PUT[what](number)):
+                assert assert_recomputed(inside).item() == number
+        assert assert_hit(inside).item() == 0
+
+
+def test_a_name_that_a_library_makes_late_is_watched() -> None:
+    """What a module gives on demand is noticed as well when something else is there."""
+
+    @checkpoint(name="testing_late")
+    def late() -> pl.DataFrame:
+        return pl.DataFrame({"n": [concurrent.futures.ProcessPoolExecutor.__name__]})
+
+    with temporary_store():
+        assert assert_recomputed(late).item() == "ProcessPoolExecutor"
+        standing = mock.Mock()
+        standing.__name__ = "standing"
+        with mock.patch("concurrent.futures.ProcessPoolExecutor", standing):
+            assert assert_recomputed(late).item() == "standing"

@@ -129,9 +129,10 @@ _MOST_BITS: Final = 14_000
 
 
 def _is_plain(value: Any, depth: int) -> bool:
-    if isinstance(value, (list, tuple, set, frozenset)):
+    if issubclass(type(value), _COLLECTIONS):
         items = list(value)[:5] if depth < _DEEPEST else [value]
-        own = type(value).__repr__ in _OWN_REPR and depth < _DEEPEST
+        representation: Any = type(value).__repr__
+        own = representation in _OWN_REPR and depth < _DEEPEST
         return own and all(_is_plain(item, depth + 1) for item in items)
     return value is None or type(value) in _SHOWN_TYPES or isinstance(value, PurePath)
 
@@ -170,6 +171,9 @@ def _held(value: Any, name: str) -> Any:
         return None
 
 
+_COLLECTIONS: Final = (list, tuple, set, frozenset)
+
+
 def _pieces(value: Any, inside: frozenset[int]) -> Iterator[str]:
     shape = _held(value, "shape")
     if isinstance(shape, tuple) and len(shape) == 2:  # noqa: PLR2004 - a table
@@ -180,11 +184,14 @@ def _pieces(value: Any, inside: frozenset[int]) -> Iterator[str]:
         yield _written(value)
     elif id(value) in inside:
         yield "…"
-    elif isinstance(value, dict):
+    elif issubclass(type(value), dict):
+        # By its type: mocks say that they are of the class that they stand for.
         yield from _listed(
             "{", ((f"{k!r}: ", k, v) for k, v in value.items()), "}", inside | {id(value)}
         )
-    elif isinstance(value, (list, tuple, set, frozenset)) and not hasattr(value, "_fields"):
+    elif issubclass(type(value), (list, tuple, set, frozenset)) and not hasattr(
+        value, "_fields"
+    ):
         opening, closing = _BRACKETS[next(k for k in _BRACKETS if isinstance(value, k))]
         is_pair = _is_secret_pair(value)
         names = ("", next(iter(value))) if is_pair else ("",) * len(value)

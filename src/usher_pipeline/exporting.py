@@ -84,10 +84,11 @@ def inputs_among(arguments: Mapping[str, Any]) -> tuple[list[Read], list[str]]:
 def _frames_in(value: Any, place: str) -> Iterator[tuple[str, Any]]:
     if is_frame(value):
         yield place, value
-    elif isinstance(value, Mapping):
+    # By their types: mocks say that they are of the class that they stand for.
+    elif issubclass(type(value), Mapping):
         for key, item in value.items():
             yield from _frames_in(item, f"{place}[{key!r}]" if place else str(key))
-    elif isinstance(value, (list, tuple)):
+    elif issubclass(type(value), (list, tuple)):
         for index, item in enumerate(value):
             yield from _frames_in(item, f"{place}[{index}]")
 

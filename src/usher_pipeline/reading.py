@@ -282,11 +282,13 @@ def _frames_within(values: list[Any]) -> Iterator[Any]:
 
 def _items(value: Any) -> list[Any]:
     """Return what a collection or an object holds; of code there are other ways to it."""
-    if isinstance(value, (list, tuple)):
+    # By its type: mocks say that they are of the class that they stand for.
+    kind = type(value)
+    if issubclass(kind, (list, tuple)):
         return list(value)
-    if isinstance(value, (type, ModuleType, FunctionType)):
+    if issubclass(kind, (type, ModuleType, FunctionType)):
         return []
-    inside = value if isinstance(value, Mapping) else held(value, "__dict__")
+    inside = value if issubclass(kind, Mapping) else held(value, "__dict__")
     return list(inside.values()) if isinstance(inside, Mapping) else []
 
 

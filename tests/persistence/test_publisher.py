@@ -534,6 +534,7 @@ def test_ctrl_c_while_the_interpreter_ends_hurries_what_is_published() -> None:
 def test_a_handler_of_ctrl_c_that_somebody_set_stays(monkeypatch: pytest.MonkeyPatch) -> None:
     """At the end only what Python itself would do is replaced."""
     monkeypatch.setattr(publisher._publisher, "thread", threading.current_thread())
+    monkeypatch.setattr(publisher._publisher, "is_hurried", False)
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         publisher._expect_hurry()
@@ -541,5 +542,11 @@ def test_a_handler_of_ctrl_c_that_somebody_set_stays(monkeypatch: pytest.MonkeyP
         signal.signal(signal.SIGINT, signal.default_int_handler)
         publisher._expect_hurry()
         assert signal.getsignal(signal.SIGINT) is publisher._hurry
+        publisher._hurry(signal.SIGINT, None)
+        assert publisher._publisher.is_hurried
+        # What is for others is raised as ever.
+        monkeypatch.setattr(publisher._publisher, "thread", None)
+        with pytest.raises(KeyboardInterrupt, match=r"^$"):
+            publisher._hurry(signal.SIGINT, None)
     finally:
         signal.signal(signal.SIGINT, before)

@@ -14,7 +14,7 @@ import pytest
 
 from usher_pipeline import checkpoint, load, run
 from usher_pipeline.errors import OptionError, StoreBusyError
-from usher_pipeline.persistence import PipelineStore, maps, publisher
+from usher_pipeline.persistence import PipelineStore, mapparts, maps, publisher
 from usher_pipeline.persistence.entries import GONE
 from usher_pipeline.persistence.local import LocalBackend
 from usher_pipeline.persistence.maps import maps_of
@@ -575,6 +575,37 @@ def test_only_items_of_a_damaged_part_are_asked_again(
         told = squares.mapped(over="number").explain([4, 3, 2, 1])
         assert f"{count} of 4 items are to ask" in str(told)
         assert squares.mapped(over="number")([4, 3, 2, 1])["square"].to_list() == [16, 9, 4, 1]
+
+
+@pytest.mark.parametrize(
+    "error", [OSError(24, "Too many open files"), MemoryError("none left")]
+)
+def test_a_part_that_can_not_be_read_just_now_stays(
+    mapped: LocalBackend, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    """What the machine has no room for says nothing of what is stored."""
+
+    def failing(_: Path) -> Any:
+        raise error
+
+    (stored,) = maps_of(mapped.segments, "verified_items")
+    stored.examine(stored.stems()[0])
+    whole = mapparts.read_part
+
+    def read(path: Path) -> Any:
+        with monkeypatch.context() as patch:
+            patch.setattr(mapparts, "Mapped", mapped_files)
+            return whole(path)
+
+    mapped_files = vars(mapparts)["Mapped"]
+    monkeypatch.setattr(maps, "read_part", read)
+    monkeypatch.setattr(mapparts, "Mapped", failing)
+    findings = verify(mapped, ["verified_items"]).findings
+    assert {finding.outcome for finding in findings} == {"left where it is"}
+    assert all("it could not be read" in finding.problem for finding in findings)
+    monkeypatch.undo()
+    assert verify(mapped).is_whole
+    assert maps_of(mapped.segments, "verified_items")[0].stems() == stored.stems()
 
 
 def test_a_damaged_part_that_can_not_be_moved_is_said(

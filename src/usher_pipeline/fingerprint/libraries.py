@@ -267,8 +267,13 @@ def _url(encoder: Encoder, url: Any) -> None:
 
 # --- mocks ------------------------------------------------------------------------------
 
-#: Identity → a mock that is alive, and what stands for it in this process.
-_MOCKS: Final[dict[int, tuple[weakref.ref[Any], str]]] = {}
+#: Identity → a mock that is alive, what stands for it in this process, and what it was told
+#: that has no value of its own: identity → that and its name.
+_MOCKS: Final[dict[int, tuple[weakref.ref[Any], str, dict[int, tuple[Any, str]]]]] = {}
+#: What a mock keeps for itself.
+_OF_MOCKS: Final = ("_mock_", "_spec_", "method_calls", "_is_coroutine", "__")
+#: Values that say all that there is to them.
+_PLAIN: Final = (str, bytes, int, float, complex, bool, list, tuple, dict, set, frozenset)
 
 
 def _mock(encoder: Encoder, mock: Any) -> None:
@@ -277,12 +282,12 @@ def _mock(encoder: Encoder, mock: Any) -> None:
     What it stands for can be anything, so that no two of them are equal.
     """
     encoder.text(b"v", type_name(type(mock).__bases__[0]))
-    encoder.text(b"s", _identity_of(mock))
+    encoder.text(b"s", _known(mock)[1])
     told = list(_told(mock, "", set()))
     encoder.count(b"", len(told))
     for path, _ in told:
         encoder.text(b"s", path)
-    encoder.nested(mock, told)
+    encoder.nested(mock, ((path, _faithful(mock, value)) for path, value in told))
 
 
 def mock_behind(value: Any) -> Any:
@@ -291,49 +296,85 @@ def mock_behind(value: Any) -> Any:
     Args:
         value: Anything; such functions are what ``autospec=True`` makes.
     """
-    found = vars(value).get("mock") if type(value) is types.FunctionType else value
-    return found if belongs_to(type(found), "unittest.mock", "NonCallableMock") else None
+    if type(value) is not types.FunctionType:
+        return value if _is_mock(value) else None
+    found = vars(value).get("mock")
+    return found if _is_mock(found) and vars(found).get("_mock_delegate") is value else None
 
 
-def _identity_of(mock: Any) -> str:
+def _is_mock(value: Any) -> bool:
+    return belongs_to(type(value), "unittest.mock", "NonCallableMock")
+
+
+def _known(mock: Any) -> tuple[weakref.ref[Any], str, dict[int, tuple[Any, str]]]:
     known = _MOCKS.get(id(mock))
     if known is None or known[0]() is not mock:
         # Another one may get its place in memory, but not its name.
-        place, name = id(mock), uuid4().hex
-        known = _MOCKS[place] = (weakref.ref(mock, lambda _: _MOCKS.pop(place, None)), name)
-    return known[1]
+        place = id(mock)
+        held = weakref.ref(mock, lambda _: _MOCKS.pop(place, None))
+        known = _MOCKS[place] = held, uuid4().hex, {}
+    return known
+
+
+def _faithful(mock: Any, value: Any) -> Any:
+    """Return what says all of a value that a mock was told, else a name for that very one."""
+    if isinstance(value, (*_PLAIN, types.FunctionType, type)) or adapter_for(value) is not None:
+        return value
+    names = _known(mock)[2]
+    # It is kept, so that nothing else gets its identity while the mock is there.
+    return names.setdefault(id(value), (value, uuid4().hex))[1]
 
 
 def _told(mock: Any, path: str, seen: set[int]) -> Iterator[tuple[str, Any]]:
     """Yield what somebody told a mock to answer, and those that it answers with.
 
-    It is read from where mocks keep it, since whoever asks a mock makes it answer. Methods
-    such as ``__len__`` are left out: a mock tells these to itself when it is used.
+    It is read from where mocks keep it, since whoever asks a mock makes it answer; what they
+    tell themselves when they are used is left out.
     """
     if id(mock) in seen:
         return
     seen.add(id(mock))
-    own = vars(mock)
+    # Copies: other threads may use it meanwhile.
+    own, children = dict(vars(mock)), dict(vars(mock).get("_mock_children") or {})
     delegate = own.get("_mock_delegate")
-    answers = {
-        "return_value": own.get("_mock_return_value"),
-        "side_effect": own.get("_mock_side_effect"),
-        **(vars(delegate) if isinstance(delegate, types.FunctionType) else {}),
-    }
-    plain = {name: value for name, value in own.items() if name[0] != "_"}
+    answers = dict(vars(delegate)) if isinstance(delegate, types.FunctionType) else own
+    prefix = "" if answers is not own else "_mock_"
     within = {
-        **{name: child for name, child in own.get("_mock_children", {}).items() if name},
-        **{name: value for name, value in plain.items() if name != "method_calls"},
-        "return_value": answers["return_value"],
-        "side_effect": answers["side_effect"],
+        **{n: v for n, v in vars(type(mock)).items() if not n.startswith(_OF_MOCKS)},
+        **{n: v for n, v in own.items() if not n.startswith(_OF_MOCKS)},
+        **{str(name): child for name, child in children.items()},
+        "()": answers.get(f"{prefix}return_value"),
+        "side_effect": answers.get(f"{prefix}side_effect"),
         "wraps": own.get("_mock_wraps"),
+        "spec": own.get("_spec_class"),
     }
     for name, value in sorted(within.items()):
-        if belongs_to(type(value), "unittest.mock", "NonCallableMock"):
-            if name[:2] != "__":
-                yield from _told(value, f"{path}.{name}", seen)
-        elif value is not None and type(value).__module__ != "unittest.mock":
-            yield f"{path}.{name}", value
+        at = f"{path}.{name}"
+        if _is_mock(value):
+            told = list(_told(value, at, seen))
+            yield from told if name[:2] != "__" else _without_defaults(mock, name, at, told)
+        elif type(value).__module__ == "unittest.mock":
+            if str(value) not in ("sentinel.DEFAULT", "sentinel.MISSING"):
+                yield at, str(value)
+        elif value is not None:
+            yield at, value
+
+
+def _without_defaults(
+    mock: Any, name: str, path: str, told: list[tuple[str, Any]]
+) -> Iterator[tuple[str, Any]]:
+    """Yield what a special method of a mock was told by others than the mock itself."""
+    module = sys.modules["unittest.mock"]
+    answers = dict(getattr(module, "_return_values", {}))
+    calculated = getattr(module, "_calculate_return_value", {}).get(name)
+    if calculated is not None:
+        answers[name] = calculated(mock)
+    for place, value in told:
+        is_own = getattr(value, "__module__", None) == "unittest.mock"
+        default = answers.get(name)
+        is_default = value is default or (type(value) in (str, int) and value == default)
+        if not is_own and not (is_default and place == f"{path}.()"):
+            yield place, value
 
 
 # --- zones ------------------------------------------------------------------------------

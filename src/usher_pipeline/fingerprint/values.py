@@ -505,7 +505,11 @@ def _derived(encoder: Encoder, value: Any) -> None:
 
 
 def _code(encoder: Encoder, value: Any) -> None:
-    encoder.code(value)
+    mock = libraries.mock_behind(value)
+    if mock is None:
+        encoder.code(value)
+    else:
+        encoder.value(mock)
 
 
 def _checkpoint(encoder: Encoder, value: Any) -> None:

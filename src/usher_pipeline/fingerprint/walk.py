@@ -407,7 +407,8 @@ class _Walk:
 
     def follow_defaults(self, node: _Node, function: Any) -> None:
         names = function.__code__.co_varnames[: function.__code__.co_argcount]
-        plain = function.__defaults__ or ()
+        # Anybody may have given a function more of them than it takes arguments.
+        plain = (function.__defaults__ or ())[-len(names) :] if names else ()
         defaults = dict(zip(names[len(names) - len(plain) :], plain, strict=True))
         for name, value in sorted((defaults | (function.__kwdefaults__ or {})).items()):
             self.edge(node, f"default {name}", value)
@@ -506,17 +507,25 @@ class _Walk:
         for depth, step in enumerate(chain[1:], 2):
             # Asking the module itself might make it import something.
             value = vars(found).get(step, MISSING)
-            if value is MISSING:
-                return
             # Somebody may put something there later.
             self.watch(vars(found), step, value)
-            is_code = isinstance(value, (types.FunctionType, type))
-            if mock_behind(value) is not None or (is_code and is_owned(value, self.ownership)):
+            if self.is_put(value):
                 self.edge(node, ".".join(chain[:depth]), value)
                 return
             if not isinstance(value, types.ModuleType):
                 return
             found = value
+
+    def is_put(self, value: Any) -> bool:
+        """Tell whether what a library has under a name is the user's, or a mock."""
+        if mock_behind(value) is not None:
+            return True
+        if isinstance(value, partial):
+            return self.is_put(value.func)
+        if isinstance(value, types.MethodType):
+            return self.is_put(value.__self__) or self.is_put(value.__func__)
+        is_code = isinstance(value, (types.FunctionType, type))
+        return is_owned(value if is_code else type(value), self.ownership)
 
     def follow_chain(self, node: _Node, chain: tuple[str, ...], module: Any) -> None:
         found = module
@@ -536,6 +545,7 @@ class _Walk:
         for module_name, level, name, local in sorted(uses.imports):
             module = self.import_first_party(module_name, level, space)
             if module is None:
+                self.follow_import_of_library(node, module_name, name, local, uses)
                 continue
             if name == "*":
                 self.edge(node, f"import {module_name}", module)
@@ -547,6 +557,21 @@ class _Walk:
                 is_renamed = local != module_name.partition(".")[0]
                 start = module if is_renamed else sys.modules[local]
                 self.follow_module(node, local, start, uses)
+
+    def follow_import_of_library(
+        self, node: _Node, module_name: str, name: str, local: str, uses: syntax.Names
+    ) -> None:
+        """Follow what was put into a library that a function imports inside itself."""
+        module = sys.modules.get(module_name)
+        if module is None or self.ownership.owns_loaded(module):
+            return
+        if name:
+            self.follow_put(node, (module_name, name), module)
+            return
+        is_renamed = local != module_name.partition(".")[0]
+        start = module if is_renamed else sys.modules[local]
+        for chain in sorted(chain for chain in uses.chains if chain[0] == local):
+            self.follow_put(node, chain, start)
 
     def import_first_party(
         self, name: str, level: int, space: dict[str, Any]

@@ -45,7 +45,8 @@ def adapter_for(value: object) -> Adapter | None:
     for kind in _MODULES:
         library, _, name = kind.partition(".")
         frame_class = getattr(sys.modules.get(library), name, None)
-        if isinstance(frame_class, type) and isinstance(value, frame_class):
+        # By its type: mocks say that they are of the class that they stand for.
+        if isinstance(frame_class, type) and issubclass(type(value), frame_class):
             return adapter_of_kind(kind)
     return None
 

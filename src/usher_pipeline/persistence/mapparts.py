@@ -11,6 +11,7 @@ import json
 import math
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, timedelta
+from errno import EACCES, EMFILE, ENFILE, ENOMEM, EPERM
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from uuid import uuid4
 
@@ -37,6 +38,7 @@ __all__ = [
     "PartFacts",
     "commit_part",
     "is_of_another_version",
+    "is_passing",
     "read_part",
     "read_rows",
     "seen_files",
@@ -46,6 +48,8 @@ __all__ = [
 PAIR: Final = (".items", ".rows")
 
 _FORMAT: Final = 1
+#: Too many files are open, there is no memory, or somebody may not read.
+_PASSING: Final = (EMFILE, ENFILE, ENOMEM, EACCES, EPERM)
 #: What the metadata of a file of items is under.
 _ABOUT: Final = b"usher_pipeline"
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -159,12 +163,14 @@ class PartFacts(NamedTuple):
         item_count: How many answers it has; 0 if that can not be read.
         seen: What the disk said of its items and of its rows before they were read; None
             for a file that is not there.
+        trouble: Why it could not be read, if that says nothing of the part itself.
     """
 
     stem: str
     problem: str
     item_count: int
     seen: tuple[os.stat_result | None, ...]
+    trouble: str = ""
 
     @property
     def size_bytes(self) -> int:
@@ -333,6 +339,16 @@ def read_part(path: Path) -> MapPart | None:
         )
     except (OSError, *ODD, MemoryError, RecursionError, pa.ArrowException):
         return None
+
+
+def is_passing(problem: BaseException | None) -> bool:
+    """Tell whether a file could not be read for a reason that does not lie in the file.
+
+    Args:
+        problem: What was raised.
+    """
+    is_of_machine = isinstance(problem, OSError) and problem.errno in _PASSING
+    return is_of_machine or isinstance(problem, MemoryError)
 
 
 def seen_files(folder: Path, stem: str) -> tuple[os.stat_result | None, ...]:

@@ -32,6 +32,7 @@ from usher_pipeline.persistence.mapparts import (
     PartFacts,
     commit_part,
     is_of_another_version,
+    is_passing,
     read_part,
     read_rows,
     seen_files,
@@ -419,17 +420,25 @@ class StoredMap:
         """
         seen = seen_files(self.folder, stem)
         path = self.folder / f"{stem}.items"
-        part = self._part(path.name)
+        try:
+            path.open("rb").close()
+            part = self._part(path.name)
+        except (OSError, MemoryError) as problem:
+            # It is not known whether it is damaged.
+            return PartFacts(stem, "", 0, seen, str(problem))
         if part is None:
-            problem = "" if is_of_another_version(path) else "its items can not be read"
-            return PartFacts(stem, problem, 0, seen)
-        problem = ""
+            said = "" if is_of_another_version(path) else "its items can not be read"
+            return PartFacts(stem, said, 0, seen)
+        said = ""
         if part.kind:
             try:
                 read_rows(self.folder, part)
-            except DamagedRows:
-                problem = "its rows are not what was stored"
-        return PartFacts(stem, problem, len(part.answers), seen)
+            except DamagedRows as damage:
+                if is_passing(damage.__cause__):
+                    trouble = str(damage.__cause__)
+                    return PartFacts(stem, "", len(part.answers), seen, trouble)
+                said = "its rows are not what was stored"
+        return PartFacts(stem, said, len(part.answers), seen)
 
     def set_seen_aside(self, facts: PartFacts) -> Path | None:
         """Set a damaged part aside, if it is still what was examined.

@@ -28,6 +28,7 @@ from usher_pipeline.persistence import engine
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
+    from types import FrameType
 
     from usher_pipeline.persistence.local import LocalBackend
 
@@ -215,7 +216,7 @@ def _expect_hurry() -> None:
 
     It would leave the thread to come back from DuckDB when there is no interpreter any more.
     """
-    if _publisher.thread is None or signal.getsignal(signal.SIGINT) is not _RAISES:
+    if signal.getsignal(signal.SIGINT) is not _RAISES:
         return
     # Some other thread may end the interpreter, which may not say what signals do.
     with suppress(ValueError):
@@ -225,10 +226,16 @@ def _expect_hurry() -> None:
 _RAISES: Final = signal.default_int_handler
 
 
-def _hurry(*_: object) -> None:
-    _publisher.is_hurried = True
-    # Whoever presses it again wants the process to be gone, which harms no store.
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
+def _hurry(number: int, frame: FrameType | None) -> None:
+    if _publisher.thread is None:
+        # It is for somebody else, who goes on after the main thread.
+        _RAISES(number, frame)
+    elif not _publisher.is_hurried:
+        _publisher.is_hurried = True
+    else:
+        # Whoever presses it again wants the process to be gone, which harms no store.
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        os.kill(os.getpid(), signal.SIGINT)
 
 
 def _start_again() -> None:

@@ -270,6 +270,11 @@ def _look_at_map(look: _Look, stored: StoredMap) -> None:
     look.map_count += 1
     for stem in stored.stems():
         facts = stored.examine(stem)
+        if facts.trouble:
+            outcome = "left where it is"
+            problem = f"it could not be read: {facts.trouble}"
+            look.findings.append(Finding(stored.name, stored.digest, "part", problem, outcome))
+            continue
         if not facts.problem:
             look.size_bytes += facts.size_bytes
             continue
