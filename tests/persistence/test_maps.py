@@ -1212,6 +1212,16 @@ def test_rows_that_are_gone_are_damage(stored: StoredMap) -> None:
     assert reader.stems() == []
 
 
+def test_a_part_that_went_meanwhile_is_no_damage(stored: StoredMap) -> None:
+    """What others put together, or removed, is not set aside."""
+    commit(stored, answer(1, 1, row_count=1))
+    reader = again(stored)
+    (stem,) = reader.stems()
+    (stored.folder / f"{stem}.items").unlink()
+    assert reader.set_seen_aside(reader.examine(stem)) is None
+    assert (stored.folder / f"{stem}.rows").exists()
+
+
 def test_a_part_that_came_in_the_place_of_a_damaged_one_stays(stored: StoredMap) -> None:
     """What was committed after the look is not what was looked at."""
     commit(stored, answer(1, 1, row_count=1))

@@ -423,6 +423,9 @@ class StoredMap:
         try:
             path.open("rb").close()
             part = self._part(path.name)
+        except FileNotFoundError:
+            # Another part stands for it by now, or it was removed.
+            return PartFacts(stem, "it is gone", 0, (None, None))
         except (OSError, MemoryError) as problem:
             # It is not known whether it is damaged.
             return PartFacts(stem, "", 0, seen, str(problem))
