@@ -141,7 +141,11 @@ def checkpoint_of(name: str, entry: Entry | None, module: str = "") -> Any:
 def printing_aside() -> Iterator[None]:
     """Let what code of the user prints go to stderr: the output is that of the command."""
     with redirect_stdout(sys.stderr):
-        yield
+        try:
+            yield
+        finally:
+            # Whoever prints expects of no stream that what stands in it is held back.
+            sys.stderr.flush()
 
 
 def _imported(module: str) -> str:
