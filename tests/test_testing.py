@@ -588,6 +588,23 @@ def test_special_methods_and_properties_of_a_mock_count() -> None:
             assert_recomputed(requested, client)
 
 
+def test_a_mock_that_answers_in_two_places_counts_in_both() -> None:
+    """That it is told of once already hides no other one that comes in its second place."""
+    client, answer = mock.Mock(), mock.Mock()
+    answer.json.return_value = {"n": 1}
+    client.get.return_value = client.again.return_value = answer
+    with temporary_store():
+        assert_recomputed(requested, client)
+        assert_hit(requested, client)
+        client.get.return_value = mock.Mock()
+        client.get.return_value.json.return_value = {"n": 1}
+        assert_recomputed(requested, client)
+        client.get.return_value = answer
+        assert_hit(requested, client)
+        client.again.return_value = mock.Mock()
+        assert_recomputed(requested, client)
+
+
 @pytest.mark.parametrize("spec", [dict, list, tuple, str, pl.DataFrame, Path])
 def test_a_mock_with_a_specification_is_a_mock(spec: type) -> None:
     """It says that it is of the class that it stands for, and is none of it."""

@@ -283,7 +283,7 @@ def _mock(encoder: Encoder, mock: Any) -> None:
     """
     encoder.text(b"v", type_name(type(mock).__bases__[0]))
     encoder.text(b"s", _known(mock)[1])
-    told = list(_told(mock, "", set()))
+    told = list(_told(mock, "", {}))
     encoder.count(b"", len(told))
     for path, _ in told:
         encoder.text(b"s", path)
@@ -325,15 +325,17 @@ def _faithful(mock: Any, value: Any) -> Any:
     return names.setdefault(id(value), (value, uuid4().hex))[1]
 
 
-def _told(mock: Any, path: str, seen: set[int]) -> Iterator[tuple[str, Any]]:
+def _told(mock: Any, path: str, seen: dict[int, str]) -> Iterator[tuple[str, Any]]:
     """Yield what somebody told a mock to answer, and those that it answers with.
 
     It is read from where mocks keep it, since whoever asks a mock makes it answer; what they
     tell themselves when they are used is left out.
     """
     if id(mock) in seen:
+        # It answers in several places, each of which somebody may give another one.
+        yield path, f"the mock at {seen[id(mock)]!r}"
         return
-    seen.add(id(mock))
+    seen[id(mock)] = path
     # Copies: other threads may use it meanwhile.
     own, children = dict(vars(mock)), dict(vars(mock).get("_mock_children") or {})
     delegate = own.get("_mock_delegate")

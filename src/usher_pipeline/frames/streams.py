@@ -175,8 +175,8 @@ class Growing:
                 had, has = types if is_told else ([first.type], [field.type])
                 what = f"{has[0]}, while those before have {had[0]}"
                 # What is written can not take a type any more.
-                is_told = self._takes_types and _is_open_to(first.type, field.type)
-                cure = _STATE_IT if is_told else _CURE
+                is_late = self._takes_types and _is_open_to(first.type, field.type)
+                cure = _STATE_IT if is_late else _CURE
                 raise self._unsupported(f"column {names[position]!r}", what, cure)
         raise self._unsupported("its labels, index or attributes", "others than before", _CURE)
 
@@ -336,28 +336,25 @@ def _rows_alone(tables: list[pa.Table]) -> pa.Table:
 
 
 def _typed(packed: Packed, schema: Mapping[str, Any], arrow_schema: pa.Schema) -> Packed:
-    dtypes = schema.get("dtypes", ())
+    """Return a packed frame with types of others where it has no values to give any."""
+    fields = list(packed.table.schema)
+    untyped = [place for place, field in enumerate(fields) if _is_untyped(field.type)]
+    # A table of Arrow has the types that somebody stated.
     is_of_arrow = "table_schema" in schema
-    if is_of_arrow or packed.schema.get("sql_names") != schema.get("sql_names"):
-        # A table of Arrow has the types that somebody stated.
+    if not untyped or is_of_arrow or packed.schema["sql_names"] != schema["sql_names"]:
         return packed
-    columns, fields = list(packed.table.columns), list(packed.table.schema)
-    stated = list(packed.schema.get("dtypes", ()))
-    for place in range(len(fields)):
-        if not _is_untyped(fields[place].type):
-            continue
+    columns, stated = list(packed.table.columns), list(packed.schema["dtypes"])
+    for place in untyped:
         wanted = arrow_schema.field(place)
-        if wanted.type == fields[place].type or not _is_open_to(
-            fields[place].type, wanted.type
-        ):
+        if not _is_open_to(fields[place].type, wanted.type):
             continue
         try:
             columns[place] = columns[place].cast(wanted.type)
         except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
             # Whoever puts them together says what does not fit.
             continue
-        fields[place], stated[place] = wanted, dtypes[place]
-    table = pa.Table.from_arrays(columns, schema=pa.schema(fields)) if columns else packed.table
+        fields[place], stated[place] = wanted, schema["dtypes"][place]
+    table = pa.Table.from_arrays(columns, schema=pa.schema(fields))
     return Packed(table, {**packed.schema, "dtypes": stated}, packed.kind)
 
 

@@ -12,6 +12,7 @@ import math
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, timedelta
 from errno import EACCES, EMFILE, ENFILE, ENOMEM, EPERM
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from uuid import uuid4
 
@@ -116,7 +117,7 @@ class Answer(NamedTuple):
         return Failure(self.value, error_type, message, self.attempts, self.answered_at)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class MapPart:
     """A committed pair: some rows, and the items that they are of.
 
@@ -152,6 +153,11 @@ class MapPart:
         """The kind of frame and the names of its columns; other rows have others."""
         names: Sequence[object] = self.schema["sql_names"] if self.kind else ()
         return (self.kind, *map(str, names))
+
+    @cached_property
+    def places(self) -> dict[tuple[str, int], int]:
+        """Where its rows of an answer begin, by the item and the number of the answer."""
+        return {(answer.item, answer.at): answer.start for answer in self.answers}
 
 
 class PartFacts(NamedTuple):

@@ -172,8 +172,6 @@ class StoredMap:
         self._held: OrderedDict[tuple[str, str], Packed] = OrderedDict()
         self._held_bytes = 0
         self._parts: dict[str, MapPart | None] = {}
-        #: Where the rows of answers begin in the parts that were read.
-        self._known: dict[str, tuple[MapPart, dict[tuple[str, int], int]]] = {}
         #: The last number that was given to a part.
         self._latest = 0
 
@@ -280,17 +278,9 @@ class StoredMap:
         for answer in block:
             part = parts.get(answer.part)
             # Where a map was removed meanwhile, another part may have the name of one.
-            if part is None or self._places(part).get((answer.item, answer.at)) != answer.start:
+            if part is None or part.places.get((answer.item, answer.at)) != answer.start:
                 raise DamagedRows(answer.part)
         return self._block(block, parts) if block else self._nothing(parts)
-
-    def _places(self, part: MapPart) -> dict[tuple[str, int], int]:
-        """Return where in a part the rows of each of its answers begin."""
-        known = self._known.get(part.stem)
-        if known is None or known[0] is not part:
-            places = {(answer.item, answer.at): answer.start for answer in part.answers}
-            known = self._known[part.stem] = part, places
-        return known[1]
 
     def _block(self, answers: Sequence[Answer], parts: Mapping[str, MapPart]) -> Packed:
         from usher_pipeline.frames.streams import appended, taken
@@ -647,7 +637,6 @@ class StoredMap:
                 (self.folder / f"{part.stem}{ending}").unlink(missing_ok=True)
             self._parts.pop(f"{part.stem}.items", None)
             self._drop((part.stem, part.content))
-            self._known.pop(part.stem, None)
         return True
 
     def _rows_of(self, answers: Sequence[Answer], tail: Sequence[MapPart]) -> Packed:
