@@ -592,17 +592,15 @@ def test_a_mock_that_answers_in_two_places_counts_in_both() -> None:
     """That it is told of once already hides no other one that comes in its second place."""
     client, answer = mock.Mock(), mock.Mock()
     answer.json.return_value = {"n": 1}
-    client.get.return_value = client.again.return_value = answer
+    client.first.return_value = client.second.return_value = answer
     with temporary_store():
-        assert_recomputed(requested, client)
-        assert_hit(requested, client)
-        client.get.return_value = mock.Mock()
-        client.get.return_value.json.return_value = {"n": 1}
-        assert_recomputed(requested, client)
-        client.get.return_value = answer
-        assert_hit(requested, client)
-        client.again.return_value = mock.Mock()
-        assert_recomputed(requested, client)
+        assert_recomputed(given, client)
+        assert_hit(given, client)
+        for place in (client.first, client.second):
+            place.return_value = mock.Mock()
+            assert_recomputed(given, client)
+            place.return_value = answer
+            assert_hit(given, client)
 
 
 @pytest.mark.parametrize("spec", [dict, list, tuple, str, pl.DataFrame, Path])
