@@ -9,6 +9,7 @@ import pytest
 from nbclient.exceptions import CellExecutionError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from tests.conftest import Notebook
@@ -54,12 +55,14 @@ print(_last["outcome"], _last["reason"], sep=": ")
 
 
 @pytest.fixture
-def notebook(kernel: Notebook, tmp_path: Path) -> Notebook:
-    """Return a notebook with nothing but the extension, in a folder and store of its own."""
+def notebook(kernel: Notebook, tmp_path: Path) -> Iterator[Notebook]:
+    """Yield a notebook with nothing but the extension, in a folder and store of its own."""
     kernel.run(f"import os\nos.chdir({str(tmp_path)!r})")
     kernel.run(FIRST)
     kernel.run(f"configure(store={str(tmp_path / 'store.duckdb')!r})")
-    return kernel
+    yield kernel
+    # What it warned of, and the functions that it keeps, are those of this test.
+    kernel.run("%unload_ext usher_pipeline")
 
 
 def explained(notebook: Notebook, cell: str) -> str:
