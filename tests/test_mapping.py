@@ -41,8 +41,9 @@ from usher_pipeline.errors import (
     UnsupportedFrameError,
     UsherWarning,
 )
-from usher_pipeline.persistence import PipelineStore, publisher
+from usher_pipeline.persistence import PipelineStore, mapparts, publisher
 from usher_pipeline.persistence.local import LocalBackend
+from usher_pipeline.persistence.mapped import Mapped
 from usher_pipeline.persistence.maps import StoredMap
 from usher_pipeline.records import Blocked, Bypass, Hit, Miss, Reason
 
@@ -1085,6 +1086,32 @@ def test_what_is_damaged_is_asked_again(api: Api) -> None:
         assert genes_in(scan(["a", "b", "c"])) == ["a", "b", "c"]
     assert api.told() == ["a", "b", "c"]
     assert list(Path("store.checkpoints", ".damaged").rglob("*.rows"))
+
+
+@pytest.mark.parametrize("error", [OSError(24, "Too many open files"), MemoryError("none")])
+def test_rows_that_can_not_be_read_just_now_are_not_asked_again(
+    api: Api, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    """A machine without room is no damage: the call says so, and all stays as it was."""
+    scan = papers_of(api).mapped(over="gene")
+    scan(["a", "b"])
+    Path("store.checkpoints", "papers").rename("elsewhere")
+    api.told()
+
+    def mapped(path: Path) -> Mapped:
+        if path.suffix == ".rows":
+            raise error
+        return Mapped(path)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(mapparts, "Mapped", mapped)
+        for read in (scan, lambda genes: scan.partial()):
+            said = r"rows of part \S+ can not be read just now \(.*(Too many|none)"
+            with pytest.raises(StoreError, match=said):
+                read(["a", "b"])
+    assert not Path("store.checkpoints", ".damaged").exists()
+    assert genes_in(scan(["a", "b"])) == ["a", "b"]
+    assert api.told() == []
 
 
 def test_a_disk_that_is_full_costs_nothing_of_the_result(

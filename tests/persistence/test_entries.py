@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -14,10 +15,12 @@ from usher_pipeline.persistence.entries import (
     is_entry_name,
     is_gone,
     is_of_another_version,
+    is_passing,
     read_entry,
     read_json,
     schema_from_text,
     schema_text,
+    unread,
     write_json,
 )
 from usher_pipeline.records import ENTRY_FORMAT
@@ -84,3 +87,37 @@ def test_a_schema_comes_back_whatever_the_layout() -> None:
     views = pa.schema([("n", pa.int64()), ("gene", pa.string_view())])
     assert schema_from_text(schema_text(plain)).equals(plain)
     assert schema_from_text(schema_text(views)).types == plain.types
+
+
+def test_a_file_is_told_from_a_machine_that_has_no_room(tmp_path: Path) -> None:
+    """Where too many files are open that is said; of a file that is not there nothing is."""
+    path = tmp_path / "a.json"
+    write_json(path, {})
+    os.mkfifo(tmp_path / "pipe")
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (0, limits[1]))
+    try:
+        said = unread(path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+    assert "Too many open files" in said
+    assert unread(path) == unread(tmp_path / "none.json") == unread(tmp_path / "pipe") == ""
+
+
+@pytest.mark.parametrize(
+    ("problem", "is_of_machine"),
+    [
+        (OSError(24, "Too many open files"), True),
+        (PermissionError(13, "Permission denied"), True),
+        (MemoryError(), True),
+        (pa.ArrowMemoryError("malloc of size 2 ** 62 failed"), False),
+        (OSError(5, "Input/output error"), False),
+        (OSError("no errno"), False),
+        (pa.ArrowInvalid("no file"), False),
+    ],
+)
+def test_damage_is_told_from_trouble_of_the_machine(
+    problem: Exception, *, is_of_machine: bool
+) -> None:
+    """What Arrow says of sizes in a file may come of damage; a disk that fails is damage."""
+    assert is_passing(problem) is is_of_machine

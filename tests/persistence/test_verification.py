@@ -14,7 +14,14 @@ import pytest
 
 from usher_pipeline import checkpoint, load, run
 from usher_pipeline.errors import OptionError, StoreBusyError
-from usher_pipeline.persistence import PipelineStore, mapparts, maps, publisher
+from usher_pipeline.persistence import (
+    PipelineStore,
+    mapparts,
+    maps,
+    publisher,
+    segments,
+    verification,
+)
 from usher_pipeline.persistence.entries import GONE
 from usher_pipeline.persistence.local import LocalBackend
 from usher_pipeline.persistence.maps import maps_of
@@ -521,6 +528,61 @@ def test_an_older_result_does_not_answer_for_a_damaged_entry(
         assert isinstance(labelled.explain(3), Miss)
 
 
+NO_ROOM = [OSError(24, "Too many open files"), MemoryError("none left")]
+
+
+@pytest.mark.parametrize("error", NO_ROOM)
+def test_a_segment_that_can_not_be_read_just_now_stays(
+    backend: LocalBackend, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    """What the machine has no room for is no damage: it is said, and nothing is moved."""
+
+    def failing(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(segments, "Opened", failing)
+    findings = verify(backend).findings
+    assert {finding.outcome for finding in findings} == {"left where it is"}
+    assert [finding.problem for finding in findings] == [f"it could not be read: {error}"] * 2
+    assert not any(finding.aside for finding in findings)
+    monkeypatch.undo()
+    assert verify(backend).is_whole
+    assert len(backend.segments.recent(NAME)) == 2
+
+
+def test_an_entry_that_can_not_be_read_just_now_stays(
+    backend: LocalBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An entry that could not be opened is said; it is not taken for a damaged one."""
+    monkeypatch.setattr(verification, "unread", lambda _: "too many files")
+    findings = verify(backend).findings
+    assert {finding.half for finding in findings} == {"entry"}
+    assert {finding.problem for finding in findings} == {"it could not be read: too many files"}
+    monkeypatch.undo()
+    assert verify(backend).is_whole
+
+
+@pytest.mark.parametrize("error", NO_ROOM)
+def test_a_damaged_entry_stays_while_its_segment_can_not_be_read(
+    backend: LocalBackend, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    """What the database could make good is not given up for a machine without room."""
+    path = backend.segments.segment(entry_of(backend, 300)).with_suffix(".json")
+    path.write_bytes(b"no entry")
+
+    def failing(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(segments, "Opened", failing)
+    found = {finding.half for finding in verify(backend).findings}
+    assert found == {"segment"}
+    assert path.read_bytes() == b"no entry"
+    monkeypatch.undo()
+    (finding,) = verify(backend).findings
+    assert finding.outcome == "written again from the database"
+    assert verify(backend).is_whole
+
+
 # --- maps -------------------------------------------------------------------------------
 
 
@@ -577,9 +639,7 @@ def test_only_items_of_a_damaged_part_are_asked_again(
         assert squares.mapped(over="number")([4, 3, 2, 1])["square"].to_list() == [16, 9, 4, 1]
 
 
-@pytest.mark.parametrize(
-    "error", [OSError(24, "Too many open files"), MemoryError("none left")]
-)
+@pytest.mark.parametrize("error", NO_ROOM)
 def test_a_part_that_can_not_be_read_just_now_stays(
     mapped: LocalBackend, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:

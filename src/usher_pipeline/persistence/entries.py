@@ -8,6 +8,7 @@ import os
 import re
 import stat
 from dataclasses import astuple
+from errno import EACCES, EMFILE, ENFILE, ENOMEM, EPERM
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 from uuid import uuid4
@@ -31,14 +32,18 @@ __all__ = [
     "is_formed_key",
     "is_gone",
     "is_of_another_version",
+    "is_passing",
     "read_entry",
     "read_json",
     "schema_from_text",
     "schema_text",
+    "unread",
     "write_json",
     "write_note",
 ]
 
+#: Too many files are open, there is no memory, or somebody may not read.
+_PASSING: Final = (EMFILE, ENFILE, ENOMEM, EACCES, EPERM)
 ENTRY_NAME: Final = re.compile(r"(?P<key>[0-9a-f]{32})-(?P<number>\d+)\.json")
 
 
@@ -172,6 +177,32 @@ def is_of_another_version(path: Path) -> bool:
     """Tell whether a file holds an entry in a format that this library does not read."""
     found = read_json(path).get("format")
     return isinstance(found, int) and found != ENTRY_FORMAT
+
+
+def is_passing(problem: BaseException | None) -> bool:
+    """Tell whether a file could not be read for a reason that does not lie in the file.
+
+    Args:
+        problem: What was raised.
+    """
+    if isinstance(problem, OSError):
+        return problem.errno in _PASSING
+    # Arrow says of a damaged file, with an error of its own, that it takes all memory.
+    return type(problem) is MemoryError
+
+
+def unread(path: Path) -> str:
+    """Return why a file can not be read just now; empty if that is not it.
+
+    Args:
+        path: The file, which need not be there.
+    """
+    try:
+        # Of a pipe nobody may write to the other end.
+        os.close(os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0)))
+    except OSError as problem:
+        return str(problem) if is_passing(problem) else ""
+    return ""
 
 
 #: The entries that were read last, each with the state of its file.

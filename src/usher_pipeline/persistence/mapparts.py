@@ -11,7 +11,6 @@ import json
 import math
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, timedelta
-from errno import EACCES, EMFILE, ENFILE, ENOMEM, EPERM
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from uuid import uuid4
@@ -19,6 +18,7 @@ from uuid import uuid4
 from usher_pipeline.errors import Failure
 from usher_pipeline.fingerprint.content import combine
 from usher_pipeline.frames import Packed
+from usher_pipeline.persistence.entries import is_passing
 from usher_pipeline.persistence.mapped import Mapped
 from usher_pipeline.persistence.parting import ODD
 from usher_pipeline.persistence.spools import sync
@@ -39,7 +39,6 @@ __all__ = [
     "PartFacts",
     "commit_part",
     "is_of_another_version",
-    "is_passing",
     "read_part",
     "read_rows",
     "seen_files",
@@ -49,8 +48,6 @@ __all__ = [
 PAIR: Final = (".items", ".rows")
 
 _FORMAT: Final = 1
-#: Too many files are open, there is no memory, or somebody may not read.
-_PASSING: Final = (EMFILE, ENFILE, ENOMEM, EACCES, EPERM)
 #: What the metadata of a file of items is under.
 _ABOUT: Final = b"usher_pipeline"
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -347,16 +344,6 @@ def read_part(path: Path) -> MapPart | None:
         return None
 
 
-def is_passing(problem: BaseException | None) -> bool:
-    """Tell whether a file could not be read for a reason that does not lie in the file.
-
-    Args:
-        problem: What was raised.
-    """
-    is_of_machine = isinstance(problem, OSError) and problem.errno in _PASSING
-    return is_of_machine or isinstance(problem, MemoryError)
-
-
 def seen_files(folder: Path, stem: str) -> tuple[os.stat_result | None, ...]:
     """Return what the disk says of the two files of a part; None for one that is not there.
 
@@ -383,6 +370,7 @@ def read_rows(folder: Path, part: MapPart) -> Packed:
 
     Raises:
         DamagedRows: They are not those that were committed.
+        OSError, MemoryError: They can not be read just now; that says nothing of the rows.
     """
     from usher_pipeline.fingerprint.frames import column_digests
 
@@ -393,6 +381,8 @@ def read_rows(folder: Path, part: MapPart) -> Packed:
         content = combine(part.kind, part.schema, column_digests(table))
         is_whole = table.num_rows == part.row_count and content == part.content
     except Exception as problem:  # what stands in files may make anything raise
+        if is_passing(problem):
+            raise
         raise DamagedRows(part.stem) from problem
     if not is_whole:
         raise DamagedRows(part.stem)

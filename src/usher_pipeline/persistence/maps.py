@@ -21,10 +21,10 @@ from itertools import chain
 from typing import TYPE_CHECKING, Any, Final
 from uuid import uuid4
 
-from usher_pipeline.errors import UnsupportedFrameError
+from usher_pipeline.errors import StoreError, UnsupportedFrameError
 from usher_pipeline.fingerprint.content import combine
 from usher_pipeline.frames import Packed, adapter_of_kind
-from usher_pipeline.persistence.entries import is_formed_key, read_json, write_json
+from usher_pipeline.persistence.entries import is_formed_key, read_json, unread, write_json
 from usher_pipeline.persistence.mapindex import index_of
 from usher_pipeline.persistence.mapparts import (
     PAIR,
@@ -32,7 +32,6 @@ from usher_pipeline.persistence.mapparts import (
     PartFacts,
     commit_part,
     is_of_another_version,
-    is_passing,
     read_part,
     read_rows,
     seen_files,
@@ -229,6 +228,7 @@ class StoredMap:
 
         Raises:
             DamagedRows: They are not those that were committed.
+            StoreError: They can not be read just now.
         """
         for _ in range(_LOOKS):
             try:
@@ -273,6 +273,7 @@ class StoredMap:
 
         Raises:
             DamagedRows: They are not those that were committed.
+            StoreError: They can not be read just now.
         """
         parts = {part.stem: part for part in self._whole()}
         for answer in block:
@@ -350,7 +351,12 @@ class StoredMap:
     def _read_rows(self, part: MapPart) -> Packed:
         from usher_pipeline.frames.streams import taken
 
-        found = read_rows(self.folder, part)
+        try:
+            found = read_rows(self.folder, part)
+        except (OSError, MemoryError) as problem:
+            what = f"the rows of part {part.stem} can not be read just now ({problem})"
+            cure = "Nothing was changed. Call again when the machine has room for them."
+            raise StoreError(self.folder, what, cure) from problem
         try:
             # A schema that does not fit, or that another version of a library does not
             # know, is met here and not where the rows are wanted.
@@ -410,14 +416,15 @@ class StoredMap:
         """
         seen = seen_files(self.folder, stem)
         path = self.folder / f"{stem}.items"
-        try:
-            path.open("rb").close()
-            part = self._part(path.name)
-        except FileNotFoundError:
+        if not path.exists():
             # Another part stands for it by now, or it was removed.
             return PartFacts(stem, "it is gone", 0, (None, None))
-        except (OSError, MemoryError) as problem:
+        if trouble := unread(path):
             # It is not known whether it is damaged.
+            return PartFacts(stem, "", 0, seen, trouble)
+        try:
+            part = self._part(path.name)
+        except MemoryError as problem:
             return PartFacts(stem, "", 0, seen, str(problem))
         if part is None:
             said = "" if is_of_another_version(path) else "its items can not be read"
@@ -426,11 +433,10 @@ class StoredMap:
         if part.kind:
             try:
                 read_rows(self.folder, part)
-            except DamagedRows as damage:
-                if is_passing(damage.__cause__):
-                    trouble = str(damage.__cause__)
-                    return PartFacts(stem, "", len(part.answers), seen, trouble)
+            except DamagedRows:
                 said = "its rows are not what was stored"
+            except (OSError, MemoryError) as problem:
+                return PartFacts(stem, "", len(part.answers), seen, str(problem))
         return PartFacts(stem, said, len(part.answers), seen)
 
     def set_seen_aside(self, facts: PartFacts) -> Path | None:
@@ -626,7 +632,7 @@ class StoredMap:
         if any(part.kind for part in tail):
             try:
                 packed = self._rows_of(wanted, tail)
-            except (DamagedRows, UnsupportedFrameError):
+            except (DamagedRows, StoreError, UnsupportedFrameError):
                 # What is damaged may not be hidden within what is not, and rows of other
                 # code may have other columns.
                 return False

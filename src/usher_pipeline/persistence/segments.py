@@ -30,6 +30,7 @@ from usher_pipeline.persistence.entries import (
     ENTRY_NAME,
     entry_anew,
     is_entry_name,
+    is_passing,
     read_entry,
     read_json,
     schema_text,
@@ -459,7 +460,11 @@ class Segments:
         return any(each[0] != path.name for each in every)
 
     def examine(self, entry: Entry) -> bool | None:
-        """Tell whether a segment is whole, read and digested anew; None if there is none."""
+        """Tell whether a segment is whole, read and digested anew; None if there is none.
+
+        Raises:
+            OSError, MemoryError: It can not be read just now; that says nothing of it.
+        """
         import pyarrow as pa
 
         try:
@@ -470,7 +475,9 @@ class Segments:
             return opened.fits() and opened.digests() == digests
         except FileNotFoundError:
             return None
-        except (OSError, ValueError, LookupError, MemoryError, pa.ArrowException):
+        except (OSError, ValueError, LookupError, MemoryError, pa.ArrowException) as problem:
+            if is_passing(problem):
+                raise
             return False
 
     def facts(self, entry: Entry) -> tuple[os.stat_result, os.stat_result | None] | None:

@@ -20,6 +20,7 @@ from usher_pipeline.persistence.entries import (
     entry_anew,
     is_gone,
     is_of_another_version,
+    unread,
     write_json,
 )
 from usher_pipeline.persistence.findings import Finding, Verified
@@ -43,6 +44,8 @@ if TYPE_CHECKING:
 __all__ = ["verify"]
 
 _GONE: Final = "gone; the next call computes it"
+_LEFT: Final = "left where it is"
+_UNREAD: Final = "it could not be read: "
 
 
 @dataclass(slots=True)
@@ -175,13 +178,23 @@ def _replace_table(look: _Look, row: Row, problem: str, mirrored: list[Entry]) -
 
 def _entry_in(look: _Look, path: Path, row: Row | None) -> Entry | None:
     """Return the entry in a file, made good from the database if it is damaged."""
+    name, key = unquote(path.parent.name), path.stem.partition("-")[0]
+    if trouble := unread(path):
+        # It is not known whether it is damaged.
+        look.findings.append(Finding(name, key, "entry", _UNREAD + trouble, _LEFT))
+        return None
     entry = entry_anew(path)
     if entry is not None or not path.exists() or is_of_another_version(path) or is_gone(path):
         return entry
     segments = look.backend.segments
     mirrored = entry_of(row)
-    name, key = unquote(path.parent.name), path.stem.partition("-")[0]
-    if mirrored is not None and mirrored.stem == path.stem and segments.examine(mirrored):
+    intact, trouble = None, ""
+    if mirrored is not None and mirrored.stem == path.stem:
+        intact, trouble = _tried(lambda: segments.examine(mirrored))
+    if trouble:
+        look.findings.append(Finding(name, key, "segment", _UNREAD + trouble, _LEFT))
+        return None
+    if mirrored is not None and intact:
         aside, trouble = _tried(lambda: segments.set_aside(path))
         if not trouble:
             write_json(path, mirrored.to_json())
@@ -203,11 +216,15 @@ def _is_served(look: _Look, entry: Entry, row: Row | None, table_problem: str) -
     """Look at the segment of an entry; tell whether the result is there in the end."""
     segments = look.backend.segments
     seen = segments.facts(entry)
-    intact = segments.examine(entry)
+    intact, trouble = _tried(lambda: segments.examine(entry))
     if seen is None or segments.facts(entry) is None:
         # Somebody removed the result while we looked, or gave its number to another one.
         return False
     look.result_count += 1
+    if trouble:
+        # It is not known whether it is damaged.
+        look.found(entry, "segment", _UNREAD + trouble, _LEFT, "")
+        return False
     if intact:
         look.size_bytes += seen[1].st_size if seen[1] is not None else 0
         return True
@@ -271,9 +288,8 @@ def _look_at_map(look: _Look, stored: StoredMap) -> None:
     for stem in stored.stems():
         facts = stored.examine(stem)
         if facts.trouble:
-            outcome = "left where it is"
-            problem = f"it could not be read: {facts.trouble}"
-            look.findings.append(Finding(stored.name, stored.digest, "part", problem, outcome))
+            problem = _UNREAD + facts.trouble
+            look.findings.append(Finding(stored.name, stored.digest, "part", problem, _LEFT))
             continue
         if not facts.problem:
             look.size_bytes += facts.size_bytes
@@ -291,7 +307,8 @@ def _look_at_map(look: _Look, stored: StoredMap) -> None:
 
 def _tried(act: Callable[[], Any]) -> tuple[Any, str]:
     """Return what an action gave, and why it could not be done."""
-    troubles: tuple[type[Exception], ...] = (OSError, StoreError, *engine.errors())
+    room = (OSError, MemoryError)
+    troubles: tuple[type[Exception], ...] = (*room, StoreError, *engine.errors())
     try:
         return act(), ""
     except StoreBusyError:
