@@ -482,17 +482,27 @@ def test_a_handler_of_the_end_starts_no_thread() -> None:
     assert (done.returncode, done.stdout, done.stderr) == (0, "[]\n", "")
 
 
-#: Ends while something is published, which takes until somebody presses Ctrl-C.
+#: Ends while something is published, which takes until somebody presses Ctrl-C. What is
+#: pressed just before the main thread begins to wait would be heard when that is over.
 ENDING: Final = """
-import signal, sys, time
+import os, signal, sys, time
 import polars as pl
 from usher_pipeline import checkpoint
 from usher_pipeline.persistence import publisher
 from usher_pipeline.persistence.local import LocalBackend
 
+def state():
+    with open(f"/proc/self/task/{os.getpid()}/status") as file:
+        return [line for line in file if line.startswith(("State:\tS", "voluntary_ctxt"))]
+
+def is_waiting():
+    before = state()
+    time.sleep(0.05)
+    return len(before) == 2 and state() == before
+
 def publish(self, *args):
     deadline_s = time.monotonic() + 30
-    while signal.getsignal(signal.SIGINT) is not publisher._hurry:
+    while signal.getsignal(signal.SIGINT) is not publisher._hurry or not is_waiting():
         assert time.monotonic() < deadline_s
         time.sleep(0.01)
     print("ending", flush=True)
