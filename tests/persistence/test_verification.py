@@ -639,6 +639,52 @@ def test_only_items_of_a_damaged_part_are_asked_again(
         assert squares.mapped(over="number")([4, 3, 2, 1])["square"].to_list() == [16, 9, 4, 1]
 
 
+def test_a_map_whose_statement_is_damaged_keeps_its_items(
+    mapped: LocalBackend, tmp_path: Path
+) -> None:
+    """What says what a map is is set aside and said; its parts are looked at all the same."""
+    (stored,) = maps_of(mapped.segments, "verified_items")
+    path = stored.folder / "map.json"
+    path.write_text("{")
+    stem = stored.stems()[0]
+    asked = stored.examine(stem).item_count
+    (stored.folder / f"{stem}.rows").write_bytes(b"no rows")
+    assert verify(mapped, [NAME]).findings == ()
+    found = verify(mapped, ["verified_items"])
+    assert [(f.name, f.key, f.half) for f in found.findings] == [
+        ("verified_items", stored.digest, "map"),
+        ("verified_items", stored.digest, "part"),
+    ]
+    assert found.map_count == 1
+    first = found.findings[0]
+    assert first.problem == "what it says of the map can not be read"
+    assert "keeps the items" in first.outcome
+    assert Path(first.aside).read_text() == "{"
+    assert verify(mapped).is_whole
+    with run(store=tmp_path / "store.duckdb"):
+        told = str(squares.mapped(over="number").explain([4, 3, 2, 1]))
+        assert f"{asked} of 4 items are to ask" in told
+        assert squares.mapped(over="number")([4, 3, 2, 1])["square"].to_list() == [16, 9, 4, 1]
+    assert verify(mapped).map_count == 1
+
+
+@pytest.mark.parametrize("is_newer", [True, False])
+def test_a_statement_that_is_not_damaged_stays(
+    mapped: LocalBackend, monkeypatch: pytest.MonkeyPatch, *, is_newer: bool
+) -> None:
+    """One of a newer version of the library, or that can not be opened just now, stays."""
+    (stored,) = maps_of(mapped.segments, "verified_items")
+    path = stored.folder / "map.json"
+    path.write_text('{"format": 2}' if is_newer else "{")
+    if not is_newer:
+        monkeypatch.setattr(maps, "unread", lambda _: "too many files")
+    before = path.read_text()
+    findings = verify(mapped, ["verified_items"]).findings
+    assert {f.outcome for f in findings} <= {"left where it is"}
+    assert any(f.half == "map" for f in findings) is not is_newer
+    assert path.read_text() == before
+
+
 @pytest.mark.parametrize("error", NO_ROOM)
 def test_a_part_that_can_not_be_read_just_now_stays(
     mapped: LocalBackend, monkeypatch: pytest.MonkeyPatch, error: Exception

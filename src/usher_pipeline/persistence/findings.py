@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Finding", "Half", "Verified"]
 
-#: What of a result can be damaged, and the parts of which the items of a map are stored.
-Half: TypeAlias = Literal["segment", "entry", "table", "part"]
+#: What of a result can be damaged; a part has items of a map, whose statement is "map".
+Half: TypeAlias = Literal["segment", "entry", "table", "part", "map"]
 
 _HEAD: Final = ("name", "half", "problem", "outcome", "set aside as")
 
@@ -25,9 +25,10 @@ class Finding:
 
     Attributes:
         name: The checkpoint.
-        key: The digest of the key; of a part that of what the items of its map have in
+        key: The digest of the key; for a map that of what the items of its map have in
             common.
-        half: What is damaged: the segment, the entry or the table, or a part of a map.
+        half: What is damaged: the segment, the entry or the table, or a part of a map, or what
+            says of a map what it is.
         problem: What is wrong, as a clause.
         outcome: What became of the result, as a clause.
         aside: Where the damaged thing is now: a path, or the name of a table; empty if there

@@ -19,6 +19,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from itertools import chain
 from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import unquote
 from uuid import uuid4
 
 from usher_pipeline.errors import StoreError, UnsupportedFrameError
@@ -64,6 +65,7 @@ __all__ = [
     "code_of",
     "every_map",
     "maps_of",
+    "unstated",
 ]
 
 #: Where all maps of a store lie.
@@ -439,6 +441,19 @@ class StoredMap:
                 return PartFacts(stem, "", len(part.answers), seen, str(problem))
         return PartFacts(stem, said, len(part.answers), seen)
 
+    def set_statement_aside(self) -> Path | None:
+        """Set a damaged statement aside; return where it is, or None if it was gone.
+
+        Raises:
+            OSError: It can not be moved.
+        """
+        return self.segments.set_aside(self.folder / _MAP)
+
+    @property
+    def statement_trouble(self) -> str:
+        """Why the statement can not be read just now; empty if that is not it."""
+        return unread(self.folder / _MAP)
+
     def set_seen_aside(self, facts: PartFacts) -> Path | None:
         """Set a damaged part aside, if it is still what was examined.
 
@@ -725,6 +740,24 @@ def every_map(segments: Segments) -> Iterator[tuple[Path, StoredMap | None]]:
         statement = MapStatement.from_json(read_json(folder / _MAP))
         if statement is not None and is_of(folder, statement.key.name):
             yield folder, StoredMap(segments, statement.key.name, folder.name)
+
+
+def unstated(segments: Segments) -> Iterator[StoredMap]:
+    """Yield the maps whose statement is there and is none that any version could read.
+
+    The next call of such a map makes a new one; what it said of older code is not known.
+
+    Args:
+        segments: The sealed results of the store.
+    """
+    for folder, is_gone in folders_in(segments.folder / _MAPS):
+        path, name = folder / _MAP, unquote(folder.parent.name)
+        if is_gone or not path.is_file() or not is_of(folder, name):
+            continue
+        stated = read_json(path)
+        is_newer = isinstance(stated.get("format"), int) and stated["format"] != _FORMAT
+        if MapStatement.from_json(stated) is None and not is_newer:
+            yield StoredMap(segments, name, folder.name)
 
 
 def maps_of(segments: Segments, name: str, over: str = "") -> list[StoredMap]:

@@ -24,7 +24,7 @@ from usher_pipeline.persistence.entries import (
     write_json,
 )
 from usher_pipeline.persistence.findings import Finding, Verified
-from usher_pipeline.persistence.maps import every_map
+from usher_pipeline.persistence.maps import every_map, unstated
 from usher_pipeline.persistence.places import safe_name
 from usher_pipeline.persistence.sweeping import leftovers
 from usher_pipeline.persistence.tables import entry_of
@@ -44,6 +44,10 @@ if TYPE_CHECKING:
 __all__ = ["verify"]
 
 _GONE: Final = "gone; the next call computes it"
+_STATED: Final = (
+    "the next call writes it anew and keeps the items; of older code they have to be accepted "
+    "again"
+)
 _LEFT: Final = "left where it is"
 _UNREAD: Final = "it could not be read: "
 
@@ -99,6 +103,10 @@ def verify(backend: LocalBackend, names: Iterable[str] | None = None) -> Verifie
         _look_at(look, folder, rows.get(folder))
     for _, stored in every_map(backend.segments):
         if stored is not None and (names is None or stored.name in names):
+            _look_at_map(look, stored)
+    for stored in unstated(backend.segments):
+        if names is None or stored.name in names:
+            _look_at_statement(look, stored)
             _look_at_map(look, stored)
     orphans = [each.path for each in leftovers(backend.segments) if each.kind == "orphan"]
     shown = [f"{p.parent.name}/{p.stem}" for p in orphans if p.parent.name in folders]
@@ -280,6 +288,18 @@ def _has_older(look: _Look, entry: Entry) -> bool:
 
 
 # --- maps -------------------------------------------------------------------------------
+
+
+def _look_at_statement(look: _Look, stored: StoredMap) -> None:
+    """Set aside what says of a map what it is, and can not be read; the next call says it."""
+    if stored.statement_trouble:
+        aside, outcome, problem = None, _LEFT, _UNREAD + stored.statement_trouble
+    else:
+        aside, trouble = _tried(stored.set_statement_aside)
+        outcome = f"left where it is: {trouble}" if trouble else _STATED
+        problem = "what it says of the map can not be read"
+    finding = Finding(stored.name, stored.digest, "map", problem, outcome, str(aside or ""))
+    look.findings.append(finding)
 
 
 def _look_at_map(look: _Look, stored: StoredMap) -> None:
