@@ -152,8 +152,11 @@ def test_who_cancels_a_call_cancels_the_function() -> None:
     """The function is cancelled, the key is free, and nothing is stored."""
     seen: list[str] = []
 
-    @checkpoint(name="slow", ignore=["for_s", "notes"])
-    async def slow(*, for_s: float, notes: list[str] = seen) -> pl.DataFrame:
+    @checkpoint(name="slow", ignore=["for_s", "begun", "notes"])
+    async def slow(
+        *, for_s: float, begun: asyncio.Event, notes: list[str] = seen
+    ) -> pl.DataFrame:
+        begun.set()
         try:
             await asyncio.sleep(for_s)
         except asyncio.CancelledError:
@@ -162,15 +165,19 @@ def test_who_cancels_a_call_cancels_the_function() -> None:
         return pl.DataFrame({"n": [1]})
 
     async def main() -> pl.DataFrame:
-        task = asyncio.create_task(slow(for_s=60))
-        await asyncio.sleep(0.2)
+        begun = asyncio.Event()
+        task = asyncio.create_task(slow(for_s=60, begun=begun))
+        await begun.wait()
         task.cancel()
         with pytest.raises(asyncio.CancelledError, match=r"^$"):
             await task
+        begun.clear()
+        task = asyncio.create_task(slow(for_s=60, begun=begun))
+        await begun.wait()
         with pytest.raises(TimeoutError, match=r"^$"):
-            await asyncio.wait_for(slow(for_s=60), 0.2)
+            await asyncio.wait_for(task, 0.01)
         assert slow.entries() == []
-        found: pl.DataFrame = await slow(for_s=0)
+        found: pl.DataFrame = await slow(for_s=0, begun=begun)
         return found
 
     assert asyncio.run(main()).item() == 1
@@ -280,7 +287,8 @@ def test_a_loop_that_is_closed_ends_the_wait(monkeypatch: pytest.MonkeyPatch) ->
 
     thread = threading.Thread(target=wait)
     thread.start()
-    time.sleep(0.1)
+    while not beside.running:
+        time.sleep(0.001)
     loop.close()
     thread.join(10)
     assert "the event loop was closed" in str(found)

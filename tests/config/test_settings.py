@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from pathlib import Path
 from typing import Any, Final
 
@@ -94,27 +95,37 @@ def test_without_a_mark_the_folder_itself_is_the_root(
     assert project_root(Path("below")) == tmp_path / "below"
 
 
+def _next_tick() -> None:
+    """Wait until a file that changes has another time, however coarse the clock of files is."""
+    time.sleep(0.02)
+
+
 def test_a_project_is_looked_for_once(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """While no folder on the way changes it is the same; every change is seen at once."""
     monkeypatch.setattr(files, "_SETTLED_NS", -1)
     known = settings.project()
     assert settings.project() is known
+    _next_tick()
     table(project, "first_party = ['genes']")
     other = settings.project()
     assert other is not known
     assert other.packages == {"genes"}
     assert settings.project() is other
+    _next_tick()
     (project / "notebooks" / ".git").mkdir()
     assert settings.project().root == project / "notebooks"
+    _next_tick()
     (project / "notebooks" / ".git").rmdir()
     assert settings.project().root == project
     # From the root itself too, where its file is all that is looked at.
     monkeypatch.chdir(project)
     assert settings.project() is settings.project()
+    _next_tick()
     (project / "pyproject.toml").unlink()
     (project / ".git").mkdir()
     assert settings.project().packages == frozenset()
     assert settings.project().root == project
+    _next_tick()
     (project / ".git").rmdir()
     (project.parent / ".git").mkdir()
     assert settings.project().root == project.parent

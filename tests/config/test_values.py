@@ -392,8 +392,12 @@ def test_a_settled_file_is_read_once(config_file: Path) -> None:
     assert values_of(first) == values_of(second)
 
 
-def test_a_young_file_is_read_every_time(config_file: Path) -> None:
+def test_a_young_file_is_read_every_time(
+    config_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A file that changed a moment ago may change again unseen, so it is read again."""
+    now_ns = config_file.stat().st_ctime_ns + 1_000_000
+    monkeypatch.setattr("usher_pipeline.fingerprint.files.time.time_ns", lambda: now_ns)
     found = signature(config_file)
     assert found is not None
     assert not found[1]

@@ -25,6 +25,8 @@ import pytest
 
 from usher_pipeline import checkpoint, configure
 from usher_pipeline.errors import MapIncompleteError
+from usher_pipeline.persistence.local import LocalBackend
+from usher_pipeline.persistence.maps import maps_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -119,15 +121,30 @@ def said(script: Path, *arguments: object) -> dict[str, Any]:
     return found
 
 
+def stored_genes() -> list[str]:
+    """Return the genes whose rows are on the disk."""
+    segments = LocalBackend(Path("store.duckdb").absolute()).segments
+    return [
+        json.loads(answer.shown)
+        for stored in maps_of(segments, "papers")
+        for of_codes in stored.index().answers.values()
+        for answer in of_codes.values()
+    ]
+
+
 def test_it_is_killed_again_and_again_and_asks_next_to_nothing_twice() -> None:
-    """Every item is answered, the table is that of a call nobody disturbed."""
+    """Every item is answered, the table is that of a call nobody disturbed.
+
+    What was on the disk when a process was killed is never asked again.
+    """
 
     def answer(handler: BaseHTTPRequestHandler, gene: str, _: int) -> None:
         # An API that is asked once in so long is a quick one.
-        time.sleep(0.015)
+        time.sleep(0.03)
         say(handler, 200, json.dumps(numbers_of(gene)))
 
     chance = random.Random()  # noqa: S311
+    kept: dict[str, int] = {}
     moments = sorted(chance.sample(range(1, COUNT), KILLS))
     with serving(answer) as server:
         for moment in moments:
@@ -137,13 +154,18 @@ def test_it_is_killed_again_and_again_and_asks_next_to_nothing_twice() -> None:
             time.sleep(chance.uniform(0, 0.02))
             process.kill()
             process.communicate()
+            for gene in stored_genes():
+                kept.setdefault(gene, server.asked[gene])
         rows = said(ASKING, server.port, COUNT)["rows"]
         total = sum(server.asked.values())
         print(f"killed after {moments}: {total} requests for {COUNT} items")  # noqa: T201
         assert len(server.asked) == COUNT
         genes = [f"G{number}" for number in range(COUNT)]
         assert rows == [[gene, number] for gene in genes for number in numbers_of(gene)]
-        assert total - COUNT <= COUNT // 100
+        assert {gene: server.asked[gene] for gene in kept} == kept
+        # On a quiet machine it is less than one in a hundred; what a busy one takes for the
+        # commit of a part is asked again after each kill.
+        assert total - COUNT <= COUNT * 3 // 100
         server.asked.clear()
         assert said(ASKING, server.port, COUNT)["rows"] == rows
         assert not server.asked
@@ -244,9 +266,7 @@ def scanned() -> Any:
         return pl.DataFrame(rows, schema={"gene": pl.String, "number": pl.Int64})
 
     configure(store=Path("store.duckdb"))
-    return papers.mapped(
-        over="gene", workers=8, rate_per_s=RATE_PER_S, retries=2, timeout_s=0.5
-    )
+    return papers.mapped(over="gene", workers=8, rate_per_s=RATE_PER_S, retries=2, timeout_s=2)
 
 
 def test_a_server_on_its_bad_days(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -254,10 +254,10 @@ def test_ctrl_c_ends_a_statement_and_keeps_the_file_from_nobody(tmp_path: Path) 
     path = tmp_path / "s.duckdb"
 
     def work() -> None:
-        with engine.session(path, timeout_s=1) as session:
+        with engine.session(path, timeout_s=60) as session:
+            pressed_soon()
             session.rows("SELECT count(*) FROM range(1000000000000) a WHERE a.range % 7 = 3")
 
-    pressed_soon()
     with pytest.raises(KeyboardInterrupt, match=r"^$"):
         work()
     program = f"import duckdb; duckdb.connect({str(path)!r})"
@@ -266,14 +266,56 @@ def test_ctrl_c_ends_a_statement_and_keeps_the_file_from_nobody(tmp_path: Path) 
         assert session.rows("SELECT 1") == [(1,)]
 
 
+@pytest.mark.parametrize("is_native", [False, True])
+def test_ctrl_c_while_a_file_is_opened_lets_no_statement_begin(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, is_native: bool
+) -> None:
+    """What is pressed before there is a statement to end is heard before the first one."""
+    path = tmp_path / "s.duckdb"
+    if is_native:
+        engine.native(path, timeout_s=60)
+    monkeypatch.setattr(engine, "_at_work", pressed_before(engine._at_work))
+    ran: list[object] = []
+
+    def work() -> None:
+        with engine.session(path, timeout_s=60) as session:
+            ran.append(session.rows("SELECT 1"))
+
+    try:
+        with pytest.raises(KeyboardInterrupt, match=r"^$"):
+            work()
+        monkeypatch.undo()
+        assert ran == []
+        work()
+        assert ran == [[(1,)]]
+    finally:
+        if is_native:
+            engine.release(path)
+
+
+def pressed_before(at_work: Any) -> Any:
+    """Return the same, with Ctrl-C pressed when all is open."""
+
+    def pressed(*given: Any) -> Any:
+        os.kill(os.getpid(), signal.SIGINT)
+        return at_work(*given)
+
+    return pressed
+
+
 def test_ctrl_c_ends_the_wait_for_a_file(tmp_path: Path, held: Any) -> None:
     """Who waits for others to let go need not wait to the end of it."""
     path = tmp_path / "s.duckdb"
     duckdb.connect(str(path)).close()
-    with held(path):
-        pressed_soon()
-        with pytest.raises(KeyboardInterrupt, match=r"^$"), engine.session(path, timeout_s=60):
-            raise AssertionError("the file was free")
+    with held(path), pytest.raises(KeyboardInterrupt, match=r"^$"):
+        wait_and_press(path)
+
+
+def wait_and_press(path: Path) -> None:
+    """Press Ctrl-C while somebody else has a file that is waited for."""
+    pressed_soon()
+    with engine.session(path, timeout_s=60):
+        raise AssertionError("the file was free")
 
 
 def test_ctrl_c_ends_the_wait_for_another_thread(tmp_path: Path) -> None:
@@ -289,9 +331,8 @@ def test_ctrl_c_ends_the_wait_for_another_thread(tmp_path: Path) -> None:
     thread = threading.Thread(target=work)
     thread.start()
     begun.wait()
-    pressed_soon()
-    with pytest.raises(KeyboardInterrupt, match=r"^$"), engine.session(path, timeout_s=60):
-        raise AssertionError("the file was free")
+    with pytest.raises(KeyboardInterrupt, match=r"^$"):
+        wait_and_press(path)
     ended.set()
     thread.join()
 

@@ -364,16 +364,19 @@ def press() -> None:
     os.kill(os.getpid(), signal.SIGINT)
 
 
+def wait_and_press(folder: Path) -> None:
+    """Press Ctrl-C while another process has the key that is waited for."""
+    threading.Timer(0.2, press).start()
+    with single_flight(folder, "genes", "k"):
+        raise AssertionError("the key was free")
+
+
 def test_ctrl_c_ends_a_wait(tmp_path: Path) -> None:
     """Who waits for another process need not wait for its end, and may ask again."""
     holder = started(tmp_path)
     try:
-        threading.Timer(0.2, press).start()
-        with (
-            pytest.raises(KeyboardInterrupt, match=r"^$"),
-            single_flight(tmp_path, "genes", "k"),
-        ):
-            raise AssertionError("the key was free")
+        with pytest.raises(KeyboardInterrupt, match=r"^$"):
+            wait_and_press(tmp_path)
     finally:
         holder.kill()
         holder.wait()

@@ -424,6 +424,8 @@ def _locked(file: _File, path: Path, timeout_s: float) -> Iterator[None]:
 def _at_work(file: _File, cursor: Any) -> Iterator[None]:
     before, file.cursor = file.cursor, cursor
     try:
+        # What was pressed while the file was opened found no statement to end.
+        check()
         yield
     finally:
         file.cursor = before
