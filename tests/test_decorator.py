@@ -306,16 +306,31 @@ def test_the_provenance_of_the_run_is_no_way_to_the_config() -> None:
         assert around.metadata()["data_source_versions"] == {"gnomad": "v4.1"}
 
 
-def test_the_order_of_further_keywords_is_no_part_of_a_call() -> None:
-    """What `**options` takes counts by name."""
+def test_the_order_of_keywords_counts_where_the_function_sees_it() -> None:
+    """What `**options` takes counts with its order; that of named parameters is none."""
 
     @checkpoint
     def collect(**options: int) -> pl.DataFrame:
         return frame(sum(options.values()))
 
     collect(a=1, b=2)
-    assert isinstance(collect.explain(b=2, a=1), Hit)
-    assert not isinstance(collect.explain(b=1, a=2), Hit)
+    assert isinstance(collect.explain(a=1, b=2), Hit)
+    assert not isinstance(collect.explain(b=2, a=1), Hit)
+    assert not isinstance(collect.explain(a=2, b=1), Hit)
+
+    @checkpoint
+    def table(**columns: list[int]) -> pl.DataFrame:
+        return pl.DataFrame(columns)
+
+    assert table(a=[1], b=[2]).columns == ["a", "b"]
+    assert table(b=[2], a=[1]).columns == ["b", "a"]
+
+    @checkpoint
+    def named(one: int, two: int) -> pl.DataFrame:
+        return frame(one + two)
+
+    named(one=1, two=2)
+    assert isinstance(named.explain(two=2, one=1), Hit)
 
 
 def test_sources_without_a_config(tmp_path: Path) -> None:

@@ -684,6 +684,20 @@ def test_a_part_and_a_checkpoint_of_its_name_clash(first: str) -> None:
         with pytest.raises(NameClashError, match="'genes__x' is claimed twice") as caught:
             genes()
         assert list(caught.value.frame) == ["x"]  # type: ignore[call-overload]
+        assert "The function ran, and nothing was written" in str(caught.value)
+
+
+def test_parts_that_are_alike_are_told_what_to_do() -> None:
+    """Keys that one table can not tell apart are an error that says what was done."""
+
+    @checkpoint
+    def alike() -> dict[str, Any]:
+        return {"a": pl.DataFrame({"a": [1]}), "A": pl.DataFrame({"a": [2]})}
+
+    said = "The function ran, and nothing was written.* differ in more than the case"
+    with pytest.raises(NameClashError, match=said) as caught:
+        alike()
+    assert list(caught.value.frame) == ["a", "A"]  # type: ignore[call-overload]
 
 
 def test_a_dictionary_is_told_by_its_frames() -> None:

@@ -163,10 +163,18 @@ class NameClashError(UsherError):
             f"Give one of them another name=; if {first} was renamed or is gone, its entries "
             "can be dropped with clear()."
         )
-        super().__init__(
-            f"The checkpoint name {name!r} is claimed twice: by {first} and by {second}. "
-            f"Nothing was run and nothing was written. {self.cure}"
-        )
+        super().__init__(self._text("Nothing was run and nothing was written."))
+
+    def with_frame(self, frame: object) -> NameClashError:
+        """Return the same error, of a function that ran before the clash could be known."""
+        self.frame = frame
+        done = "The function ran, and nothing was written: what it returned is in .frame."
+        self.args = (self._text(done),)
+        return self
+
+    def _text(self, done: str) -> str:
+        held = f"by {self.first} and by {self.second}"
+        return f"The checkpoint name {self.name!r} is claimed twice: {held}. {done} {self.cure}"
 
 
 class DeclarationError(UsherError, TypeError):

@@ -182,13 +182,13 @@ def _require_free(planned: Planned, made: Mapping[str, Made], returned: Returned
                 returned.computed,
             ) from None
         except NameClashError as problem:
-            problem.frame = returned.computed
-            raise
+            raise problem.with_frame(returned.computed) from None
 
 
 def _require_apart(name: str, one: str, other: str) -> None:
     if one != other:
-        raise NameClashError(name, f"the part {one!r}", f"the part {other!r}")
+        cure = "Use keys that differ in more than the case of their letters."
+        raise NameClashError(name, f"the part {one!r}", f"the part {other!r}", cure)
 
 
 def _columns(

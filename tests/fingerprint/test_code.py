@@ -1367,6 +1367,176 @@ def test_a_race_for_the_parser_is_run_again(monkeypatch: pytest.MonkeyPatch) -> 
 
 #: What differs in meaning: the module, and a text in it with what takes its place.
 MEANINGS: Final = {
+    "what a partialmethod is given": (
+        """
+        from functools import partialmethod
+        class A:
+            def get(self, col): return col
+        for name, col in {"depth": "DP"}.items():
+            setattr(A, "get_" + name, partialmethod(A.get, col))
+        def f(): return A().get_depth()
+        """,
+        ("DP", "AD"),
+    ),
+    "data in what wraps the function of a property": (
+        """
+        from functools import wraps
+        def scaled(k):
+            def around(fn):
+                @wraps(fn)
+                def inner(self): return k * fn(self)
+                return inner
+            return around
+        class A:
+            def raw(self): return 10
+        for name, k in {"kilo": 3}.items():
+            setattr(A, name, property(scaled(k)(A.raw)))
+        def f(): return A().kilo
+        """,
+        ('"kilo": 3', '"kilo": 4'),
+    ),
+    "data in a property that a partial computes": (
+        """
+        from functools import partial
+        def g(k, self): return k
+        class A: pass
+        A.x = property(partial(g, 3))
+        def f(): return A().x
+        """,
+        ("(g, 3)", "(g, 4)"),
+    ),
+    "data in what wraps a static method": (
+        """
+        from functools import wraps
+        def scaled(k):
+            def around(fn):
+                @wraps(fn)
+                def inner(): return k * fn()
+                return inner
+            return around
+        def raw(): return 10
+        class A: pass
+        A.x = staticmethod(scaled(3)(raw))
+        def f(): return A.x()
+        """,
+        ("scaled(3)", "scaled(4)"),
+    ),
+    "data in what wraps a method for one type": (
+        """
+        from functools import singledispatchmethod, wraps
+        def scaled(k):
+            def around(fn):
+                @wraps(fn)
+                def inner(self, x): return k * fn(self, x)
+                return inner
+            return around
+        def one(self, x): return 1
+        class A:
+            @singledispatchmethod
+            def g(self, x): return 0
+        A.__dict__["g"].register(int, scaled(3)(one))
+        def f(): return A().g(1)
+        """,
+        ("scaled(3)", "scaled(4)"),
+    ),
+    "what is put on an enumeration": (
+        """
+        from enum import Enum
+        class Status(Enum):
+            PATH = 1
+        Status.LABELS = {1: "pathogenic"}
+        def f(): return Status.LABELS[1]
+        """,
+        ("pathogenic", "likely"),
+    ),
+    "what is put on a member of an enumeration under a private name": (
+        """
+        from enum import Enum
+        class Status(Enum):
+            PATH = 1
+        for member in Status:
+            member._weight = {"PATH": 3}[member.name]
+        def f(): return Status.PATH._weight
+        """,
+        (": 3}", ": 4}"),
+    ),
+    "a combination put on flags": (
+        """
+        from enum import IntFlag
+        class C(IntFlag):
+            A = 1
+            B = 2
+        C.ALL = C.A
+        def f(): return int(C.ALL)
+        """,
+        ("C.ALL = C.A", "C.ALL = C.A | C.B"),
+    ),
+    "the default of a field of attrs": (
+        """
+        import attrs
+        def make(default):
+            @attrs.define
+            class Options:
+                depth: int = default
+                names: list = attrs.field(factory=list)
+            return Options
+        Options = make(30)
+        def f(): return Options().depth
+        """,
+        ("make(30)", "make(20)"),
+    ),
+    "the factory of a field of attrs": (
+        """
+        import attrs
+        def make(made):
+            @attrs.define
+            class Options:
+                names: list = attrs.Factory(made)
+            return Options
+        Options = make(lambda: ["a"])
+        def f(): return Options().names
+        """,
+        ('["a"]', '["b"]'),
+    ),
+    "the default of a private attribute of a model": (
+        """
+        from pydantic import BaseModel, PrivateAttr
+        def make(default):
+            class Options(BaseModel):
+                _depth: int = PrivateAttr(default=default)
+            return Options
+        Options = make(3)
+        def f(): return Options()._depth
+        """,
+        ("make(3)", "make(4)"),
+    ),
+    "a name of which named tuples have a field": (
+        """
+        class A:
+            _fields = ("x",)
+        A.x = 5
+        def f(): return A.x
+        """,
+        ("A.x = 5", "A.x = 6"),
+    ),
+    "a private name that begins like one of Python": (
+        """
+        class A: pass
+        A._abc_table = "x"
+        def f(): return A._abc_table
+        """,
+        ('"x"', '"y"'),
+    ),
+    "what counts as of an abstract class": (
+        """
+        from abc import ABC
+        class Numeric(ABC): pass
+        class Column: pass
+        Numeric.register(Column)
+        def f(): return isinstance(Column(), Numeric)
+        """,
+        ("Numeric.register(Column)", "Numeric"),
+    ),
     "data in a closure that a library made": (
         """
         import shutil
@@ -1550,6 +1720,23 @@ def test_a_text_of_another_module_that_is_no_query_names_nothing(
     module = load("import telling\npage = 1\ndef f(): return telling.told()", "script")
     before = _graph(module.f).digest
     module.page = 2
+    assert _graph(module.f).digest == before
+
+
+@pytest.mark.parametrize("name", ["__all__", "__version__", "__table__"])
+def test_what_a_module_says_of_itself_counts_where_that_is_handed_on(
+    name: str, load: Callable[..., Any]
+) -> None:
+    """A function that is given a module may ask it for any name, with underscores as well."""
+    load(f"{name} = ['a']", "stated")
+    text = f"import stated\ndef of(m): return getattr(m, {name!r})\ndef f(): return of(stated)"
+    module = load(text, "handing")
+    before = _graph(module.f).digest
+    vars(module.stated)[name] = ["b"]
+    assert _graph(module.f).digest != before
+    vars(module.stated)[name] = ["a"]
+    vars(module.stated)["__doc__"] = "Another text."
+    vars(module.stated)["__cached__"] = "elsewhere"
     assert _graph(module.f).digest == before
 
 

@@ -195,12 +195,6 @@ class Declaration:
         return tuple(self.signature.parameters)
 
     @cached_property
-    def further(self) -> str:
-        """The parameter that takes all other keywords; empty if there is none."""
-        kinds = {p.kind: p.name for p in self.signature.parameters.values()}
-        return kinds.get(inspect.Parameter.VAR_KEYWORD, "")
-
-    @cached_property
     def known(self) -> frozenset[str]:
         """The parameters that an argument may name."""
         return frozenset(self.names)

@@ -6,6 +6,7 @@ author wrote, and differs from version to version; so it is told apart here.
 
 from __future__ import annotations
 
+import abc
 import dataclasses
 import functools
 import sys
@@ -25,10 +26,12 @@ __all__ = [
     "compiled_in",
     "file_of",
     "functions_in",
+    "held_in",
     "is_generated",
     "is_machinery",
     "loaded_fields",
     "own_functions",
+    "registered",
 ]
 
 #: Who writes functions into the classes of others; which ones depends on the version.
@@ -69,11 +72,13 @@ _HOOKED: Final = {
 
 def is_machinery(name: str) -> bool:
     """Tell whether an attribute of a class is one that Python or a library keeps there."""
-    if name in _ABOUT_ITSELF or name.startswith(("_abc_", "__pydantic_", "__usher_")):
+    if name in _ABOUT_ITSELF or name.startswith(("__pydantic_", "__usher_")):
         return True
-    return name.startswith("_") and name.endswith("_") and name in _ENUM_PARTS
+    return name in _ENUM_PARTS or name == _ABSTRACT
 
 
+#: Where an abstract class keeps what counts as one of it.
+_ABSTRACT: Final = "_abc_impl"
 #: What an enumeration keeps about itself.
 _ENUM_PARTS: Final = frozenset(
     f"_{name}_"
@@ -110,24 +115,41 @@ def own_functions(cls: type) -> Iterator[types.FunctionType]:
 
 def functions_in(value: Any) -> Iterator[tuple[str, types.FunctionType]]:
     """Yield the functions in an attribute of a class, each with what it does there."""
-    holders: dict[str, Any]
-    if isinstance(value, property):
-        holders = {".get": value.fget, ".set": value.fset, ".del": value.fdel}
-    elif isinstance(value, (staticmethod, classmethod)):
-        holders = {"": value.__func__}
-    elif isinstance(value, functools.cached_property):
-        holders = {".get": value.func}
-    elif isinstance(value, functools.partialmethod):
-        holders = {".func": value.func}
-    elif isinstance(value, functools.singledispatchmethod):
-        registry = value.dispatcher.registry
-        holders = {f".{kind.__qualname__}": function for kind, function in registry.items()}
-    else:
-        holders = {"": value}
-    for part, held in holders.items():
+    for part, held in (held_in(value) or {"": value}).items():
         function = getattr(held, "__wrapped__", held) if held is not value else held
         if isinstance(function, types.FunctionType):
             yield part, function
+
+
+def held_in(value: Any) -> dict[str, Any]:
+    """Return what an attribute of a class holds, by what it does; nothing if it is no holder.
+
+    That may be a function, what somebody wrapped around one, or any other callable.
+    """
+    if isinstance(value, property):
+        held = {".get": value.fget, ".set": value.fset, ".del": value.fdel}
+        return {part: each for part, each in held.items() if each is not None}
+    if isinstance(value, (staticmethod, classmethod)):
+        return {"": value.__func__}
+    if isinstance(value, functools.cached_property):
+        return {".get": value.func}
+    if isinstance(value, functools.partialmethod):
+        return {".func": value.func}
+    if isinstance(value, functools.singledispatchmethod):
+        registry = value.dispatcher.registry
+        return {f".{kind.__qualname__}": function for kind, function in registry.items()}
+    return {}
+
+
+def registered(cls: type) -> list[type]:
+    """Return the classes that count as those of an abstract class, since somebody said so.
+
+    Python has no other way to them than what `abc` itself prints them with.
+    """
+    if not isinstance(cls, abc.ABCMeta):
+        return []
+    found = [reference() for reference in vars(abc)["_get_dump"](cls)[0]]
+    return [each for each in found if each is not None]
 
 
 def file_of(cls: type, own: Sequence[types.FunctionType]) -> str:
@@ -163,21 +185,33 @@ def loaded_fields(cls: type) -> Iterator[tuple[str, Any]]:
         yield from _held(f"field {name}", field.default, dataclasses.MISSING)
         yield from _held(f"field {name} factory", field.default_factory, dataclasses.MISSING)
         yield from _types(f"field {name} type", field.type)
+    for field in own.get("__attrs_attrs__", ()):
+        # What attrs states where a field has no default is of a class of that name.
+        if type(field.default).__name__ != "_Nothing":
+            made = getattr(field.default, "factory", None)
+            yield f"field {field.name}", field.default if made is None else made
     params = own.get("__dataclass_params__")
     if params is not None:
         names = ("init", "repr", "eq", "order", "unsafe_hash", "frozen")
         yield "dataclass", tuple(getattr(params, name) for name in names)
-    for name, field in _pydantic_fields(cls).items():
+    yield from _model_fields(cls)
+    for index, base in enumerate(own.get("__orig_bases__", ())):
+        yield from _types(f"base {index} of", base)
+
+
+def _model_fields(cls: type) -> Iterator[tuple[str, Any]]:
+    """Yield what decides how a model of pydantic makes its instances."""
+    public, private = _pydantic_fields(cls), cls.__dict__.get("__private_attributes__")
+    for name, field in (*public.items(), *(private or {}).items()):
         if type(field.default).__name__ != "PydanticUndefinedType":
             yield f"field {name}", field.default
         yield from _held(f"field {name} factory", field.default_factory, None)
+    for name, field in public.items():
         yield f"field {name} limits", list(field.metadata)
         yield f"field {name} names", (field.alias, str(field.validation_alias))
         yield from _types(f"field {name} type", field.annotation)
-    if _pydantic_fields(cls):
+    if public:
         yield "model", dict(getattr(cls, "model_config", {}))
-    for index, base in enumerate(own.get("__orig_bases__", ())):
-        yield from _types(f"base {index} of", base)
 
 
 def _pydantic_fields(cls: type) -> dict[str, Any]:

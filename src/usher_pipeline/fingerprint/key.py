@@ -364,10 +364,8 @@ def _argument_pieces(declared: Declaration, bound: Bound, scale: _Scale) -> tupl
                 pieces.append(piece)
                 continue
         # What took all further arguments is absent when there are none.
+        # It has the order of the call, as the function sees it.
         value = arguments.get(counts.name, {})
-        if counts.name == declared.further:
-            # In which order keywords are passed is no part of a call.
-            value = dict(sorted(value.items()))
         if counts.is_file:
             value = _as_paths(value)
         where = origins.get(counts.name, "") if origins else ""

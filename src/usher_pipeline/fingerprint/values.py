@@ -522,7 +522,7 @@ def _checkpoint(encoder: Encoder, value: Any) -> None:
 
 def _partial(encoder: Encoder, value: partial[Any]) -> None:
     encoder.write(b"P")
-    parts = (value.func, value.args, dict(sorted(value.keywords.items())))
+    parts = (value.func, value.args, value.keywords)
     encoder.nested(value, zip((".func", ".args", ".keywords"), parts, strict=True))
 
 

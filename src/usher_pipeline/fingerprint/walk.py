@@ -19,7 +19,7 @@ import sys
 import types
 import weakref
 from collections import deque
-from functools import cached_property, partial
+from functools import cached_property, partial, partialmethod
 from typing import TYPE_CHECKING, Any, Final
 
 import xxhash
@@ -136,7 +136,28 @@ def _is_fixed(value: Any) -> bool:
 
 def _beside(member: enum.Enum) -> dict[str, Any]:
     """Return what a member of an enumeration holds besides its value."""
-    return {name: value for name, value in vars(member).items() if name[0] != "_"}
+    return {name: value for name, value in vars(member).items() if not _is_of_python(name)}
+
+
+def _is_of_python(name: str) -> bool:
+    """Tell whether a name is one that Python keeps for its own use in enumerations."""
+    return name.startswith("_") and name.endswith("_")
+
+
+def _is_of_module(name: str) -> bool:
+    """Tell whether a name is one that Python, or a notebook, keeps in a module."""
+    return name.startswith("__") and (name in _OF_MODULES or not name.strip("_"))
+
+
+#: What Python keeps in a module about itself.
+_OF_MODULES: Final = frozenset(
+    f"__{name}__"
+    for name in (
+        *("name", "doc", "package", "loader", "spec", "path", "file", "cached", "builtins"),
+        *("annotations", "annotate", "annotate_func", "conditional_annotations", "dict"),
+        *("warningregistry", "firstlineno", "static_attributes"),
+    )
+)
 
 
 def _is_docstring(code: types.CodeType) -> bool:
@@ -618,6 +639,9 @@ class _Walk:
             found: dict[str, enum.Enum] = dict(cls.__members__)
             members = {name: (member.value, _beside(member)) for name, member in found.items()}
             self.value(node, "members", members)
+        others = sorted(public_name(other) for other in classes.registered(cls))
+        if others:
+            node.feed("registered", *others)
         for name, value in sorted(cls.__dict__.items()):
             if self.counts_in_class(cls, name, value):
                 self.watch(cls, name, value)
@@ -631,8 +655,10 @@ class _Walk:
         # Python's own attributes differ from version to version; the user's are in the tree.
         is_machinery = classes.is_machinery(name) and checkpoint_in(value) is None
         is_slot = isinstance(value, (types.MemberDescriptorType, types.GetSetDescriptorType))
-        is_field = name in getattr(cls, "_fields", ())
-        is_member = isinstance(cls, enum.EnumType)
+        is_field = issubclass(cls, tuple) and name in getattr(cls, "_fields", ())
+        is_member = isinstance(cls, enum.EnumType) and (
+            name in cls.__members__ or _is_of_python(name)
+        )
         if value is object.__init__:
             # Python puts it into what implements a protocol, when that is first made.
             return False
@@ -657,11 +683,13 @@ class _Walk:
         return uses
 
     def class_attribute(self, node: _Node, name: str, value: Any) -> None:
-        functions = list(classes.functions_in(value))
-        for part, function in functions:
-            self.edge(node, f"{name}{part}", function)
-        if not functions:
+        held = classes.held_in(value)
+        for part, each in held.items():
+            self.edge(node, f"{name}{part}", each)
+        if not held:
             self.edge(node, name, value)
+        if isinstance(value, partialmethod):
+            self.value(node, f"{name}.args", (value.args, dict(value.keywords)))
         if isinstance(value, cached_property):
             self.untracked(f"what is set by hand in place of {name} in {node.label}")
 
@@ -672,7 +700,7 @@ class _Walk:
                 if self.ownership.owns_loaded(value):
                     self.watch(node.thing, name, value)
                     self.edge(node, name, value)
-            elif not name.startswith("__") or isinstance(value, types.FunctionType):
+            elif not _is_of_module(name):
                 self.watch(node.thing, name, value)
                 self.edge(node, name, value)
 
