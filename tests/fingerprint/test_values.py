@@ -284,6 +284,12 @@ _frame: Final = pl.DataFrame({"a": [1, 2], "b": ["x", None]})
 _table: Final = pd.DataFrame({"a": [1, 2], "b": ["x", None]})
 _grid: Final = np.arange(6).reshape(2, 3)
 _nan: Final = float("nan")
+
+
+def _records(name: str, value: float) -> Any:
+    return np.array([(1, value)], dtype=[("a", "i8"), (name, "f8")])
+
+
 _negative_nan: Final = struct.unpack("<d", struct.pack("<Q", 0xFFF8000000000001))[0]
 _moment: Final = dt.datetime(2026, 2, 16, 12)  # noqa: DTZ001 - naive on purpose
 _autumn: Final = dt.datetime(2025, 10, 26, 2, 30, tzinfo=BERLIN)
@@ -341,6 +347,12 @@ SAME: Final[dict[str, tuple[Any, Any]]] = {
         Client(url="https://a.org", token="y"),  # type: ignore[arg-type] # noqa: S106
     ),
     "__checkpoint_key__ says what counts": (Keyed("v1", noise=1), Keyed("v1", noise=object())),
+    "steps of months are equal": (pd.DateOffset(months=1), pd.DateOffset(months=1)),
+    "steps with holidays are equal": (
+        pd.offsets.CustomBusinessDay(holidays=["2020-01-01"]),
+        pd.offsets.CustomBusinessDay(holidays=["2020-01-01"]),
+    ),
+    "scalars of Arrow are equal": (pa.scalar("a"), pa.scalar("a")),
     "a partial equals itself": (partial(_double, x=1), partial(_double, x=1)),
     "two closures over equal values are one": (_scale(2), _scale(2)),
     "where a lambda stands does not count": (lambda x: x + 1,
@@ -483,6 +495,34 @@ DIFFERENT: Final[dict[str, tuple[Any, Any]]] = {
         partial(dict, a=1, b=2),
         partial(dict, b=2, a=1),
     ),
+    "a step of months counts its number": (pd.DateOffset(months=1), pd.DateOffset(months=2)),
+    "a step counts what it is of": (pd.DateOffset(months=1), pd.DateOffset(days=1)),
+    "a step counts how often": (pd.offsets.MonthEnd(1), pd.offsets.MonthEnd(2)),
+    "a step counts its kind": (pd.offsets.MonthEnd(1), pd.offsets.MonthBegin(1)),
+    "a step counts its holidays": (
+        pd.offsets.CustomBusinessDay(holidays=["2020-01-01"]),
+        pd.offsets.CustomBusinessDay(holidays=["2020-01-02"]),
+    ),
+    "a step counts its calendar": (
+        pd.offsets.CustomBusinessDay(calendar=np.busdaycalendar("1111100")),
+        pd.offsets.CustomBusinessDay(calendar=np.busdaycalendar("1111000")),
+    ),
+    "a matrix is no array": (_grid.view(np.matrix), _grid),
+    "a matrix counts its values": (_grid.view(np.matrix), (_grid + 1).view(np.matrix)),
+    "an array of records counts its values": (
+        _records("b", 2.0).view(np.recarray),
+        _records("b", 3.0).view(np.recarray),
+    ),
+    "an array of records counts its names": (
+        _records("b", 2.0).view(np.recarray),
+        _records("c", 2.0).view(np.recarray),
+    ),
+    "a polynomial counts its factors": (np.poly1d([1, 2]), np.poly1d([1, 3])),
+    "a scalar of Arrow counts its value": (pa.scalar(1), pa.scalar(2)),
+    "a scalar of Arrow counts its type": (pa.scalar(1), pa.scalar(1, pa.int8())),
+    "a scalar of Arrow may be missing": (pa.scalar(None, pa.int8()), pa.scalar(0, pa.int8())),
+    "a scalar of Arrow is no column": (pa.scalar(1), pa.array([1])),
+    "a layout of bytes counts": (struct.Struct("<i"), struct.Struct(">i")),
     "dict keys count their type": ({1: "a"}, {"1": "a"}),
     "a dict is not its items": ({"a": 1}, [("a", 1)]),
     "keys and values do not mix": ({"a": "b"}, {"b": "a"}),

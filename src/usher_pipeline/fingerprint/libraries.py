@@ -118,6 +118,12 @@ def _cells(encoder: Encoder, array: Any) -> None:
         encoder.write(xxhash.xxh3_128_digest(memoryview(plain)))
 
 
+def _array_of_class(encoder: Encoder, array: Any) -> None:
+    """Write an array of a class of numpy's own that holds nothing besides."""
+    encoder.text(b"v", type(array).__name__)
+    _array(encoder, sys.modules["numpy"].asarray(array))
+
+
 def _scalar(encoder: Encoder, value: Any) -> None:
     encoder.write(b"y")
     _array(encoder, sys.modules["numpy"].asarray(value))
@@ -196,6 +202,27 @@ def _pandas_dtype(encoder: Encoder, dtype: Any) -> None:
 def _pandas_moment(encoder: Encoder, value: Any) -> None:
     zone = getattr(value, "tzinfo", None)
     _parts(encoder, b"@", value, (value.asm8, zone, getattr(value, "fold", 0)))
+
+
+def _is_offset(kind: type) -> bool:
+    """Tell whether a class is one of the steps of dates that pandas has."""
+    is_step = belongs_to(kind, "pandas._libs.tslibs.offsets", "BaseOffset")
+    return is_step and kind.__module__.partition(".")[0] == "pandas"
+
+
+def _pandas_offset(encoder: Encoder, offset: Any) -> None:
+    stated = dict(offset.kwds)
+    calendar = stated.get("calendar")
+    if calendar is not None:
+        stated["calendar"] = (calendar.weekmask, calendar.holidays)
+    encoder.text(b"@", type(offset).__name__)
+    parts = (offset.n, offset.normalize, stated)
+    encoder.nested(offset, (("", part) for part in parts))
+
+
+def _arrow_scalar(encoder: Encoder, value: Any) -> None:
+    encoder.text(b"%", str(value.type))
+    _arrow_column(encoder, sys.modules["pyarrow"].repeat(value, 1))
 
 
 def _arrow_table(encoder: Encoder, table: Any) -> None:
@@ -405,6 +432,8 @@ def _is_pytz(kind: type) -> bool:
 #: Which classes are written how; the first that applies does.
 RULES: Final[list[tuple[Callable[[type], bool], Encode]]] = [
     (_is_exactly("numpy", "ndarray", "memmap"), _array),
+    (_is_exactly("numpy", "matrix", "recarray"), _array_of_class),
+    (_is_exactly("numpy", "poly1d"), _held("coeffs", "variable")),
     (_is_one_of("numpy", "generic"), _scalar),
     (_is_one_of("numpy", "dtype"), _dtype),
     (_is_exactly("numpy", "ufunc"), _ufunc),
@@ -420,6 +449,7 @@ RULES: Final[list[tuple[Callable[[type], bool], Encode]]] = [
     (_is_one_of("pandas.api.extensions", "ExtensionArray"), _pandas_array),
     (_is_one_of("pandas.api.extensions", "ExtensionDtype"), _pandas_dtype),
     (_is_exactly("pandas", "Timestamp", "Timedelta"), _pandas_moment),
+    (_is_offset, _pandas_offset),
     (
         _is_exactly("pandas", "Period"),
         lambda encoder, value: _parts(encoder, b"@", value, (value.ordinal, value.freqstr)),
@@ -438,6 +468,7 @@ RULES: Final[list[tuple[Callable[[type], bool], Encode]]] = [
     ),
     (_is_one_of("pyarrow", "Table", "RecordBatch"), _arrow_table),
     (_is_one_of("pyarrow", "Array", "ChunkedArray"), _arrow_column),
+    (_is_one_of("pyarrow", "Scalar"), _arrow_scalar),
     (_is_one_of("pyarrow", "Schema"), _arrow_schema),
     (
         _is_one_of("pyarrow", "DataType"),
@@ -446,6 +477,7 @@ RULES: Final[list[tuple[Callable[[type], bool], Encode]]] = [
     (_is_one_of("unittest.mock", "NonCallableMock"), _mock),
     (_is_one_of("pydantic", "SecretStr", "SecretBytes", "Secret"), _secret),
     (_is_one_of("pydantic", "AnyUrl"), _url),
+    (_is_exactly("_struct", "Struct"), _held("format")),
     (_is_one_of("zoneinfo", "ZoneInfo"), _zone_info),
     (_is_pytz, _pytz_zone),
     (_is_one_of("dateutil.tz", "tzutc", "tzoffset"), _fixed_zone),
