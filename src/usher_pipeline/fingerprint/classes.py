@@ -144,11 +144,13 @@ def held_in(value: Any) -> dict[str, Any]:
 def registered(cls: type) -> list[type]:
     """Return the classes that count as those of an abstract class, since somebody said so.
 
-    Python has no other way to them than what `abc` itself prints them with.
+    There is no other way to them than what `abc` itself prints them with, where it is the one
+    of CPython.
     """
-    if not isinstance(cls, abc.ABCMeta):
+    dump = vars(abc).get("_get_dump")
+    if dump is None or not isinstance(cls, abc.ABCMeta):
         return []
-    found = [reference() for reference in vars(abc)["_get_dump"](cls)[0]]
+    found = [reference() for reference in dump(cls)[0]]
     return [each for each in found if each is not None]
 
 
