@@ -1367,6 +1367,63 @@ def test_a_race_for_the_parser_is_run_again(monkeypatch: pytest.MonkeyPatch) -> 
 
 #: What differs in meaning: the module, and a text in it with what takes its place.
 MEANINGS: Final = {
+    "a method by singledispatchmethod for the first of two classes of one name": (
+        """
+        from functools import singledispatchmethod
+        def named():
+            class Frame: pass
+            return Frame
+        A, B = named(), named()
+        class K:
+            @singledispatchmethod
+            def g(self, x): return 0
+            @g.register(A)
+            def _(self, x): return 1
+            @g.register(B)
+            def _(self, x): return 2
+        def f(): return K().g(A())
+        """,
+        ("return 1", "return 3"),
+    ),
+    "what a model does when it is made, with a private attribute": (
+        """
+        from pydantic import BaseModel, PrivateAttr
+        class Options(BaseModel):
+            _depth: int = PrivateAttr(default=1)
+            def model_post_init(self, context): self._depth = 3
+        def f(): return Options()._depth
+        """,
+        ("= 3", "= 4"),
+    ),
+    "a cached_property of attrs with slots": (
+        """
+        from functools import cached_property
+        import attrs
+        @attrs.define
+        class Options:
+            a: int = 1
+            @cached_property
+            def depth(self): return 3
+        def f(): return Options().depth
+        """,
+        ("return 3", "return 4"),
+    ),
+    "a default of attrs that has a factory of its own": (
+        """
+        import attrs
+        class Made:
+            def __init__(self, size):
+                self.factory, self.size = list, size
+        def make(default):
+            @attrs.define
+            class Options:
+                made: object = attrs.field(default=default)
+            return Options
+        Options = make(Made(int("3")))
+        def f(): return Options().made.size
+        """,
+        ('int("3")', 'int("4")'),
+    ),
     "what a partialmethod is given": (
         """
         from functools import partialmethod
@@ -1738,6 +1795,114 @@ def test_what_a_module_says_of_itself_counts_where_that_is_handed_on(
     vars(module.stated)["__doc__"] = "Another text."
     vars(module.stated)["__cached__"] = "elsewhere"
     assert _graph(module.f).digest == before
+
+
+def test_what_is_registered_later_is_seen(load: Callable[..., Any]) -> None:
+    """An abstract class counts with what is registered with it, whenever that was."""
+    module = load(
+        """
+        from abc import ABC
+        class Shape(ABC): pass
+        class Circle: pass
+        class Square: pass
+        Shape.register(Circle)
+        def f(x): return isinstance(x, Shape)
+        """
+    )
+    before = _graph(module.f)
+    assert before.is_current()
+    module.Shape.register(module.Square)
+    assert not before.is_current()
+    assert _graph(module.f).digest != before.digest
+
+
+def test_a_method_that_is_registered_later_is_seen(load: Callable[..., Any]) -> None:
+    """Another type of a `singledispatchmethod` is another function."""
+    module = load(
+        """
+        from functools import singledispatchmethod
+        class K:
+            @singledispatchmethod
+            def g(self, x): return 0
+        def one(self, x): return 1
+        def f(): return K().g(1)
+        """
+    )
+    before = _graph(module.f)
+    module.K.__dict__["g"].register(int, module.one)
+    assert not before.is_current()
+    assert _graph(module.f).digest != before.digest
+
+
+def test_in_which_module_a_registered_class_lies_does_not_count(
+    load: Callable[..., Any],
+) -> None:
+    """A module that is run as a script is called `__main__`."""
+    text = """
+    from abc import ABC
+    class Shape(ABC): pass
+    class Circle: pass
+    Shape.register(Circle)
+    def f(x): return isinstance(x, Shape)
+    """
+    assert _graph(load(text, "one").f).digest == _graph(load(text, "two").f).digest
+
+
+ODD_CLASSES: Final = {
+    "private attributes of a class that is no model": """
+        class C: __private_attributes__ = ("a",)
+    """,
+    "an abstract metaclass that makes none": """
+        from abc import ABCMeta
+        class Meta(ABCMeta):
+            def __new__(meta, *given): return type.__new__(meta, *given)
+        class C(metaclass=Meta): pass
+    """,
+    "a default that raises at every look": """
+        import attrs
+        class Broken:
+            def __getattr__(self, name): raise RuntimeError(name)
+        @attrs.define
+        class C: made: object = attrs.field(default=Broken())
+    """,
+    "a model of the first pydantic": """
+        from pydantic.v1 import BaseModel, PrivateAttr
+        class C(BaseModel): _a: int = PrivateAttr()
+    """,
+}
+
+
+@pytest.mark.parametrize("case", ODD_CLASSES)
+@pytest.mark.filterwarnings("ignore:Core Pydantic V1")
+def test_a_class_that_is_not_what_it_looks_like_is_read(
+    case: str, load: Callable[..., Any]
+) -> None:
+    """What stands under a name that libraries use may be anything."""
+    text = textwrap.dedent(ODD_CLASSES[case]) + "def f(): return C()\n"
+    graph = _graph(load(text).f)
+    assert graph.digest
+    assert not [what for what in graph.untracked if "field _a" in what]
+
+
+def test_what_a_member_of_an_enumeration_computed_once_does_not_count(
+    load: Callable[..., Any],
+) -> None:
+    """A `cached_property` follows from its function."""
+    module = load(
+        """
+        from enum import Enum
+        from functools import cached_property
+        class Shape(Enum):
+            SQUARE = 2
+            @cached_property
+            def area(self): return self.value ** 2
+        def f(): return Shape.SQUARE.area
+        """
+    )
+    before = _graph(module.f).digest
+    assert module.Shape.SQUARE.area == 4
+    again = graph_of(module.f, Ownership.of(module.f, "/elsewhere"))
+    assert again.digest == before
 
 
 SPELLINGS: Final = {

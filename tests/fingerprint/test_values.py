@@ -1079,6 +1079,25 @@ def reported(seed: str = "0") -> dict[str, str]:
     return found
 
 
+def test_steps_of_dates_have_no_order_of_a_process() -> None:
+    """What pandas has in the order of a set is the same under every hash seed."""
+    program = (
+        "import pandas as pd\nfrom usher_pipeline.fingerprint.values import digest\n"
+        "print(digest(pd.DateOffset(months=1, days=2, hours=3, years=4)))"
+    )
+    found = {
+        subprocess.run(
+            [sys.executable, "-c", program],
+            env=os.environ | {"PYTHONHASHSEED": seed},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for seed in ("0", "1", "3")
+    }
+    assert len(found) == 1
+
+
 @pytest.mark.parametrize("seed", ["0", "1", "4242"])
 def test_digests_are_the_same_in_every_process(seed: str) -> None:
     """A fresh process with another hash seed, on any Python, finds the golden digests."""

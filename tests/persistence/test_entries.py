@@ -20,7 +20,6 @@ from usher_pipeline.persistence.entries import (
     read_json,
     schema_from_text,
     schema_text,
-    unread,
     write_json,
 )
 from usher_pipeline.records import ENTRY_FORMAT
@@ -90,18 +89,24 @@ def test_a_schema_comes_back_whatever_the_layout() -> None:
 
 
 def test_a_file_is_told_from_a_machine_that_has_no_room(tmp_path: Path) -> None:
-    """Where too many files are open that is said; of a file that is not there nothing is."""
-    path = tmp_path / "a.json"
-    write_json(path, {})
+    """Where too many files are open that is raised, if it is asked for; damage never is."""
+    path, broken = tmp_path / "a.json", tmp_path / "broken.json"
+    write_json(path, {"a": 1})
+    broken.write_text("{")
     os.mkfifo(tmp_path / "pipe")
     limits = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (0, limits[1]))
     try:
-        said = unread(path)
+        assert read_json(path) == {}
+        with pytest.raises(OSError, match="Too many open files"):
+            read_json(path, is_strict=True)
+        with pytest.raises(OSError, match="Too many open files"):
+            entry_anew(path, is_strict=True)
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, limits)
-    assert "Too many open files" in said
-    assert unread(path) == unread(tmp_path / "none.json") == unread(tmp_path / "pipe") == ""
+    assert read_json(path, is_strict=True) == {"a": 1}
+    for other in (broken, tmp_path / "none.json", tmp_path / "pipe"):
+        assert read_json(other, is_strict=True) == {}
 
 
 @pytest.mark.parametrize(

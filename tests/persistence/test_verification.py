@@ -20,7 +20,6 @@ from usher_pipeline.persistence import (
     maps,
     publisher,
     segments,
-    verification,
 )
 from usher_pipeline.persistence.entries import GONE
 from usher_pipeline.persistence.local import LocalBackend
@@ -528,7 +527,19 @@ def test_an_older_result_does_not_answer_for_a_damaged_entry(
         assert isinstance(labelled.explain(3), Miss)
 
 
-NO_ROOM = [OSError(24, "Too many open files"), MemoryError("none left")]
+NO_ROOM = [OSError(24, "Too many open files"), MemoryError("none left"), MemoryError()]
+
+
+def refuse_to_read(monkeypatch: pytest.MonkeyPatch, pattern: str, error: Exception) -> None:
+    """Have every look into files of some name fail."""
+    read = Path.read_bytes
+
+    def read_bytes(path: Path) -> bytes:
+        if path.match(pattern):
+            raise error
+        return read(path)
+
+    monkeypatch.setattr(Path, "read_bytes", read_bytes)
 
 
 @pytest.mark.parametrize("error", NO_ROOM)
@@ -543,21 +554,24 @@ def test_a_segment_that_can_not_be_read_just_now_stays(
     monkeypatch.setattr(segments, "Opened", failing)
     findings = verify(backend).findings
     assert {finding.outcome for finding in findings} == {"left where it is"}
-    assert [finding.problem for finding in findings] == [f"it could not be read: {error}"] * 2
+    said = str(error) or "MemoryError"
+    assert [finding.problem for finding in findings] == [f"it could not be read: {said}"] * 2
     assert not any(finding.aside for finding in findings)
     monkeypatch.undo()
     assert verify(backend).is_whole
     assert len(backend.segments.recent(NAME)) == 2
 
 
+@pytest.mark.parametrize("error", NO_ROOM)
 def test_an_entry_that_can_not_be_read_just_now_stays(
-    backend: LocalBackend, monkeypatch: pytest.MonkeyPatch
+    backend: LocalBackend, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
     """An entry that could not be opened is said; it is not taken for a damaged one."""
-    monkeypatch.setattr(verification, "unread", lambda _: "too many files")
+    refuse_to_read(monkeypatch, "[0-9a-f]*-*.json", error)
     findings = verify(backend).findings
     assert {finding.half for finding in findings} == {"entry"}
-    assert {finding.problem for finding in findings} == {"it could not be read: too many files"}
+    said = str(error) or "MemoryError"
+    assert {finding.problem for finding in findings} == {f"it could not be read: {said}"}
     monkeypatch.undo()
     assert verify(backend).is_whole
 
@@ -658,9 +672,10 @@ def test_a_map_whose_statement_is_damaged_keeps_its_items(
     assert found.map_count == 1
     first = found.findings[0]
     assert first.problem == "what it says of the map can not be read"
-    assert "keeps the items" in first.outcome
+    assert "keeps the others" in first.outcome
     assert Path(first.aside).read_text() == "{"
-    assert verify(mapped).is_whole
+    again = verify(mapped)
+    assert (again.is_whole, again.map_count) == (True, 1)
     with run(store=tmp_path / "store.duckdb"):
         told = str(squares.mapped(over="number").explain([4, 3, 2, 1]))
         assert f"{asked} of 4 items are to ask" in told
@@ -675,9 +690,10 @@ def test_a_statement_that_is_not_damaged_stays(
     """One of a newer version of the library, or that can not be opened just now, stays."""
     (stored,) = maps_of(mapped.segments, "verified_items")
     path = stored.folder / "map.json"
-    path.write_text('{"format": 2}' if is_newer else "{")
+    if is_newer:
+        path.write_text('{"format": 2}')
     if not is_newer:
-        monkeypatch.setattr(maps, "unread", lambda _: "too many files")
+        refuse_to_read(monkeypatch, "map.json", OSError(24, "Too many open files"))
     before = path.read_text()
     findings = verify(mapped, ["verified_items"]).findings
     assert {f.outcome for f in findings} <= {"left where it is"}

@@ -36,7 +36,7 @@ __all__ = [
 
 #: Who writes functions into the classes of others; which ones depends on the version.
 _CLASS_WRITERS: Final = frozenset(
-    {"abc", "collections", "dataclasses", "enum", "pydantic", "reprlib", "typing"}
+    {"abc", "attr", "collections", "dataclasses", "enum", "pydantic", "reprlib", "typing"}
 )
 
 #: What dataclasses and named tuples write by way of a text.
@@ -126,7 +126,7 @@ def held_in(value: Any) -> dict[str, Any]:
 
     That may be a function, what somebody wrapped around one, or any other callable.
     """
-    if isinstance(value, property):
+    if isinstance(value, (property, types.DynamicClassAttribute)):
         held = {".get": value.fget, ".set": value.fset, ".del": value.fdel}
         return {part: each for part, each in held.items() if each is not None}
     if isinstance(value, (staticmethod, classmethod)):
@@ -137,8 +137,17 @@ def held_in(value: Any) -> dict[str, Any]:
         return {".func": value.func}
     if isinstance(value, functools.singledispatchmethod):
         registry = value.dispatcher.registry
-        return {f".{kind.__qualname__}": function for kind, function in registry.items()}
+        names = _distinct([kind.__qualname__ for kind in registry])
+        return {f".{name}": each for name, each in zip(names, registry.values(), strict=True)}
     return {}
+
+
+def _distinct(names: list[str]) -> list[str]:
+    """Return names, of which those that came before have a number."""
+    return [
+        f"{name} {names[:index].count(name)}" if name in names[:index] else name
+        for index, name in enumerate(names)
+    ]
 
 
 def registered(cls: type) -> list[type]:
@@ -148,7 +157,8 @@ def registered(cls: type) -> list[type]:
     of CPython.
     """
     dump = vars(abc).get("_get_dump")
-    if dump is None or not isinstance(cls, abc.ABCMeta):
+    # A metaclass may make classes that have none.
+    if dump is None or not isinstance(cls, abc.ABCMeta) or not hasattr(cls, _ABSTRACT):
         return []
     found = [reference() for reference in dump(cls)[0]]
     return [each for each in found if each is not None]
@@ -189,9 +199,11 @@ def loaded_fields(cls: type) -> Iterator[tuple[str, Any]]:
         yield from _types(f"field {name} type", field.type)
     for field in own.get("__attrs_attrs__", ()):
         # What attrs states where a field has no default is of a class of that name.
-        if type(field.default).__name__ != "_Nothing":
-            made = getattr(field.default, "factory", None)
-            yield f"field {field.name}", field.default if made is None else made
+        made = type(field.default)
+        is_attrs = made.__module__.partition(".")[0] in ("attr", "attrs")
+        if not (is_attrs and made.__name__ == "_Nothing"):
+            is_made = is_attrs and made.__name__ == "Factory"
+            yield f"field {field.name}", field.default.factory if is_made else field.default
     params = own.get("__dataclass_params__")
     if params is not None:
         names = ("init", "repr", "eq", "order", "unsafe_hash", "frozen")
@@ -203,8 +215,10 @@ def loaded_fields(cls: type) -> Iterator[tuple[str, Any]]:
 
 def _model_fields(cls: type) -> Iterator[tuple[str, Any]]:
     """Yield what decides how a model of pydantic makes its instances."""
-    public, private = _pydantic_fields(cls), cls.__dict__.get("__private_attributes__")
-    for name, field in (*public.items(), *(private or {}).items()):
+    public, private = _pydantic_fields(cls), dict[str, Any]()
+    if "__pydantic_fields__" in cls.__dict__:
+        private = cls.__dict__.get("__private_attributes__", {})
+    for name, field in (*public.items(), *private.items()):
         if type(field.default).__name__ != "PydanticUndefinedType":
             yield f"field {name}", field.default
         yield from _held(f"field {name} factory", field.default_factory, None)

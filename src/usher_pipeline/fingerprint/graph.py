@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from usher_pipeline.errors import FingerprintError
 from usher_pipeline.fingerprint import values
+from usher_pipeline.fingerprint.classes import registered
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -22,7 +23,17 @@ if TYPE_CHECKING:
 
     from usher_pipeline.records import Part
 
-__all__ = ["MISSING", "CodeGraph", "Members", "State", "Work", "held", "live_digest", "look_up"]
+__all__ = [
+    "MISSING",
+    "CodeGraph",
+    "Members",
+    "Registered",
+    "State",
+    "Work",
+    "held",
+    "live_digest",
+    "look_up",
+]
 
 #: What a name leads to that is not there.
 MISSING: Final = object()
@@ -98,6 +109,38 @@ class Members:
 
 
 @dataclass(slots=True)
+class Registered:
+    """What is registered with an abstract class; that leaves no trace in the class itself."""
+
+    cls: type
+    known: list[type]
+
+    @classmethod
+    def of(cls, abstract: type) -> Registered:
+        """Return what is registered now."""
+        return cls(abstract, registered(abstract))
+
+    @property
+    def value(self) -> None:
+        """Nothing that could hold a file."""
+
+    @property
+    def label(self) -> str:
+        """What it is called."""
+        return f"what is registered with {self.cls.__qualname__}"
+
+    def holds(self) -> bool:
+        """Tell whether it is the same still."""
+        return set(registered(self.cls)) == set(self.known)
+
+    def renew(self) -> bool:
+        """Take what is registered now for its own; tell whether that is something else."""
+        now = registered(self.cls)
+        is_other, self.known = set(now) != set(self.known), now
+        return is_other
+
+
+@dataclass(slots=True)
 class Work:
     """The calls of a function that are at work.
 
@@ -144,7 +187,7 @@ class CodeGraph:
     names: list[_Binding] = field(default_factory=list)
     attributes: list[_Binding] = field(default_factory=list)
     functions: list[tuple[Any, Any, Any, Any, int]] = field(default_factory=list)
-    states: list[State | Members] = field(default_factory=list)
+    states: list[State | Members | Registered] = field(default_factory=list)
     caches: list[Any] = field(default_factory=list)
     work: Work = field(default_factory=Work)
     stores: set[str] = field(default_factory=set)
@@ -220,7 +263,7 @@ class CodeGraph:
                 self._tell(state.label)
                 if isinstance(state, Members):
                     self._follow_members(state.space, known)
-                else:
+                elif isinstance(state, State):
                     self._mark(id(state.value), state.value, state.counted, state.digest)
         self._renew_functions(known)
         for bindings in (self.names, self.attributes):

@@ -211,7 +211,8 @@ def _is_offset(kind: type) -> bool:
 
 
 def _pandas_offset(encoder: Encoder, offset: Any) -> None:
-    stated = dict(offset.kwds)
+    # pandas has them in the order of a set, which is another one in each process.
+    stated = dict(sorted(offset.kwds.items()))
     calendar = stated.get("calendar")
     if calendar is not None:
         stated["calendar"] = (calendar.weekmask, calendar.holidays)

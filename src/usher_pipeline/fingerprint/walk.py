@@ -5,6 +5,7 @@ Each thing reached is a node with a digest of its own, so that a miss can name i
 
 from __future__ import annotations
 
+import abc
 import ast
 import builtins
 import dataclasses
@@ -19,7 +20,7 @@ import sys
 import types
 import weakref
 from collections import deque
-from functools import cached_property, partial, partialmethod
+from functools import cached_property, partial, partialmethod, singledispatchmethod
 from typing import TYPE_CHECKING, Any, Final
 
 import xxhash
@@ -32,6 +33,7 @@ from usher_pipeline.fingerprint.graph import (
     MISSING,
     CodeGraph,
     Members,
+    Registered,
     State,
     held,
     look_up,
@@ -136,7 +138,14 @@ def _is_fixed(value: Any) -> bool:
 
 def _beside(member: enum.Enum) -> dict[str, Any]:
     """Return what a member of an enumeration holds besides its value."""
-    return {name: value for name, value in vars(member).items() if not _is_of_python(name)}
+    cls = type(member)
+    return {
+        name: value
+        for name, value in vars(member).items()
+        # What is computed when it is first asked for follows from its function.
+        if not _is_of_python(name)
+        and not isinstance(inspect.getattr_static(cls, name, None), cached_property)
+    }
 
 
 def _is_of_python(name: str) -> bool:
@@ -149,6 +158,9 @@ def _is_of_module(name: str) -> bool:
     return name.startswith("__") and (name in _OF_MODULES or not name.strip("_"))
 
 
+#: What libraries write into a class with functions of its author inside: pydantic where there
+#: are private attributes, attrs where a class with slots has a `cached_property`.
+_WRAPPING: Final = ("model_post_init", "__getattr__")
 #: What Python keeps in a module about itself.
 _OF_MODULES: Final = frozenset(
     f"__{name}__"
@@ -157,7 +169,7 @@ _OF_MODULES: Final = frozenset(
         *("annotations", "annotate", "annotate_func", "conditional_annotations", "dict"),
         *("warningregistry", "firstlineno", "static_attributes"),
     )
-)
+) | {"__vsc_ipynb_file__"}
 
 
 def _is_docstring(code: types.CodeType) -> bool:
@@ -639,13 +651,19 @@ class _Walk:
             found: dict[str, enum.Enum] = dict(cls.__members__)
             members = {name: (member.value, _beside(member)) for name, member in found.items()}
             self.value(node, "members", members)
-        others = sorted(public_name(other) for other in classes.registered(cls))
+        others = sorted(map(self.name_of, classes.registered(cls)))
         if others:
             node.feed("registered", *others)
+        if isinstance(cls, abc.ABCMeta):
+            self.graph.states.append(Registered.of(cls))
         for name, value in sorted(cls.__dict__.items()):
             if self.counts_in_class(cls, name, value):
                 self.watch(cls, name, value)
                 self.class_attribute(node, name, self.stands_for(cls, name, value))
+            elif name in _WRAPPING and isinstance(value, types.FunctionType):
+                held = self.owned_inside(list(value.__defaults__ or ()), 0)
+                for index, inner in enumerate((*self.owned_inside(value, 0), *held)):
+                    self.edge(node, f"{name} {index}", inner)
 
     def counts_in_class(self, cls: type, name: str, value: Any) -> bool:
         """Tell whether the user wrote an attribute, and no machinery did."""
@@ -688,6 +706,9 @@ class _Walk:
             self.edge(node, f"{name}{part}", each)
         if not held:
             self.edge(node, name, value)
+        if isinstance(value, singledispatchmethod):
+            registry = value.dispatcher.registry
+            self.graph.states.append(State.of(registry, f"{name} in {node.label}"))
         if isinstance(value, partialmethod):
             self.value(node, f"{name}.args", (value.args, dict(value.keywords)))
         if isinstance(value, cached_property):

@@ -37,7 +37,7 @@ __all__ = [
     "read_json",
     "schema_from_text",
     "schema_text",
-    "unread",
+    "why",
     "write_json",
     "write_note",
 ]
@@ -86,10 +86,15 @@ def read_entry(path: Path | str) -> Entry | None:
     return entry
 
 
-def entry_anew(path: Path) -> Entry | None:
-    """Return the entry in a file as it is now, if it agrees with itself; None if not."""
+def entry_anew(path: Path, *, is_strict: bool = False) -> Entry | None:
+    """Return the entry in a file as it is now, if it agrees with itself; None if not.
+
+    Args:
+        path: The file.
+        is_strict: Whether what does not lie in the file is raised, as `read_json` does.
+    """
     try:
-        entry = Entry.from_json(read_json(path))
+        entry = Entry.from_json(read_json(path, is_strict=is_strict))
     except ValueError:
         return None
     return entry if _agrees(entry, str(path)) else None
@@ -168,14 +173,24 @@ def _texts_of(read: Read) -> tuple[str, ...]:
 GONE: Final = {"format": ENTRY_FORMAT, "gone": True}
 
 
-def is_gone(path: Path) -> bool:
-    """Tell whether a file stands in the place of an entry that was set aside."""
-    return read_json(path) == GONE
+def is_gone(path: Path, *, is_strict: bool = False) -> bool:
+    """Tell whether a file stands in the place of an entry that was set aside.
+
+    Args:
+        path: The file.
+        is_strict: As of `read_json`.
+    """
+    return read_json(path, is_strict=is_strict) == GONE
 
 
-def is_of_another_version(path: Path) -> bool:
-    """Tell whether a file holds an entry in a format that this library does not read."""
-    found = read_json(path).get("format")
+def is_of_another_version(path: Path, *, is_strict: bool = False) -> bool:
+    """Tell whether a file holds an entry in a format that this library does not read.
+
+    Args:
+        path: The file.
+        is_strict: As of `read_json`.
+    """
+    found = read_json(path, is_strict=is_strict).get("format")
     return isinstance(found, int) and found != ENTRY_FORMAT
 
 
@@ -191,18 +206,9 @@ def is_passing(problem: BaseException | None) -> bool:
     return type(problem) is MemoryError
 
 
-def unread(path: Path) -> str:
-    """Return why a file can not be read just now; empty if that is not it.
-
-    Args:
-        path: The file, which need not be there.
-    """
-    try:
-        # Of a pipe nobody may write to the other end.
-        os.close(os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0)))
-    except OSError as problem:
-        return str(problem) if is_passing(problem) else ""
-    return ""
+def why(problem: BaseException) -> str:
+    """Return what went wrong in a line, which is never empty."""
+    return str(problem).partition("\n")[0] or type(problem).__name__
 
 
 #: The entries that were read last, each with the state of its file.
@@ -212,13 +218,24 @@ _entries: Final[dict[str, tuple[Signature, Entry]]] = {}
 _MOST_ENTRIES: Final = 4096
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """Return the object in a JSON file; empty if there is none that can be read."""
+def read_json(path: Path, *, is_strict: bool = False) -> dict[str, Any]:
+    """Return the object in a JSON file; empty if there is none that can be read.
+
+    Args:
+        path: The file.
+        is_strict: Whether it is an error if the file can not be read for a reason that does
+            not lie in it.
+
+    Raises:
+        OSError: It can not, and that is to be an error.
+    """
     try:
         # A pipe would never answer, and a device never end.
         is_file = stat.S_ISREG(path.stat().st_mode)
         data = json.loads(path.read_bytes()) if is_file else {}
-    except (OSError, ValueError, RecursionError):
+    except (OSError, ValueError, RecursionError) as problem:
+        if is_strict and is_passing(problem):
+            raise
         return {}
     return data if isinstance(data, dict) else {}
 

@@ -303,8 +303,17 @@ def _items_table(answers: Sequence[Answer], about: Mapping[str, Any]) -> pa.Tabl
 # --- reading ----------------------------------------------------------------------------
 
 
-def read_part(path: Path) -> MapPart | None:
-    """Return what a file of items says; None if that is not what was committed."""
+def read_part(path: Path, *, is_strict: bool = False) -> MapPart | None:
+    """Return what a file of items says; None if that is not what was committed.
+
+    Args:
+        path: The file.
+        is_strict: Whether it is an error if the file can not be read for a reason that does
+            not lie in it.
+
+    Raises:
+        OSError, MemoryError: It can not, and that is to be an error.
+    """
     import pyarrow as pa
 
     from usher_pipeline.fingerprint.frames import column_digests
@@ -340,7 +349,9 @@ def read_part(path: Path) -> MapPart | None:
             *(int(about["rows"]), int(about["nbytes"]), int(about["size_bytes"])),
             tuple(answers),
         )
-    except (OSError, *ODD, MemoryError, RecursionError, pa.ArrowException):
+    except (OSError, *ODD, MemoryError, RecursionError, pa.ArrowException) as problem:
+        if is_strict and is_passing(problem):
+            raise
         return None
 
 

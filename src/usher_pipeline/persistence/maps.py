@@ -25,7 +25,7 @@ from uuid import uuid4
 from usher_pipeline.errors import StoreError, UnsupportedFrameError
 from usher_pipeline.fingerprint.content import combine
 from usher_pipeline.frames import Packed, adapter_of_kind
-from usher_pipeline.persistence.entries import is_formed_key, read_json, unread, write_json
+from usher_pipeline.persistence.entries import is_formed_key, read_json, why, write_json
 from usher_pipeline.persistence.mapindex import index_of
 from usher_pipeline.persistence.mapparts import (
     PAIR,
@@ -356,7 +356,7 @@ class StoredMap:
         try:
             found = read_rows(self.folder, part)
         except (OSError, MemoryError) as problem:
-            what = f"the rows of part {part.stem} can not be read just now ({problem})"
+            what = f"the rows of part {part.stem} can not be read just now ({why(problem)})"
             cure = "Nothing was changed. Call again when the machine has room for them."
             raise StoreError(self.folder, what, cure) from problem
         try:
@@ -421,13 +421,13 @@ class StoredMap:
         if not path.exists():
             # Another part stands for it by now, or it was removed.
             return PartFacts(stem, "it is gone", 0, (None, None))
-        if trouble := unread(path):
-            # It is not known whether it is damaged.
-            return PartFacts(stem, "", 0, seen, trouble)
         try:
             part = self._part(path.name)
-        except MemoryError as problem:
-            return PartFacts(stem, "", 0, seen, str(problem))
+            if part is None:
+                part = self._parts[path.name] = read_part(path, is_strict=True)
+        except (OSError, MemoryError) as problem:
+            # It is not known whether it is damaged.
+            return PartFacts(stem, "", 0, seen, why(problem))
         if part is None:
             said = "" if is_of_another_version(path) else "its items can not be read"
             return PartFacts(stem, said, 0, seen)
@@ -438,7 +438,7 @@ class StoredMap:
             except DamagedRows:
                 said = "its rows are not what was stored"
             except (OSError, MemoryError) as problem:
-                return PartFacts(stem, "", len(part.answers), seen, str(problem))
+                return PartFacts(stem, "", len(part.answers), seen, why(problem))
         return PartFacts(stem, said, len(part.answers), seen)
 
     def set_statement_aside(self) -> Path | None:
@@ -448,11 +448,6 @@ class StoredMap:
             OSError: It can not be moved.
         """
         return self.segments.set_aside(self.folder / _MAP)
-
-    @property
-    def statement_trouble(self) -> str:
-        """Why the statement can not be read just now; empty if that is not it."""
-        return unread(self.folder / _MAP)
 
     def set_seen_aside(self, facts: PartFacts) -> Path | None:
         """Set a damaged part aside, if it is still what was examined.
@@ -742,22 +737,35 @@ def every_map(segments: Segments) -> Iterator[tuple[Path, StoredMap | None]]:
             yield folder, StoredMap(segments, statement.key.name, folder.name)
 
 
-def unstated(segments: Segments) -> Iterator[StoredMap]:
-    """Yield the maps whose statement is there and is none that any version could read.
+def unstated(segments: Segments) -> Iterator[tuple[StoredMap, str | None]]:
+    """Yield the maps whose statement no version could read, or that have parts and none.
 
-    The next call of such a map makes a new one; what it said of older code is not known.
+    The next call that asks items makes a new one; what it said of older code is not known.
 
     Args:
         segments: The sealed results of the store.
+
+    Yields:
+        The map, and why the statement can not be read just now: empty if it is damaged, None
+        if there is none.
     """
     for folder, is_gone in folders_in(segments.folder / _MAPS):
         path, name = folder / _MAP, unquote(folder.parent.name)
-        if is_gone or not path.is_file() or not is_of(folder, name):
+        if is_gone or not is_of(folder, name):
             continue
-        stated = read_json(path)
+        stored = StoredMap(segments, name, folder.name)
+        if not path.is_file():
+            if stored.stems():
+                yield stored, None
+            continue
+        try:
+            stated = read_json(path, is_strict=True)
+        except (OSError, MemoryError) as problem:
+            yield stored, why(problem)
+            continue
         is_newer = isinstance(stated.get("format"), int) and stated["format"] != _FORMAT
         if MapStatement.from_json(stated) is None and not is_newer:
-            yield StoredMap(segments, name, folder.name)
+            yield stored, ""
 
 
 def maps_of(segments: Segments, name: str, over: str = "") -> list[StoredMap]:

@@ -20,7 +20,7 @@ from usher_pipeline.persistence.entries import (
     entry_anew,
     is_gone,
     is_of_another_version,
-    unread,
+    why,
     write_json,
 )
 from usher_pipeline.persistence.findings import Finding, Verified
@@ -45,8 +45,8 @@ __all__ = ["verify"]
 
 _GONE: Final = "gone; the next call computes it"
 _STATED: Final = (
-    "the next call writes it anew and keeps the items; of older code they have to be accepted "
-    "again"
+    "the next call that asks items writes it anew and keeps the others; of older code they "
+    "have to be accepted again"
 )
 _LEFT: Final = "left where it is"
 _UNREAD: Final = "it could not be read: "
@@ -104,9 +104,10 @@ def verify(backend: LocalBackend, names: Iterable[str] | None = None) -> Verifie
     for _, stored in every_map(backend.segments):
         if stored is not None and (names is None or stored.name in names):
             _look_at_map(look, stored)
-    for stored in unstated(backend.segments):
+    for stored, trouble in unstated(backend.segments):
         if names is None or stored.name in names:
-            _look_at_statement(look, stored)
+            if trouble is not None:
+                _look_at_statement(look, stored, trouble)
             _look_at_map(look, stored)
     orphans = [each.path for each in leftovers(backend.segments) if each.kind == "orphan"]
     shown = [f"{p.parent.name}/{p.stem}" for p in orphans if p.parent.name in folders]
@@ -187,12 +188,14 @@ def _replace_table(look: _Look, row: Row, problem: str, mirrored: list[Entry]) -
 def _entry_in(look: _Look, path: Path, row: Row | None) -> Entry | None:
     """Return the entry in a file, made good from the database if it is damaged."""
     name, key = unquote(path.parent.name), path.stem.partition("-")[0]
-    if trouble := unread(path):
+    found, trouble = _tried(lambda: _entry_or_other(path))
+    if trouble:
         # It is not known whether it is damaged.
         look.findings.append(Finding(name, key, "entry", _UNREAD + trouble, _LEFT))
         return None
-    entry = entry_anew(path)
-    if entry is not None or not path.exists() or is_of_another_version(path) or is_gone(path):
+    entry: Entry | None
+    entry, is_other = found
+    if entry is not None or is_other or not path.exists():
         return entry
     segments = look.backend.segments
     mirrored = entry_of(row)
@@ -218,6 +221,15 @@ def _entry_in(look: _Look, path: Path, row: Row | None) -> Entry | None:
     finding = Finding(name, key, "entry", "it can not be read", outcome, str(aside or ""))
     look.findings.append(finding)
     return None
+
+
+def _entry_or_other(path: Path) -> tuple[Entry | None, bool]:
+    """Return the entry in a file; if it is none, also whether it is to be something else."""
+    entry = entry_anew(path, is_strict=True)
+    is_other = entry is None and (
+        is_of_another_version(path, is_strict=True) or is_gone(path, is_strict=True)
+    )
+    return entry, is_other
 
 
 def _is_served(look: _Look, entry: Entry, row: Row | None, table_problem: str) -> bool:
@@ -290,10 +302,10 @@ def _has_older(look: _Look, entry: Entry) -> bool:
 # --- maps -------------------------------------------------------------------------------
 
 
-def _look_at_statement(look: _Look, stored: StoredMap) -> None:
-    """Set aside what says of a map what it is, and can not be read; the next call says it."""
-    if stored.statement_trouble:
-        aside, outcome, problem = None, _LEFT, _UNREAD + stored.statement_trouble
+def _look_at_statement(look: _Look, stored: StoredMap, trouble: str) -> None:
+    """Set aside what says of a map what it is, if it is damaged; a call says it anew."""
+    if trouble:
+        aside, outcome, problem = None, _LEFT, _UNREAD + trouble
     else:
         aside, trouble = _tried(stored.set_statement_aside)
         outcome = f"left where it is: {trouble}" if trouble else _STATED
@@ -334,4 +346,4 @@ def _tried(act: Callable[[], Any]) -> tuple[Any, str]:
     except StoreBusyError:
         raise
     except troubles as problem:
-        return None, str(problem).partition("\n")[0]
+        return None, why(problem)
