@@ -139,8 +139,9 @@ def test_it_is_killed_again_and_again_and_asks_next_to_nothing_twice() -> None:
     """
 
     def answer(handler: BaseHTTPRequestHandler, gene: str, _: int) -> None:
-        # An API that is asked once in so long is a quick one.
-        time.sleep(0.03)
+        # An API that answers within so long is a quick one. What a busy machine takes for the
+        # commit of a part is asked again after a kill, and is little beside that.
+        time.sleep(0.045)
         say(handler, 200, json.dumps(numbers_of(gene)))
 
     chance = random.Random()  # noqa: S311
@@ -163,9 +164,7 @@ def test_it_is_killed_again_and_again_and_asks_next_to_nothing_twice() -> None:
         genes = [f"G{number}" for number in range(COUNT)]
         assert rows == [[gene, number] for gene in genes for number in numbers_of(gene)]
         assert {gene: server.asked[gene] for gene in kept} == kept
-        # On a quiet machine it is less than one in a hundred; what a busy one takes for the
-        # commit of a part is asked again after each kill.
-        assert total - COUNT <= COUNT * 3 // 100
+        assert total - COUNT <= COUNT // 100
         server.asked.clear()
         assert said(ASKING, server.port, COUNT)["rows"] == rows
         assert not server.asked

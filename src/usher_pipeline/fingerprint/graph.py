@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 import types
 import weakref
+from abc import get_cache_token
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
@@ -113,12 +114,15 @@ class Registered:
     """What is registered with an abstract class; that leaves no trace in the class itself."""
 
     cls: type
-    known: list[type]
+    known: set[type]
+    #: Another one as soon as anything is registered anywhere: a call looks at that alone.
+    token: object
 
     @classmethod
     def of(cls, abstract: type) -> Registered:
         """Return what is registered now."""
-        return cls(abstract, registered(abstract))
+        token = get_cache_token()
+        return cls(abstract, set(registered(abstract)), token)
 
     @property
     def value(self) -> None:
@@ -131,12 +135,18 @@ class Registered:
 
     def holds(self) -> bool:
         """Tell whether it is the same still."""
-        return set(registered(self.cls)) == set(self.known)
+        token = get_cache_token()
+        if token != self.token:
+            if set(registered(self.cls)) != self.known:
+                return False
+            self.token = token
+        return True
 
     def renew(self) -> bool:
         """Take what is registered now for its own; tell whether that is something else."""
-        now = registered(self.cls)
-        is_other, self.known = set(now) != set(self.known), now
+        self.token = get_cache_token()
+        now = set(registered(self.cls))
+        is_other, self.known = now != self.known, now
         return is_other
 
 
